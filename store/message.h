@@ -1,0 +1,52 @@
+/* message.h - one message of the log, as everybody shares it.
+ *
+ * A message is made once, by whoever received or read it, and never changes after its commit.
+ * It is counted: the memory of recent messages, an append that waits for its commit and a page
+ * that was read each hold one reference. Nothing ever copies its bytes for a reader.
+ *
+ * The count is not atomic: references are taken and dropped by the loop's thread alone. The
+ * writer's thread borrows a message through its append and gives the append back.
+ */
+#ifndef ENCKE_STORE_MESSAGE_H
+#define ENCKE_STORE_MESSAGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct message {
+    uint64_t seq;    /* place in the log, from 1; 0 until it is committed */
+    int64_t time_ms; /* when it was appended: milliseconds since 1970, UTC; never decides order */
+    uint32_t refs;
+    uint32_t data_len; /* bytes */
+    uint8_t channel_len;
+    char bytes[]; /* the channel's name and its NUL, then data_len bytes of data and a NUL */
+};
+
+/* Makes a message with one reference, seq 0, and copies channel (NUL-terminated, at most 64
+ * bytes) and data (any bytes; may be NULL if data_len is 0). Returns NULL when out of memory. */
+struct message *message_new(const char *channel, const char *data, size_t data_len,
+                            int64_t time_ms);
+
+/* Takes one more reference and returns message. */
+struct message *message_hold(struct message *message);
+
+/* Drops one reference; the last one frees it. NULL is allowed. */
+void message_drop(struct message *message);
+
+/* The channel's name, NUL-terminated; lives as long as the message. */
+static inline const char *message_channel(const struct message *message)
+{
+    return message->bytes;
+}
+
+/* The data: data_len bytes, with a NUL behind them that does not count. */
+static inline const char *message_data(const struct message *message)
+{
+    return message->bytes + message->channel_len + 1;
+}
+
+/* What the message counts for wherever bytes are limited: its data, its channel's name and a
+ * fixed overhead, so that many empty messages are not free. */
+size_t message_size(const struct message *message);
+
+#endif
