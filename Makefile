@@ -1,0 +1,224 @@
+# Encke: build, test, install. `make help` lists what there is.
+#
+# The usual variables are respected: CC, CPPFLAGS, CFLAGS, LDFLAGS, LDLIBS, PREFIX, DESTDIR, V=1
+# (show the commands), WERROR=1 (warnings are errors), B=DIR (build there instead of in build/).
+
+VERSION := 0.1.0
+
+B       ?= build
+PREFIX  ?= /usr/local
+CFLAGS  ?= -O2 -g
+PKG_CONFIG ?= pkg-config
+INSTALL ?= install
+Q       := $(if $(V),,@)
+SAY      = @$(if $(V),:,printf '  %-5s %s\n')
+
+# ---- flags ----------------------------------------------------------------------------------
+
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition \
+        -Wpointer-arith -Wwrite-strings -Wcast-qual -Wformat=2 -Wvla -Wundef -Wnull-dereference \
+        -Wimplicit-fallthrough -Wredundant-decls $(if $(WERROR),-Werror)
+
+# Fortify needs an optimising build and does not go with the sanitizers, which see more.
+FORTIFY := $(if $(filter -O0,$(CFLAGS)),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+HARDEN  := -fstack-protector-strong -fstack-clash-protection -fPIE
+HARDEN_LD := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
+ASAN    := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1
+
+# One library a time, so that a missing .pc file costs only its own fallback.
+pc = $(shell $(PKG_CONFIG) $(1) $(2) 2>/dev/null || echo $(3))
+LIB_CFLAGS := $(strip $(foreach l,fcgi sqlite3 jansson libsystemd,$(call pc,--cflags,$l)))
+LIBS := $(strip $(call pc,--libs,fcgi,-lfcgi) $(call pc,--libs,sqlite3,-lsqlite3) \
+          $(call pc,--libs,jansson,-ljansson) $(call pc,--libs,libsystemd,-lsystemd)) -pthread
+
+# `_GNU_SOURCE=` (empty), so that a file may define it too without a warning.
+ALL_CPPFLAGS := -I. -D_GNU_SOURCE= -DENCKE_VERSION='"$(VERSION)"' $(LIB_CFLAGS) $(CPPFLAGS)
+ALL_CFLAGS   := -std=gnu11 -pthread $(WARN) $(CFLAGS)
+PLAIN        := $(HARDEN) $(FORTIFY)
+COMPILE       = $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(EXTRA) -MMD -MP -c -o $@ $<
+TEST_WARN    := -Wno-unused-parameter
+
+# ---- sources --------------------------------------------------------------------------------
+
+SRC  := $(sort $(wildcard store/*.c fcgi/*.c))
+OBJ  := $(SRC:%.c=$(B)/%.o)
+AOBJ := $(SRC:%.c=$(B)/asan/%.o)
+
+# tests/unit/test_*.c: one program each; every other file there is shared by all of them.
+UNIT_SRC    := $(sort $(wildcard tests/unit/test_*.c))
+UNIT_SHARED := $(sort $(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c)))
+UNIT        := $(UNIT_SRC:%.c=$(B)/%)
+UNIT_ASAN   := $(UNIT_SRC:%.c=$(B)/asan/%)
+# tests/e2e/*.c: libraries to preload into the daemon (a full disk, a failing fsync, …).
+SHIMS       := $(patsubst tests/e2e/%.c,$(B)/tests/%.so,$(sort $(wildcard tests/e2e/*.c)))
+BENCH       := $(patsubst tests/bench/%.c,$(B)/bench/%,$(sort $(wildcard tests/bench/*.c)))
+
+C_FILES     := $(sort $(wildcard store/*.[ch] fcgi/*.[ch] tests/*/*.[ch]))
+SH_FILES    := $(sort $(wildcard .ci/run deploy/demo deploy/packages deploy/site deploy/encke.cgi))
+
+# ---- building -------------------------------------------------------------------------------
+
+.PHONY: all asan unit shims benches demo check check-unit check-e2e bench lint lint-format \
+        lint-cppcheck lint-tidy lint-shell lint-werror install uninstall clean help FORCE
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(B)/encke            ## build the daemon, build/encke
+asan: $(B)/asan/encke      ## the same with address and undefined-behaviour sanitizers
+unit: $(UNIT)              ## build the unit tests, build/tests/unit/*
+shims: $(SHIMS)
+benches: $(BENCH)          ## build the bench programs, build/bench/*
+
+$(B)/encke: $(OBJ)
+	$(SAY) LD $@
+	$(Q)$(CC) $(CFLAGS) $(HARDEN_LD) $(LDFLAGS) -o $@ $(OBJ) $(LIBS) $(LDLIBS)
+
+$(B)/asan/encke: $(AOBJ)
+	$(SAY) LD $@
+	$(Q)$(CC) $(CFLAGS) $(ASAN) $(LDFLAGS) -o $@ $(AOBJ) $(LIBS) $(LDLIBS)
+
+$(B)/%.o: %.c $(B)/flags
+	$(SAY) CC $@
+	$(Q)mkdir -p $(@D) && $(COMPILE) $(PLAIN)
+
+$(B)/asan/%.o: %.c $(B)/flags
+	$(SAY) CC $@
+	$(Q)mkdir -p $(@D) && $(COMPILE) $(ASAN)
+
+$(B)/tests/unit/%.o $(B)/asan/tests/unit/%.o: EXTRA = $(TEST_WARN)
+
+# A unit test is linked with the whole daemon but its main().
+$(UNIT): $(B)/%: $(B)/%.o $(UNIT_SHARED:%.c=$(B)/%.o) $(filter-out %/fcgi/main.o,$(OBJ))
+	$(SAY) LD $@
+	$(Q)$(CC) $(CFLAGS) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka $(LDLIBS)
+
+$(UNIT_ASAN): $(B)/%: $(B)/%.o $(UNIT_SHARED:%.c=$(B)/asan/%.o) $(filter-out %/fcgi/main.o,$(AOBJ))
+	$(SAY) LD $@
+	$(Q)$(CC) $(CFLAGS) $(ASAN) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka $(LDLIBS)
+
+$(B)/tests/%.so: tests/e2e/%.c $(B)/flags
+	$(SAY) SO $@
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(TEST_WARN) -MMD -MP -fPIC -shared \
+	    $(LDFLAGS) -o $@ $< -ldl -pthread
+
+$(B)/bench/%: tests/bench/%.c $(B)/flags
+	$(SAY) LD $@
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(TEST_WARN) $(PLAIN) -MMD -MP \
+	    $(HARDEN_LD) $(LDFLAGS) -o $@ $< -lfcgi -lsqlite3 -pthread $(LDLIBS)
+
+# Everything is built again when the flags (or the version) change, and not otherwise.
+$(B)/flags: FORCE
+	@mkdir -p $(@D); echo '$(subst ','\'',$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(PLAIN) $(ASAN))' >$@.new; \
+	if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+-include $(wildcard $(B)/*/*.d $(B)/*/*/*.d $(B)/*/*/*/*.d)
+
+# ---- running --------------------------------------------------------------------------------
+
+SERVER ?= lighttpd
+PORT   ?= 8080
+
+demo:   ## the page on http://127.0.0.1:8080/ (SERVER=nginx, PORT=, DIR= to keep the log)
+	@deploy/packages demo $(SERVER)
+	@$(MAKE) --no-print-directory all
+	@exec deploy/demo "$(SERVER)" "$(PORT)" "$(DIR)"
+
+# ---- testing --------------------------------------------------------------------------------
+
+# Which daemon the end-to-end tests run: BUILD=asan (the default), BUILD=plain, or ENCKE_BIN=PATH.
+BUILD     ?= asan
+ENCKE_BIN ?= $(abspath $(B))/$(if $(filter asan,$(BUILD)),asan/)encke
+E2E_TESTS  = $(notdir $(sort $(wildcard tests/e2e/*.test.js tests/e2e/*.test.mjs)))
+
+check:  ## install what is missing, build, run all tests
+	@deploy/packages check
+	@$(MAKE) --no-print-directory all asan
+	@unit=0 e2e=0; \
+	$(MAKE) --no-print-directory check-unit || unit=1; \
+	$(MAKE) --no-print-directory check-e2e || e2e=1; \
+	[ $$unit$$e2e = 00 ]
+
+check-unit: $(UNIT_ASAN)   ## unit tests (cmocka), with sanitizers
+	@bad=; for t in $^; do \
+	    echo "== $$t"; timeout 300 $$t </dev/null 2>&1 || bad="$$bad $$t"; \
+	done; \
+	if [ -n "$$bad" ]; then echo "check-unit: failed:$$bad"; exit 1; fi; echo "check-unit: all passed"
+
+# The tests find the daemon in ENCKE_BIN and the preload libraries in ENCKE_SHIMS.
+check-e2e: all asan shims tests/e2e/node_modules/.package-lock.json ## end-to-end tests (node --test)
+	@cd tests/e2e && ENCKE_BIN="$(ENCKE_BIN)" ENCKE_SHIMS="$(abspath $(B))/tests" \
+	    timeout 1000 node --test --test-concurrency=2 --test-reporter=spec $(E2E_TESTS) </dev/null
+
+tests/e2e/node_modules/.package-lock.json: $(wildcard tests/e2e/package-lock.json)
+	cd tests/e2e && npm ci --no-audit --no-fund
+	@touch $@
+
+bench: all benches         ## build and run the benchmarks
+	@if [ -x tests/bench/run ]; then exec tests/bench/run; fi
+
+lint: lint-format lint-werror lint-cppcheck lint-tidy lint-shell ## formatting and static checks
+	@echo "lint: clean"
+
+lint-format:
+	$(SAY) LINT clang-format
+	$(Q)clang-format --dry-run -Werror $(C_FILES)
+
+lint-werror:
+	$(SAY) LINT 'warnings are errors'
+	$(Q)$(MAKE) --no-print-directory B=$(B)/werror WERROR=1 all unit shims benches
+
+lint-cppcheck:
+	$(SAY) LINT cppcheck
+	$(Q)mkdir -p $(B)/cppcheck && cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr \
+	    --enable=warning,performance,portability --suppress=missingIncludeSystem \
+	    --cppcheck-build-dir=$(B)/cppcheck -j2 -I. -DENCKE_VERSION='""' store fcgi
+
+lint-tidy:
+	$(SAY) LINT clang-tidy
+	$(Q)clang-tidy --quiet --warnings-as-errors='*' --checks='$(TIDY)' $(SRC) -- \
+	    $(ALL_CPPFLAGS) -std=gnu11
+
+comma := ,
+empty :=
+space := $(empty) $(empty)
+# Not insecureAPI: it asks for C11's Annex K, which glibc does not have.
+TIDY := $(subst $(space),$(comma),-* clang-analyzer-* \
+    -clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling \
+    bugprone-* -bugprone-easily-swappable-parameters -bugprone-reserved-identifier \
+    -bugprone-assignment-in-if-condition misc-redundant-expression misc-misplaced-const \
+    misc-static-assert cert-err34-c cert-flp30-c performance-* readability-misleading-indentation \
+    readability-redundant-control-flow readability-suspicious-call-argument)
+
+lint-shell:
+	$(SAY) LINT shellcheck
+	$(Q)if command -v shellcheck >/dev/null; then shellcheck $(SH_FILES); \
+	    else echo "lint: shellcheck is not installed, scripts not checked"; fi
+
+# ---- installing -----------------------------------------------------------------------------
+
+BINDIR  = $(DESTDIR)$(PREFIX)/bin
+SHARE   = $(DESTDIR)$(PREFIX)/share/encke
+UNITDIR = $(DESTDIR)$(PREFIX)/lib/systemd/system
+MANDIR  = $(DESTDIR)$(PREFIX)/share/man/man8
+EXAMPLES := deploy/lighttpd.conf deploy/nginx.conf deploy/encke.cgi
+UNITS    := deploy/encke.service deploy/encke.socket
+# The examples and units name /usr/local; what is installed names the real PREFIX.
+put = sed 's|/usr/local|$(PREFIX)|g' $(1) >$(2)/$(notdir $(1)) && chmod $(3) $(2)/$(notdir $(1))
+
+install: all               ## install below PREFIX (default /usr/local), DESTDIR for packagers
+	$(INSTALL) -d $(BINDIR) $(SHARE)/www $(SHARE)/examples $(UNITDIR) $(MANDIR)
+	$(INSTALL) -m 755 $(B)/encke $(BINDIR)/encke
+	$(INSTALL) -m 644 $(wildcard www/*.*) $(SHARE)/www
+	$(foreach f,$(EXAMPLES),$(call put,$f,$(SHARE)/examples,$(if $(filter %.cgi,$f),755,644)) &&) :
+	$(foreach f,$(UNITS),$(call put,$f,$(UNITDIR),644) &&) :
+	$(call put,deploy/encke.8,$(MANDIR),644)
+
+uninstall:                 ## remove what install put there (the log stays)
+	rm -f $(BINDIR)/encke $(MANDIR)/encke.8 $(addprefix $(UNITDIR)/,$(notdir $(UNITS)))
+	rm -rf $(SHARE)
+
+clean:                     ## remove build/
+	rm -rf $(B)
+
+help:                      ## this list
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
