@@ -191,6 +191,7 @@ export function query(fields) {
 
 // Runs deploy/site and gives the command that runs the web server in the foreground.
 async function writeSite(server, dir, port, socket) {
+  fs.mkdirSync(dir, { recursive: true });
   const site = run([path.join(ROOT, 'deploy/site'), server, dir, String(port), socket], { cwd: ROOT });
   const { code, error } = await within(site.exited, READY_MS, 'deploy/site');
   if (error) throw error;
@@ -210,7 +211,7 @@ function connects(port) {
 
 // The web server of a stack. Its own complaints are shown when a test fails, but do not fail it: it reports a
 // daemon that was killed on purpose.
-class Web {
+export class Web {
   constructor(server, dir, socket) {
     Object.assign(this, { server, dir, socket, port: 0, process: null });
   }
@@ -300,13 +301,11 @@ class Daemon {
 }
 
 export async function startStack(t, {
-  server, args = [], env = {}, bin = daemonBinary(), wrap = [], start = true, db, socketMode = '0666', allow = [],
+  server, args = [], env = {}, bin = daemonBinary(), wrap = [], start = true, db, allow = [],
   dir = tempDir(t),
 } = {}) {
   const socket = path.join(dir, 'encke.sock');
-  // The workers of a web server started by root run as another user: the mode lets them in. Its own default is a claim.
-  const mode = socketMode ? ['--socket-mode', socketMode] : [];
-  const daemon = new Daemon({ bin, socket, db: db ?? path.join(dir, 'encke.db'), args: [...mode, ...args], env, wrap });
+  const daemon = new Daemon({ bin, socket, db: db ?? path.join(dir, 'encke.db'), args, env, wrap });
   daemon.allow(...allow);
   const site = path.join(dir, 'site');
   const web = server ? new Web(server, site, socket) : null;
