@@ -54,7 +54,7 @@ SHIMS       := $(patsubst tests/e2e/%.c,$(B)/tests/%.so,$(sort $(wildcard tests/
 BENCH       := $(patsubst tests/bench/%.c,$(B)/bench/%,$(sort $(wildcard tests/bench/*.c)))
 
 C_FILES     := $(sort $(wildcard store/*.[ch] fcgi/*.[ch] tests/*/*.[ch]))
-SH_FILES    := $(sort $(wildcard .ci/run deploy/demo deploy/packages deploy/site deploy/encke.cgi))
+SH_FILES    := $(sort $(wildcard .ci/run deploy/demo deploy/packages deploy/site tests/bench/run))
 
 # ---- building -------------------------------------------------------------------------------
 
@@ -144,9 +144,11 @@ check-unit: $(UNIT_ASAN)   ## unit tests (cmocka), with sanitizers
 	done; \
 	if [ -n "$$bad" ]; then echo "check-unit: failed:$$bad"; exit 1; fi; echo "check-unit: all passed"
 
-# The tests find the daemon in ENCKE_BIN and the preload libraries in ENCKE_SHIMS.
+# The tests find the daemon in ENCKE_BIN, and in ENCKE_PLAIN_BIN the one without sanitizers, for
+# those that preload a library of build/tests (ENCKE_SHIMS) into it.
 check-e2e: all asan shims tests/e2e/node_modules/.package-lock.json ## end-to-end tests (node --test)
-	@cd tests/e2e && ENCKE_BIN="$(ENCKE_BIN)" ENCKE_SHIMS="$(abspath $(B))/tests" \
+	@cd tests/e2e && ENCKE_BIN="$(ENCKE_BIN)" \
+	    ENCKE_PLAIN_BIN="$(abspath $(B))/encke" ENCKE_SHIMS="$(abspath $(B))/tests" \
 	    timeout 1000 node --test --test-concurrency=2 --test-reporter=spec $(E2E_TESTS) </dev/null
 
 tests/e2e/node_modules/.package-lock.json: $(wildcard tests/e2e/package-lock.json)
