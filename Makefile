@@ -193,7 +193,7 @@ TIDY := $(subst $(space),$(comma),-* clang-analyzer-* \
 
 lint-shell:
 	$(SAY) LINT shellcheck
-	$(Q)if command -v shellcheck >/dev/null; then shellcheck $(SH_FILES); \
+	$(Q)if command -v shellcheck >/dev/null; then shellcheck -S warning -e SC1007,SC2154 $(SH_FILES); \
 	    else echo "lint: shellcheck is not installed, scripts not checked"; fi
 
 # ---- installing -----------------------------------------------------------------------------
