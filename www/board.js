@@ -1,0 +1,500 @@
+/*
+ * board.js: the message board's page. Reads with Encke.Reader, writes with Encke.create (encke.js).
+ *
+ * Five parts, each a function that takes care of its own elements and gives back a few verbs:
+ * inbox, panel, picks, composer, terminal. `board` puts them together. Text from messages, from
+ * the server and from the address goes into the page with .text() only.
+ */
+(function (window) {
+    "use strict";
+
+    const BASE = "comet/";
+    const OFFERED = ["main", "news", "random"];
+    const PICKED_AT_FIRST = ["main", "news"];
+    const CHANNEL = /^[A-Za-z0-9._-]{1,64}$/;
+    const MOST_CHANNELS = 32;       /* as many as encke's --max-channels allows in one request */
+    const SHOWN = 500;              /* the newest; an inbox that is open for weeks stays small */
+    const NEAR_PX = 48;             /* this near to the end counts as reading the end */
+    const TINTS = 6;
+
+    if (!window.jQuery || !window.Encke) {
+        const trouble = document.getElementById("trouble");
+        trouble.textContent = window.jQuery
+            ? "encke.js did not load, so this page cannot ask for messages."
+            : "jQuery did not load from /javascript/jquery/jquery.min.js, so this page cannot ask"
+                + " for messages. On Debian it comes with libjs-jquery; the web server maps it.";
+        trouble.hidden = false;
+        return;
+    }
+
+    const $ = window.jQuery;
+
+    /* A channel has the same colour everywhere, in each session. */
+    function tint(channel) {
+        const known = OFFERED.indexOf(channel);
+        let sum = 0;
+        for (const letter of channel) {
+            sum = (sum * 31 + letter.charCodeAt(0)) % 9973;
+        }
+        return "tint" + (known >= 0 ? known : sum % TINTS);
+    }
+
+    function tag(channel) {
+        return $("<span class=tag>").addClass(tint(channel)).text(channel);
+    }
+
+    /* Local time; the day only where it is not today. */
+    function clock(ms) {
+        const when = new Date(ms);
+        const element = $("<time>");
+        if (Number.isNaN(when.getTime())) {
+            return element;
+        }
+        const today = when.toDateString() === new Date().toDateString();
+        const shown = today
+            ? when.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" })
+            : when.toLocaleString([], {
+                day: "numeric", month: "short", hour: "2-digit", minute: "2-digit"
+            });
+        return element.attr({ datetime: when.toISOString(), title: when.toLocaleString() })
+            .text(shown);
+    }
+
+    /*
+     * The inbox: the newest messages of the picked channels, oldest on top. Who reads at the end is
+     * kept there; who has scrolled up sees the same lines until coming back.
+     */
+    function inbox() {
+        const scroller = $("#inbox");
+        const list = $("#messages");
+        const jump = $("#jump");
+        const rows = [];            /* as shown: {channel, time, element}; channel null: a notice */
+        let unread = 0;             /* below what is in view */
+        let unseen = 0;             /* since the tab was last looked at */
+        const title = document.title;
+
+        function atEnd() {
+            const box = scroller[0];
+            return box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_PX;
+        }
+
+        function toEnd() {
+            scroller[0].scrollTop = scroller[0].scrollHeight;
+        }
+
+        /* Changes the list so that the lowest line in view stays where it is, or the end does. */
+        function steadily(change) {
+            const box = scroller[0];
+            const end = atEnd();
+            const edge = box.scrollTop + box.clientHeight;
+            let anchor = null;
+            if (!end) {
+                for (let i = rows.length - 1; i >= 0 && !anchor; i--) {
+                    anchor = rows[i].element.offsetTop <= edge ? rows[i].element : null;
+                }
+            }
+            const before = anchor ? anchor.offsetTop : 0;
+            change();
+            if (end) {
+                toEnd();
+            } else if (anchor && anchor.isConnected) {
+                box.scrollTop += anchor.offsetTop - before;
+            }
+            return end;
+        }
+
+        function trim() {
+            const over = rows.length - SHOWN;
+            if (over > 0) {
+                rows.splice(0, over).forEach(row => row.element.remove());
+            }
+        }
+
+        function line(message, live) {
+            const text = $("<div class=text dir=auto>");
+            if (message.data === "") {
+                text.addClass("nothing").text("(an empty message)");
+            } else {
+                text.text(message.data);
+            }
+            return $("<li>").toggleClass("live", live).attr("data-id", message.id)
+                .append(clock(message.time), tag(message.channel), text)[0];
+        }
+
+        /*
+         * Where a message belongs. The order is the log's, which the answers keep. Only what was
+         * read channel by channel is put together by time, and even then each keeps its own order.
+         */
+        function placeOf(message, merge) {
+            const after = row => row.channel !== null && row.channel !== message.channel
+                && row.time > message.time;
+            let at = rows.length;
+            while (merge && at > 0 && after(rows[at - 1])) {
+                at--;
+            }
+            return at;
+        }
+
+        function count() {
+            const messages = rows.filter(row => row.channel !== null).length;
+            $("#empty").prop("hidden", rows.length > 0);
+            $("#count").text(messages === 0 ? ""
+                : rows.length >= SHOWN ? "the newest " + messages
+                : messages + (messages === 1 ? " message" : " messages"));
+            jump.prop("hidden", unread === 0)
+                .text(unread + (unread === 1 ? " new message" : " new messages") + " ↓");
+            document.title = (unseen ? "(" + unseen + ") " : "") + title;
+        }
+
+        function read() {
+            unread = 0;
+            count();
+        }
+
+        scroller.on("scroll", () => unread && atEnd() && read());
+        jump.on("click", () => {
+            toEnd();
+            read();
+            scroller.trigger("focus");
+        });
+        $(document).on("visibilitychange", () => {
+            unseen = 0;
+            count();
+        });
+        /* An inbox that changes its size keeps the end in view, too. */
+        let wasAtEnd = true;
+        scroller.on("scroll", () => {
+            wasAtEnd = atEnd();
+        });
+        new window.ResizeObserver(() => wasAtEnd && toEnd()).observe(scroller[0]);
+
+        return {
+            add(messages, how) {
+                const live = !how.history;
+                const end = steadily(() => {
+                    const tail = document.createDocumentFragment();
+                    messages.slice(-SHOWN).forEach(message => {
+                        const row = {
+                            channel: message.channel,
+                            time: message.time,
+                            element: line(message, live)
+                        };
+                        const at = placeOf(message, how.merge);
+                        if (at === rows.length) {
+                            tail.append(row.element);
+                        } else {
+                            list.append(tail);
+                            list[0].insertBefore(row.element, rows[at].element);
+                        }
+                        rows.splice(at, 0, row);
+                    });
+                    list.append(tail);
+                    trim();
+                });
+                if (live) {
+                    unread += end ? 0 : messages.length;
+                    unseen += document.hidden ? messages.length : 0;
+                }
+                count();
+            },
+
+            /* A line across the inbox. Two without a message between them say no more than one. */
+            notice(text) {
+                const last = rows[rows.length - 1];
+                if (last && last.channel === null) {
+                    $(last.element).text(text);
+                    return;
+                }
+                steadily(() => {
+                    const element = $("<li class=notice>").text(text).appendTo(list)[0];
+                    rows.push({ channel: null, time: 0, element: element });
+                    trim();
+                });
+                count();
+            },
+
+            /* Only these channels stay. */
+            keep(channels) {
+                steadily(() => {
+                    for (let i = rows.length - 1; i >= 0; i--) {
+                        if (rows[i].channel !== null && !channels.includes(rows[i].channel)) {
+                            rows.splice(i, 1)[0].element.remove();
+                        }
+                    }
+                });
+                if (!rows.some(row => row.channel !== null)) {
+                    rows.splice(0).forEach(row => row.element.remove());
+                    unread = 0;
+                }
+                count();
+            },
+
+            /* History is not read aloud; what comes after it is, when there is a pause. */
+            speak(on) {
+                const live = on ? "polite" : "off";
+                if (scroller.attr("aria-live") !== live) {
+                    scroller.attr("aria-live", live);
+                }
+            }
+        };
+    }
+
+    /* The state panel: what the Reader is doing, in words and figures. */
+    function panel(retry) {
+        const phases = {
+            connecting: "Connecting…",
+            waiting: "Connected, waiting for news",
+            disconnected: "Disconnected",
+            idle: "No channel picked",
+            stopped: "Stopped"
+        };
+        let now = null;
+        let clockwork = 0;
+
+        function countdown() {
+            const left = Math.max(0, Math.ceil((now.retryAt - Date.now()) / 1000));
+            const words = "reconnecting in " + left + " s";
+            $("#countdown").text(now.phase === "disconnected" ? words : "");
+        }
+
+        function put(selector, text) {
+            const element = $(selector);
+            if (element.text() !== text) {      /* or a screen reader says it again */
+                element.text(text);
+            }
+        }
+
+        $("#retry").on("click", retry);
+
+        return {
+            show(state) {
+                const lost = state.outcome !== "" && state.outcome !== "success";
+                const again = lost && state.phase === "connecting";
+                now = state;
+                $("#state").attr("data-phase", lost && !again ? "disconnected" : state.phase);
+                put("#phase", again ? "Reconnecting…" : phases[state.phase]);
+                put("#outcome", "[state: " + (state.outcome || "connecting") + " ]");
+                put("#requests", String(state.requests));
+                put("#received", String(state.received));
+                put("#transport", state.transport);
+                put("#last-id", state.id || "–");
+                /* It stays while an attempt is made, and so keeps the focus. */
+                $("#retry").prop("hidden", !lost || state.phase === "idle");
+                window.clearInterval(clockwork);
+                if (state.phase === "disconnected") {
+                    clockwork = window.setInterval(countdown, 250);
+                }
+                countdown();
+            }
+        };
+    }
+
+    /* The channels to pick from. The address remembers the picked ones: …/#main,news */
+    function picks(changed) {
+        const known = OFFERED.slice();
+        let picked = [];
+
+        function fromAddress() {
+            const names = window.location.hash.slice(1).split(",");
+            return Array.from(new Set(names.filter(name => CHANNEL.test(name))))
+                .slice(0, MOST_CHANNELS);
+        }
+
+        function box(name) {
+            const input = $("<input type=checkbox>").val(name);
+            input.prop("checked", picked.includes(name)).on("change", () => {
+                set(input.prop("checked") ? picked.concat(name)
+                    : picked.filter(other => other !== name));
+            });
+            return $("<label class=pick>").addClass(tint(name))
+                .append(input, $("<span>").text(name));
+        }
+
+        function set(names) {
+            if (names.length > MOST_CHANNELS) {
+                hint("No more than " + MOST_CHANNELS + " channels at once.");
+                show();
+                return false;
+            }
+            names.filter(name => !known.includes(name)).forEach(name => known.push(name));
+            picked = known.filter(name => names.includes(name));
+            hint("");
+            show();
+            try {
+                window.history.replaceState(null, "", "#" + picked.join(","));
+            } catch (refused) {
+                /* Too often in a short time. The picks hold all the same. */
+            }
+            changed(picked);
+            return true;
+        }
+
+        /* Boxes that are there stay, or the keyboard would lose its place. */
+        function show() {
+            const shown = $("#channels");
+            known.forEach(name => {
+                const there = shown.find("input").filter((i, input) => input.value === name);
+                if (there.length) {
+                    there.prop("checked", picked.includes(name));
+                } else {
+                    shown.append(box(name));
+                }
+            });
+        }
+
+        function hint(text) {
+            $("#add-hint").text(text);
+        }
+
+        $("#add").on("submit", event => {
+            const name = $("#add-name").val().trim();
+            event.preventDefault();
+            if (!CHANNEL.test(name)) {
+                hint("A channel's name has 1 to 64 of the letters A–Z a–z, digits, dot, _ and -.");
+            } else if (set(picked.includes(name) ? picked : picked.concat(name))) {
+                $("#add-name").val("");
+            }
+        });
+        $("#add-name").on("input", () => hint(""));
+        $(window).on("hashchange", () => set(fromAddress()));
+
+        return {
+            start() {
+                const names = fromAddress();
+                set(names.length ? names : PICKED_AT_FIRST);
+            }
+        };
+    }
+
+    /* The box to write in. What was not stored stays there; sending again is up to its writer. */
+    function composer(chosen) {
+        const text = $("#text");
+        const to = $("#to");
+
+        function say(kind, words) {
+            $("#sent").attr("class", "hint " + kind).text(words);
+        }
+
+        function busy(on) {
+            $("#submit, #random").attr("aria-disabled", on ? "true" : null);
+            text.prop("readonly", on);
+            $("#send").toggleClass("busy", on);
+        }
+
+        /* message undefined: the server makes one up. */
+        function send(message) {
+            if ($("#send").hasClass("busy")) {
+                return;
+            }
+            const channel = to.val();
+            if (!channel) {
+                say("bad", "Pick a channel first.");
+                return;
+            }
+            busy(true);
+            say("pending", "Sending…");
+            window.Encke.create({ base: BASE, channel: channel, message: message }).then(answer => {
+                if (message !== undefined) {
+                    text.val("");
+                }
+                say("good", "Stored in " + channel + " as " + answer.id);
+            }, failure => {
+                const code = failure.status >= 400 ? " (" + failure.status + ")" : "";
+                say("bad", failure.unsure
+                    ? "Perhaps not stored: " + failure.message + ". Look before you send again."
+                    : "Not stored" + code + ": " + failure.message);
+            }).finally(() => busy(false));
+        }
+
+        $("#send").on("submit", event => {
+            event.preventDefault();
+            if (text.val() === "") {
+                say("", "Write something first, or let the server make it up: Random.");
+                text.trigger("focus");
+            } else {
+                send(text.val());
+            }
+        });
+        $("#random").on("click", () => send(undefined));
+        text.on("keydown", event => {
+            /* Not while an input method composes a character: there, Enter means something else. */
+            if (event.key === "Enter" && !event.shiftKey && !event.originalEvent.isComposing) {
+                event.preventDefault();
+                $("#send").trigger("submit");
+            }
+        });
+        to.on("change", () => chosen(to.val()));
+
+        return {
+            offer(channels) {
+                const was = to.val();
+                to.empty().append(channels.map(name => $("<option>").val(name).text(name)[0]));
+                to.val(channels.includes(was) ? was : channels[0]);
+                to.prop("disabled", channels.length === 0);
+                chosen(to.val());
+            }
+        };
+    }
+
+    /* The line to try in a terminal, with this page's own address. */
+    function terminal() {
+        const line = $("#curl");
+        const copy = $("#copy");
+
+        /* navigator.clipboard is there over HTTPS and on localhost only. */
+        if (window.navigator.clipboard) {
+            copy.prop("hidden", false).on("click", () => {
+                const say = said => {
+                    copy.text(said);
+                    window.setTimeout(() => copy.text("Copy"), 2000);
+                };
+                window.navigator.clipboard.writeText(line.text())
+                    .then(() => say("Copied"), () => say("Not allowed"));
+            });
+        }
+
+        return {
+            show(channel) {
+                const url = new URL(BASE + "create", document.baseURI).href;
+                const word = /^[\w.:/~%-]+$/.test(url) ? url : "'" + url.replace(/'/g, "%27") + "'";
+                line.text("curl -d msg=hello "
+                    + (channel && channel !== "main" ? "-d channel=" + channel + " " : "") + word);
+            }
+        };
+    }
+
+    function board() {
+        const messages = inbox();
+        const state = panel(() => reader.retry());
+        const curl = terminal();
+        const writer = composer(channel => curl.show(channel));
+        const reader = new window.Encke.Reader({
+            base: BASE,
+            channels: [],
+            onmessages(fresh, how) {
+                messages.add(fresh, how);
+            },
+            onreset() {
+                messages.notice("A gap: the server could not go on from the last id. What follows"
+                    + " is all that it still has; some messages may be missing here.");
+            },
+            onstate(now) {
+                messages.speak(now.caughtUp);
+                state.show(now);
+            }
+        });
+        const channels = picks(picked => {
+            messages.keep(picked);
+            reader.setChannels(picked);
+            writer.offer(picked);
+        });
+
+        channels.start();
+        reader.start();
+        /* A page that is left and comes back from the browser's cache goes on where it was. */
+        $(window).on("pagehide", () => reader.stop());
+        $(window).on("pageshow", event => event.originalEvent.persisted && reader.start());
+    }
+
+    board();
+})(window);
