@@ -1,0 +1,301 @@
+#include "fcgi/conn.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "fcgi/diag.h"
+#include "fcgi/gate.h"
+#include "fcgi/hold.h"
+#include "fcgi/routes.h"
+#include "fcgi/server.h"
+
+/* A request that did not come at once: its bytes so far, and how far the gate has looked. */
+struct inbound {
+    struct gate gate;
+    size_t len, cap;
+    uint8_t *bytes;
+};
+
+enum { WATCH_INPUT = EPOLLIN | EPOLLRDHUP, WATCH_OUTPUT = EPOLLOUT | EPOLLRDHUP };
+
+static void inbound_free(struct inbound *inbound)
+{
+    if (inbound)
+        free(inbound->bytes);
+    free(inbound);
+}
+
+static struct inbound *inbound_of(const struct conn *conn)
+{
+    return conn->state == CONN_READING ? conn->u.inbound : NULL;
+}
+
+static void set_timeout(struct conn *conn)
+{
+    timer_set(&conn->server->loop.timers, &conn->timer,
+              (uint64_t)conn->server->options->request_timeout_s * 1000);
+}
+
+/* Enters a state in which the connection is in list. */
+static void enter(struct conn *conn, enum conn_state state, struct conn_list *list)
+{
+    LIST_REMOVE(conn, link);
+    LIST_INSERT_HEAD(list, conn, link);
+    conn->state = (uint8_t)state;
+}
+
+void conn_end(struct conn *conn)
+{
+    struct server *server = conn->server;
+    if (conn->state == CONN_ENDED)
+        return;
+    if (conn->state == CONN_READING) {
+        inbound_free(conn->u.inbound);
+    } else if (conn->state == CONN_CREATING) {
+        conn->u.append->owner = NULL; /* it is committed all the same, and answers nobody */
+        server->creating--;
+    } else if (conn->state == CONN_SENDING) {
+        frame_drop(conn->u.sending.frame);
+    }
+    LIST_REMOVE(conn, link);
+    if (conn->state == CONN_HELD)
+        hold_left(&server->holds, conn->u.group);
+    conn->state = CONN_ENDED;
+    timer_clear(&server->loop.timers, &conn->timer);
+    loop_forget(&server->loop, -1, &conn->source);
+    close(conn->fd); /* all input was read, so the web server gets every byte, then the end */
+    loop_free_later(&server->loop, conn);
+    server_conn_ended(server);
+}
+
+static void watch(struct conn *conn, uint32_t events)
+{
+    struct loop *loop = &conn->server->loop;
+    int rc = conn->watched ? loop_change(loop, conn->fd, events, &conn->source)
+                           : loop_watch(loop, conn->fd, events, &conn->source);
+    conn->watched = true;
+    if (rc == 0)
+        return;
+    diag(DIAG_WARN, "cannot watch a connection: %s", strerror(errno));
+    conn_end(conn);
+}
+
+/* The answer is out: the connection waits for its next request, or has done its work. */
+static void finish(struct conn *conn)
+{
+    if (!conn->keep) {
+        conn_end(conn);
+        return;
+    }
+    timer_clear(&conn->server->loop.timers, &conn->timer);
+    enter(conn, CONN_IDLE, &conn->server->idle);
+}
+
+/* Leaves whatever the request waited in, for the busy list. */
+static void stop_waiting(struct conn *conn)
+{
+    enum conn_state was = conn->state;
+    struct group *group = conn->u.group;
+    enter(conn, CONN_SENDING, &conn->server->busy);
+    if (was == CONN_HELD)
+        hold_left(&conn->server->holds, group);
+    else if (was == CONN_CREATING)
+        conn->server->creating--;
+}
+
+void conn_answer(struct conn *conn, struct frame *frame)
+{
+    stop_waiting(conn);
+    conn->u.sending.frame = frame;
+    conn->u.sending.sent = 0;
+    int sent = -1;
+    if (frame) {
+        conn->server->deliveries += frame->messages;
+        sent =
+            frame_send(&conn->u.sending.frame, &conn->u.sending.sent, conn->fd, conn->request_id);
+    }
+    if (sent < 0) {
+        conn_end(conn);
+    } else if (sent == 0) {
+        set_timeout(conn);
+        watch(conn, WATCH_OUTPUT);
+    } else {
+        frame_drop(conn->u.sending.frame);
+        conn->u.sending.frame = NULL;
+        finish(conn);
+    }
+}
+
+static void go_on_sending(struct conn *conn)
+{
+    int sent =
+        frame_send(&conn->u.sending.frame, &conn->u.sending.sent, conn->fd, conn->request_id);
+    if (sent < 0) {
+        conn_end(conn);
+    } else if (sent == 0) {
+        set_timeout(conn); /* it moves, however slowly */
+    } else {
+        frame_drop(conn->u.sending.frame);
+        conn->u.sending.frame = NULL;
+        finish(conn);
+        if (conn->state == CONN_IDLE)
+            watch(conn, WATCH_INPUT);
+    }
+}
+
+void conn_await(struct conn *conn, struct append *append)
+{
+    enter(conn, CONN_CREATING, &conn->server->busy);
+    conn->u.append = append;
+    conn->server->creating++;
+}
+
+void conn_park(struct conn *conn, struct group *group, struct conn_list *list, uint64_t ms)
+{
+    enter(conn, CONN_HELD, list);
+    conn->u.group = group;
+    timer_set(&conn->server->loop.timers, &conn->timer, ms);
+}
+
+static void on_timeout(struct timer *timer)
+{
+    struct conn *conn = (struct conn *)((char *)timer - offsetof(struct conn, timer));
+    if (conn->state == CONN_HELD) {
+        hold_expired(&conn->server->holds, conn);
+        return;
+    }
+    diag(DIAG_DEBUG, conn->state == CONN_SENDING ? "closed a connection that takes no answer"
+                                                 : "closed a connection with half a request");
+    conn_end(conn);
+}
+
+/* A request is whole: decodes it and hands it to its endpoint, which answers, parks or awaits. */
+static void dispatch(struct conn *conn, const struct gate *gate, const uint8_t *bytes)
+{
+    struct server *server = conn->server;
+    struct inbound *inbound = inbound_of(conn);
+    conn->u.inbound = NULL;
+    timer_clear(&server->loop.timers, &conn->timer);
+    conn->request_id = gate->id;
+    conn->keep = gate->keep && !server->draining;
+    const struct request *request = request_decode(server->decoder, gate, bytes);
+    if (request) {
+        route(conn, request);
+        request_release(server->decoder);
+    } else {
+        diag(DIAG_WARN, "libfcgi refused a request that looked whole");
+        conn_end(conn);
+    }
+    inbound_free(inbound);
+}
+
+/* The request's time begins with its first bytes, not with each. */
+static struct inbound *begin_reading(struct conn *conn)
+{
+    enter(conn, CONN_READING, &conn->server->busy);
+    conn->u.inbound = calloc(1, sizeof *conn->u.inbound);
+    set_timeout(conn);
+    return conn->u.inbound;
+}
+
+/* Keeps the part of a request that has arrived, bytes[0, len), with room for more behind it.
+ * Returns false when out of memory. */
+static bool keep_inbound(struct conn *conn, const struct gate *gate, const uint8_t *bytes,
+                         size_t len)
+{
+    struct inbound *inbound = inbound_of(conn);
+    if (!inbound && !(inbound = begin_reading(conn)))
+        return false;
+    inbound->gate = *gate;
+    size_t need = len + INBOX_SIZE;
+    if (inbound->cap < need) {
+        size_t cap = need + need / 2;
+        uint8_t *grown = realloc(inbound->bytes, cap);
+        if (!grown)
+            return false;
+        if (!inbound->bytes)
+            memcpy(grown, bytes, len);
+        inbound->bytes = grown;
+        inbound->cap = cap;
+    }
+    inbound->len = gate_trim(&inbound->gate, inbound->bytes, len);
+    return true;
+}
+
+/* Looks at what has arrived of a request. Returns whether the connection waits for more of it. */
+static bool take(struct conn *conn, struct gate *gate, const uint8_t *bytes, size_t len)
+{
+    enum gate_verdict verdict = gate_scan(gate, bytes, len);
+    if (verdict == GATE_WHOLE && gate->scanned == len) {
+        dispatch(conn, gate, bytes);
+        return false;
+    }
+    if (verdict == GATE_MORE && keep_inbound(conn, gate, bytes, len))
+        return true;
+    diag(DIAG_DEBUG, "closed a connection: %s",
+         verdict == GATE_REFUSED ? gate->why
+         : verdict == GATE_WHOLE ? "something follows the request"
+                                 : "out of memory");
+    conn_end(conn);
+    return false;
+}
+
+static void read_request(struct conn *conn)
+{
+    struct server *server = conn->server;
+    struct gate fresh;
+    gate_start(&fresh, request_body_max(server->options->max_message));
+    for (bool more = true; more;) {
+        struct inbound *inbound = inbound_of(conn);
+        uint8_t *bytes = inbound ? inbound->bytes : server->inbox;
+        size_t have = inbound ? inbound->len : 0;
+        size_t room = inbound ? inbound->cap - have : INBOX_SIZE;
+        ssize_t got = recv(conn->fd, bytes + have, room, MSG_DONTWAIT);
+        if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+            return;
+        if (got <= 0) {
+            conn_end(conn);
+            return;
+        }
+        more = take(conn, inbound ? &inbound->gate : &fresh, bytes, have + (size_t)got);
+    }
+}
+
+/* While a request waits nothing may arrive but the end: no web server multiplexes requests or
+ * sends ABORT_REQUEST, and what a stranger sends is not worth keeping. */
+static void on_ready(struct source *source, uint32_t events)
+{
+    struct conn *conn = (struct conn *)source;
+    if (conn->state == CONN_IDLE || conn->state == CONN_READING)
+        read_request(conn);
+    else if (conn->state == CONN_SENDING && !(events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)))
+        go_on_sending(conn);
+    else
+        conn_end(conn);
+}
+
+void conn_accept(struct server *server, int fd)
+{
+    struct conn *conn = calloc(1, sizeof *conn);
+    if (!conn) {
+        close(fd);
+        return;
+    }
+    conn->source.ready = on_ready;
+    conn->timer.fire = on_timeout;
+    conn->server = server;
+    conn->fd = fd;
+    conn->state = CONN_IDLE;
+    LIST_INSERT_HEAD(&server->idle, conn, link);
+    server->conns++;
+    /* The request is nearly always there already: a short one is answered before epoll has ever
+     * heard of its connection. */
+    read_request(conn);
+    if (conn->state == CONN_IDLE && !conn->keep)
+        set_timeout(conn);
+    if (conn->state != CONN_ENDED && !conn->watched)
+        watch(conn, WATCH_INPUT);
+}

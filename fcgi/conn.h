@@ -1,0 +1,74 @@
+/* conn.h - one connection from the web server, from accept to close.
+ *
+ *            +--> IDLE --first bytes--> READING --whole request--> an endpoint
+ *            |                                                        |
+ *            |        +-----------------------+-----------------------+
+ *            |        v                       v                       v
+ *   (kept)   |     CREATING --commit-->    answer  <--news, end--   HELD
+ *            |                                |
+ *            +------------ all sent ----------+----socket full----> SENDING --> all sent
+ *
+ * A peer that goes away, a request that does not arrive whole in time, and bytes that are no
+ * request end the connection in any state, and conn_end is the one way it ends.
+ *
+ * The struct is what every held request costs: about a hundred bytes. Loop's thread only.
+ */
+#ifndef ENCKE_FCGI_CONN_H
+#define ENCKE_FCGI_CONN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "fcgi/loop.h"
+#include "fcgi/reply.h"
+#include "fcgi/timer.h"
+#include "store/log.h"
+
+struct server;
+struct group;
+struct inbound;
+
+enum conn_state { CONN_IDLE, CONN_READING, CONN_CREATING, CONN_HELD, CONN_SENDING, CONN_ENDED };
+
+struct conn {
+    struct source source;
+    struct timer timer;
+    LIST_ENTRY(conn) link; /* in the server's idle or busy list, or in its group of holds */
+    struct server *server;
+    int fd;
+    uint16_t request_id;
+    uint8_t state;    /* enum conn_state */
+    bool keep : 1;    /* the web server wants to use the connection again */
+    bool watched : 1; /* epoll knows it */
+    union {
+        struct inbound *inbound; /* READING: what has arrived so far, owned */
+        struct append *append;   /* CREATING: the log's */
+        struct group *group;     /* HELD: see hold.h */
+        struct {
+            struct frame *frame; /* SENDING: one reference */
+            uint32_t sent;
+        } sending;
+    } u;
+};
+LIST_HEAD(conn_list, conn);
+
+/* Takes over a connected, non-blocking socket and reads what is already there. Closes fd when out
+ * of memory. */
+void conn_accept(struct server *server, int fd);
+
+/* Answers the request, whatever it waited for, with the caller's reference to frame (NULL, for
+ * out of memory, ends the connection). The connection may have ended when this returns. */
+void conn_answer(struct conn *conn, struct frame *frame);
+
+/* Marks the request as waiting for append to be committed. */
+void conn_await(struct conn *conn, struct append *append);
+
+/* Takes the connection out of its list and lets it wait as HELD in the group for ms. */
+void conn_park(struct conn *conn, struct group *group, struct conn_list *list, uint64_t ms);
+
+/* Ends the connection and frees all that is its own; the struct itself at the end of the loop's
+ * round. */
+void conn_end(struct conn *conn);
+
+#endif

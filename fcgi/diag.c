@@ -1,0 +1,46 @@
+#include "fcgi/diag.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *const level_names[] = {"error", "warn", "info", "debug"};
+static enum diag_level shown = DIAG_INFO;
+
+bool diag_level_parse(const char *name, enum diag_level *level)
+{
+    for (unsigned i = 0; i < sizeof level_names / sizeof *level_names; i++)
+        if (strcmp(name, level_names[i]) == 0) {
+            *level = (enum diag_level)i;
+            return true;
+        }
+    return false;
+}
+
+void diag_level_set(enum diag_level level)
+{
+    shown = level;
+}
+
+void diag(enum diag_level level, const char *format, ...)
+{
+    if (level > shown)
+        return;
+    int saved = errno;
+    char line[1024];
+    int head = snprintf(line, sizeof line, "encke: %s: ", level_names[level]);
+    va_list args;
+    va_start(args, format);
+    int text = vsnprintf(line + head, sizeof line - (size_t)head - 1, format, args);
+    va_end(args);
+    size_t len = (size_t)head + (text > 0 ? (size_t)text : 0);
+    if (len > sizeof line - 2)
+        len = sizeof line - 2;
+    line[len++] = '\n';
+    /* one write a line, so that the lines of two threads never mix */
+    if (write(STDERR_FILENO, line, len) < 0)
+        shown = DIAG_ERROR; /* nobody reads: say less, there is nowhere to complain */
+    errno = saved;
+}

@@ -1,0 +1,23 @@
+/* diag.h - what the daemon says to its operator: one line an event on stderr, with a level.
+ *
+ *     encke: warn: 20000 requests are held, the limit (--max-holds): refusing more
+ *
+ * Any thread. Nothing that a client sent is ever printed.
+ */
+#ifndef ENCKE_FCGI_DIAG_H
+#define ENCKE_FCGI_DIAG_H
+
+#include <stdbool.h>
+
+enum diag_level { DIAG_ERROR, DIAG_WARN, DIAG_INFO, DIAG_DEBUG };
+
+/* The names of the levels, "error" to "debug"; false if name is none of them. */
+bool diag_level_parse(const char *name, enum diag_level *level);
+
+/* Lines above this level are not printed. DIAG_INFO until set. */
+void diag_level_set(enum diag_level level);
+
+/* Prints one line; the format needs no newline. Keeps errno. */
+void diag(enum diag_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

@@ -1,0 +1,28 @@
+/* listener.h - the unix socket on which the web server finds the daemon.
+ *
+ * Either the daemon's own, or one that it was started with: systemd's (LISTEN_FDS), or descriptor
+ * 0 (lighttpd's bin-path, spawn-fcgi; FastCGI 1.0, 2.2). Set-up only; may block.
+ */
+#ifndef ENCKE_FCGI_LISTENER_H
+#define ENCKE_FCGI_LISTENER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+struct listener {
+    int fd;           /* listening, non-blocking, closed on exec */
+    const char *path; /* of the daemon's own socket, which listener_close removes; else NULL */
+};
+
+/* Takes an inherited socket if there is one, else makes path with mode. A stale socket file is
+ * replaced; one that somebody listens on, or a file that is no socket, is not. Returns 0, or -1
+ * with one line in why. path is borrowed for the listener's life; NULL is allowed if a socket is
+ * inherited. */
+int listener_open(struct listener *listener, const char *path, mode_t mode, char *why,
+                  size_t why_size);
+
+/* Closes it; connections in its backlog that were not accepted are cut off. */
+void listener_close(struct listener *listener);
+
+#endif

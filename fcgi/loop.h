@@ -1,0 +1,50 @@
+/* loop.h - the event loop: epoll, deadlines, and nothing else.
+ *
+ * Whoever owns a descriptor embeds a struct source and is called when epoll has something to say.
+ * A source may be ended by any callback, its own or another's, in the same round: so what held it
+ * is freed with loop_free_later, and its `ready` is made NULL by loop_forget.
+ *
+ * One thread. Nothing in it blocks but loop_run's own wait.
+ */
+#ifndef ENCKE_FCGI_LOOP_H
+#define ENCKE_FCGI_LOOP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+
+#include "fcgi/timer.h"
+
+struct source {
+    /* events as epoll reports them; NULL: forgotten, the event came too late */
+    void (*ready)(struct source *source, uint32_t events);
+};
+
+struct loop {
+    int epoll_fd;
+    bool stopped;
+    struct timers timers;
+    void **graves; /* freed at the end of the round */
+    unsigned grave_count, grave_cap;
+};
+
+/* Returns 0, or -1 with errno set. */
+int loop_init(struct loop *loop);
+void loop_free(struct loop *loop);
+
+/* Watches fd level-triggered for events; the source must outlive the watch. Returns 0, or -1 with
+ * errno set. */
+int loop_watch(struct loop *loop, int fd, uint32_t events, struct source *source);
+int loop_change(struct loop *loop, int fd, uint32_t events, struct source *source);
+
+/* Stops calling the source. The watch itself ends when fd is closed, or with fd >= 0, here. */
+void loop_forget(struct loop *loop, int fd, struct source *source);
+
+/* free()s memory once no event of this round can refer to it any more. */
+void loop_free_later(struct loop *loop, void *memory);
+
+/* Waits and calls, until loop_stop. Returns 0, or -1 with errno set if epoll failed. */
+int loop_run(struct loop *loop);
+void loop_stop(struct loop *loop);
+
+#endif

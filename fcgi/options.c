@@ -1,0 +1,218 @@
+#include "fcgi/options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifndef ENCKE_VERSION
+#define ENCKE_VERSION "unknown"
+#endif
+
+enum kind { TEXT, NUMBER, OCTAL, SIZE, AGE, LEVEL };
+
+struct row {
+    const char *name;
+    const char *argument; /* as --help shows it */
+    enum kind kind;
+    size_t offset; /* in struct options */
+    const char *standard;
+    int64_t least, most;
+    const char *help;
+};
+
+#define AT(field) offsetof(struct options, field)
+#define FOREVER (INT64_C(100) * 365 * 86400)
+#define TERABYTE (INT64_C(1) << 40)
+
+static const struct row rows[] = {
+    {"socket", "PATH", TEXT, AT(socket), NULL, 0, 0,
+     "unix socket for the web server; not needed if one is inherited"},
+    {"socket-mode", "MODE", OCTAL, AT(socket_mode), "0660", 0, 0777, "its permissions"},
+    {"db", "PATH", TEXT, AT(db), NULL, 0, 0, "the message log, an SQLite file; made if missing"},
+    {"hold", "SECONDS", NUMBER, AT(hold_s), "55", 1, 3600,
+     "hold a request so long, less a random tenth"},
+    {"hold-max", "SECONDS", NUMBER, AT(hold_max_s), "120", 1, 3600,
+     "the longest hold a client may ask for; keep\nthe web server's read timeout above it"},
+    {"max-holds", "N", NUMBER, AT(max_holds), "20000", 1, 10000000,
+     "requests held at once; more get 503"},
+    {"max-message", "SIZE", SIZE, AT(max_message), "64K", 1, 8 << 20,
+     "bytes of one message; more get 413"},
+    {"max-channels", "N", NUMBER, AT(max_channels), "32", 1, 512, "channels of one request"},
+    {"keep-messages", "N", NUMBER, AT(keep_messages), "10000", 0, TERABYTE,
+     "messages kept in a channel; 0: no limit"},
+    {"keep-age", "TIME", AGE, AT(keep_age_s), "7d", 0, FOREVER,
+     "how long messages are kept; 0: no limit"},
+    {"keep-bytes", "SIZE", SIZE, AT(keep_bytes), "1G", 0, 1024 * TERABYTE,
+     "bytes of all messages kept; 0: no limit"},
+    {"memory", "SIZE", SIZE, AT(memory_bytes), "16M", 0, TERABYTE,
+     "bytes of recent messages held in memory"},
+    {"queue", "SIZE", SIZE, AT(queue_bytes), "64M", 1, TERABYTE,
+     "bytes of messages that may wait for the disk;\nmore get 503"},
+    {"request-timeout", "SECONDS", NUMBER, AT(request_timeout_s), "10", 1, 3600,
+     "for a request to arrive whole, and for a\nstuck answer to move"},
+    {"log-level", "LEVEL", LEVEL, AT(log_level), "info", 0, 0, "error, warn, info or debug"},
+};
+enum { ROWS = sizeof rows / sizeof *rows, HELP = ROWS, SHOW_VERSION };
+
+static void help(void)
+{
+    puts("Usage: encke --socket PATH --db PATH [OPTION ...]\n"
+         "Live pages behind lighttpd or nginx: a FastCGI responder that holds requests until\n"
+         "there is news, over a durable SQLite message log.\n");
+    for (const struct row *row = rows; row < rows + ROWS; row++) {
+        char left[40];
+        snprintf(left, sizeof left, "--%s %s", row->name, row->argument);
+        int first = (int)strcspn(row->help, "\n");
+        printf("  %-26s %.*s", left, first, row->help);
+        if (row->help[first])
+            printf("\n  %-26s %s", "", row->help + first + 1);
+        if (row->standard)
+            printf(" (%s)", row->standard);
+        putchar('\n');
+    }
+    puts("  --help                     this text\n"
+         "  --version                  the version\n\n"
+         "Sizes take K, M or G, times s, m, h or d. Each option may also come from the "
+         "environment:\n"
+         "--keep-age 1d is ENCKE_KEEP_AGE=1d; the command line wins. A listening socket that the\n"
+         "daemon inherits (systemd's LISTEN_FDS, or descriptor 0 from lighttpd or spawn-fcgi) is\n"
+         "used instead of --socket. SIGTERM answers every held request, commits, and ends.\n\n"
+         "  encke --socket /run/encke/encke.sock --db /var/lib/encke/log.db\n"
+         "  curl -d msg=hello http://localhost/comet/create");
+}
+
+/* A number with an optional unit out of units, whose factors stand beside it. */
+static int parse_number(const char *text, int base, const char *units, const int64_t *factors,
+                        int64_t *value)
+{
+    char *end;
+    errno = 0;
+    if (*text < '0' || *text > '9')
+        return -1;
+    *value = strtoll(text, &end, base);
+    if (errno != 0)
+        return -1;
+    const char *unit = *end ? strchr(units, *end) : NULL;
+    if (unit) {
+        if (__builtin_mul_overflow(*value, factors[unit - units], value))
+            return -1;
+        end++;
+    }
+    return *end == '\0' ? 0 : -1;
+}
+
+static int parse_value(const struct row *row, const char *text, int64_t *value)
+{
+    static const int64_t sizes[] = {1 << 10, 1 << 10, 1 << 20, 1 << 20, 1 << 30, 1 << 30};
+    static const int64_t times[] = {1, 60, 3600, 86400};
+    int rc = -1;
+    if (row->kind == NUMBER)
+        rc = parse_number(text, 10, "", NULL, value);
+    else if (row->kind == OCTAL)
+        rc = parse_number(text, 8, "", NULL, value);
+    else if (row->kind == SIZE)
+        rc = parse_number(text, 10, "kKmMgG", sizes, value);
+    else if (row->kind == AGE)
+        rc = parse_number(text, 10, "smhd", times, value);
+    return rc == 0 && *value >= row->least && *value <= row->most ? 0 : -1;
+}
+
+/* Stores text into the row's field; origin is what a person typed, for the complaint. */
+static int set(struct options *options, const struct row *row, const char *text, const char *origin)
+{
+    void *field = (char *)options + row->offset;
+    if (row->kind == TEXT) {
+        *(const char **)field = text;
+        return *text ? 0 : (fprintf(stderr, "encke: error: %s is empty\n", origin), -1);
+    }
+    if (row->kind == LEVEL) {
+        if (diag_level_parse(text, field))
+            return 0;
+        fprintf(stderr, "encke: error: %s must be error, warn, info or debug\n", origin);
+        return -1;
+    }
+    if (parse_value(row, text, field) == 0)
+        return 0;
+    if (row->kind == OCTAL)
+        fprintf(stderr, "encke: error: %s must be an octal mode such as 0660\n", origin);
+    else
+        fprintf(stderr, "encke: error: %s must be a %s from %lld to %lld%s\n", origin,
+                row->kind == SIZE  ? "size"
+                : row->kind == AGE ? "time"
+                                   : "whole number",
+                (long long)row->least, (long long)row->most,
+                row->kind == SIZE  ? " (bytes, or with K, M, G)"
+                : row->kind == AGE ? " (seconds, or with s, m, h, d)"
+                                   : "");
+    return -1;
+}
+
+static int from_environment(struct options *options, const struct row *row)
+{
+    char name[64];
+    snprintf(name, sizeof name, "ENCKE_%s", row->name);
+    for (char *c = name; *c; c++)
+        *c = *c == '-' ? '_' : (*c >= 'a' && *c <= 'z') ? (char)(*c - 'a' + 'A') : *c;
+    const char *text = getenv(name);
+    return text && *text ? set(options, row, text, name) : 0;
+}
+
+static int start_values(struct options *options)
+{
+    *options = (struct options){0};
+    for (const struct row *row = rows; row < rows + ROWS; row++) {
+        if (row->standard && set(options, row, row->standard, row->name) != 0)
+            return -1;
+        if (from_environment(options, row) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static enum options_verdict hint(void)
+{
+    fputs("encke: error: try 'encke --help'\n", stderr);
+    return OPTIONS_BAD;
+}
+
+enum options_verdict options_parse(struct options *options, int argc, char **argv)
+{
+    struct option known[ROWS + 3] = {0};
+    for (int i = 0; i < ROWS; i++)
+        known[i] = (struct option){rows[i].name, required_argument, NULL, i};
+    known[HELP] = (struct option){"help", no_argument, NULL, HELP};
+    known[SHOW_VERSION] = (struct option){"version", no_argument, NULL, SHOW_VERSION};
+
+    if (start_values(options) != 0)
+        return OPTIONS_BAD;
+    int which;
+    while ((which = getopt_long(argc, argv, "h", known, NULL)) != -1) {
+        if (which == HELP || which == 'h') {
+            help();
+            return OPTIONS_DONE;
+        }
+        if (which == SHOW_VERSION) {
+            puts("encke " ENCKE_VERSION);
+            return OPTIONS_DONE;
+        }
+        if (which < 0 || which >= ROWS)
+            return hint();
+        char origin[64];
+        snprintf(origin, sizeof origin, "--%s", rows[which].name);
+        if (set(options, &rows[which], optarg, origin) != 0)
+            return hint();
+    }
+    if (optind < argc) {
+        fprintf(stderr, "encke: error: unexpected argument '%s'\n", argv[optind]);
+        return hint();
+    }
+    if (!options->db) {
+        fputs("encke: error: no message log: give --db PATH (or ENCKE_DB)\n", stderr);
+        return hint();
+    }
+    if (options->hold_max_s < options->hold_s)
+        options->hold_max_s = options->hold_s;
+    return OPTIONS_RUN;
+}

@@ -1,0 +1,36 @@
+/* options.h - what the daemon was asked to do, from ENCKE_ environment variables and the command
+ * line, which wins. One table holds every option with its default, its range and its help.
+ */
+#ifndef ENCKE_FCGI_OPTIONS_H
+#define ENCKE_FCGI_OPTIONS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fcgi/diag.h"
+
+struct options {
+    const char *socket; /* paths live as long as argv and the environment; NULL: not given */
+    const char *db;
+    int64_t socket_mode;
+    int64_t hold_s;            /* how long a request is held, less a jitter */
+    int64_t hold_max_s;        /* the longest hold that a client may ask for */
+    int64_t max_holds;         /* requests held at once */
+    int64_t max_message;       /* bytes of a message's data */
+    int64_t max_channels;      /* channels of one request */
+    int64_t keep_messages;     /* a channel; 0: no limit, as with the next two */
+    int64_t keep_age_s;        /* seconds */
+    int64_t keep_bytes;        /* the whole log */
+    int64_t memory_bytes;      /* recent messages in memory */
+    int64_t queue_bytes;       /* creates waiting for their commit */
+    int64_t request_timeout_s; /* for a request to arrive whole, and for a full socket to move */
+    enum diag_level log_level;
+};
+
+enum options_verdict { OPTIONS_RUN, OPTIONS_DONE, OPTIONS_BAD };
+
+/* Fills options. OPTIONS_DONE: --help or --version has been answered on stdout; OPTIONS_BAD: what
+ * is wrong has been said on stderr. Not thread-safe (getopt). */
+enum options_verdict options_parse(struct options *options, int argc, char **argv);
+
+#endif

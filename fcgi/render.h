@@ -1,0 +1,27 @@
+/* render.h - writes answers: pages of messages as JSON, as the board's HTML, or as one word.
+ *
+ * Loop's thread only.
+ */
+#ifndef ENCKE_FCGI_RENDER_H
+#define ENCKE_FCGI_RENDER_H
+
+#include <stddef.h>
+
+#include "fcgi/buf.h"
+#include "fcgi/reply.h"
+#include "fcgi/wanted.h"
+#include "store/log.h"
+
+/* The framed answer that gives page to a reader of the log of that epoch. scratch is overwritten.
+ * Returns one reference, or NULL when out of memory. */
+struct frame *render_page(struct buf *scratch, enum format format, const char *epoch,
+                          const struct page *page);
+
+/* The answer at the end of a hold: nothing new, and the cursor to go on with. */
+struct frame *render_nothing(struct buf *scratch, enum format format, const char *epoch,
+                             uint64_t head);
+
+/* `{"id":"<cursor of seq>"}` */
+struct frame *render_id(const char *epoch, uint64_t seq);
+
+#endif

@@ -1,0 +1,45 @@
+/* reply.h - answers, framed once as FastCGI records and sent as they are.
+ *
+ * A frame is a whole answer: the CGI header (RFC 3875, 6.3), the body, the end of STDOUT and
+ * END_REQUEST (FastCGI 1.0, 3.3 and 5.5). It is counted, so that one frame serves every hold that
+ * gets the same answer, and a reader whose socket is full keeps a reference, not a copy.
+ *
+ * Loop's thread only.
+ */
+#ifndef ENCKE_FCGI_REPLY_H
+#define ENCKE_FCGI_REPLY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct frame {
+    uint32_t refs;
+    uint32_t len;
+    uint16_t request_id; /* that the records carry now */
+    uint16_t messages;   /* how many messages the answer delivers, for the counters */
+    uint8_t bytes[];
+};
+
+/* The content types in use. */
+extern const char TYPE_JSON[], TYPE_TEXT[];
+
+/* Frames an answer for request 1. header is NULL or further header lines, each ended by CRLF.
+ * The headers that every answer carries are set here and nowhere else. Returns one reference, or
+ * NULL when out of memory. */
+struct frame *frame_new(int status, const char *type, const char *header, const void *body,
+                        size_t body_len);
+
+/* The same for `{"error":text}`, text being JSON-safe ASCII without quotes. */
+struct frame *frame_error(int status, const char *header, const char *text);
+
+struct frame *frame_hold(struct frame *frame);
+void frame_drop(struct frame *frame); /* NULL is allowed */
+
+/* Sends as much of the frame from *sent on as the socket takes, without blocking, to the request
+ * of that id. All web servers number their only request 1; another number is patched into the
+ * records, of a copy if somebody else still needs the frame: then *frame changes.
+ * Returns 1 when all is sent, 0 when the socket is full (go on from *sent once it is writable),
+ * -1 when the peer is gone or memory ran out. */
+int frame_send(struct frame **frame, uint32_t *sent, int fd, uint16_t request_id);
+
+#endif

@@ -1,0 +1,209 @@
+#include "fcgi/request.h"
+
+#include <errno.h>
+#include <fcgiapp.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+struct decoder {
+    int file; /* the memory file that libfcgi reads from */
+    size_t file_len;
+    FCGX_Request fcgx;
+    struct request request;
+    size_t body_max;
+    char *body;                    /* body_max + 1 bytes */
+    char uri[GATE_PARAMS_MAX + 1]; /* REQUEST_URI, taken apart and decoded in place */
+};
+
+size_t request_body_max(size_t max_message)
+{
+    enum { OTHER_FIELDS = 4096 };
+    return 3 * max_message + OTHER_FIELDS;
+}
+
+/* FCGX_Init takes over these signals where they are at their default or ignored. They are the
+ * daemon's own. */
+static int start_libfcgi(void)
+{
+    static const int taken[] = {SIGPIPE, SIGUSR1, SIGTERM};
+    enum { TAKEN = sizeof taken / sizeof *taken };
+    struct sigaction before[TAKEN];
+    for (int i = 0; i < TAKEN; i++)
+        sigaction(taken[i], NULL, &before[i]);
+    int rc = FCGX_Init();
+    for (int i = 0; i < TAKEN; i++)
+        sigaction(taken[i], &before[i], NULL);
+    signal(SIGPIPE, SIG_IGN);
+    return rc;
+}
+
+struct decoder *decoder_new(size_t body_max)
+{
+    struct decoder *decoder = calloc(1, sizeof *decoder);
+    if (!decoder)
+        return NULL;
+    decoder->body_max = body_max;
+    decoder->body = malloc(body_max + 1);
+    decoder->file = memfd_create("encke-request", MFD_CLOEXEC);
+    if (decoder->body && decoder->file >= 0 && start_libfcgi() == 0)
+        return decoder;
+    int saved = errno;
+    decoder_free(decoder);
+    errno = saved;
+    return NULL;
+}
+
+void decoder_free(struct decoder *decoder)
+{
+    if (!decoder)
+        return;
+    if (decoder->file >= 0)
+        close(decoder->file);
+    free(decoder->body);
+    free(decoder);
+}
+
+/* Puts the request into the memory file, with nothing of an earlier one behind it. */
+static bool fill_file(struct decoder *decoder, const uint8_t *bytes, size_t len)
+{
+    if (len < decoder->file_len && ftruncate(decoder->file, (off_t)len) != 0)
+        return false;
+    decoder->file_len = len;
+    for (size_t done = 0; done < len;) {
+        ssize_t wrote = pwrite(decoder->file, bytes + done, len - done, (off_t)done);
+        if (wrote < 0)
+            return false;
+        done += (size_t)wrote;
+    }
+    return lseek(decoder->file, 0, SEEK_SET) == 0;
+}
+
+static enum method method_of(const char *name)
+{
+    if (!name)
+        return METHOD_OTHER;
+    if (strcmp(name, "GET") == 0)
+        return METHOD_GET;
+    return strcmp(name, "POST") == 0 ? METHOD_POST : METHOD_OTHER;
+}
+
+static enum body_kind body_kind_of(const char *content_type)
+{
+    if (!content_type)
+        return BODY_RAW;
+    size_t len = strcspn(content_type, "; \t");
+    if (len == 33 && strncasecmp(content_type, "application/x-www-form-urlencoded", len) == 0)
+        return BODY_FORM;
+    if (len == 19 && strncasecmp(content_type, "multipart/form-data", len) == 0)
+        return BODY_MULTIPART;
+    return BODY_RAW;
+}
+
+/* REQUEST_URI alone means the same behind every web server. Plain CGI (RFC 3875) does not know
+ * it: there the path and the query are put together from what it has. */
+static size_t copy_uri(struct decoder *decoder)
+{
+    char **envp = decoder->fcgx.envp;
+    const char *uri = FCGX_GetParam("REQUEST_URI", envp);
+    int len;
+    if (uri) {
+        len = snprintf(decoder->uri, sizeof decoder->uri, "%s", uri);
+    } else {
+        const char *script = FCGX_GetParam("SCRIPT_NAME", envp);
+        const char *path = FCGX_GetParam("PATH_INFO", envp);
+        const char *query = FCGX_GetParam("QUERY_STRING", envp);
+        len = snprintf(decoder->uri, sizeof decoder->uri, "%s%s?%s", script ? script : "",
+                       path ? path : "", query ? query : "");
+    }
+    return len < 0 ? 0 : (size_t)len; /* the parameters' limit keeps it below sizeof uri */
+}
+
+static void split_uri(struct decoder *decoder)
+{
+    struct request *request = &decoder->request;
+    size_t len = copy_uri(decoder);
+    char *query = memchr(decoder->uri, '?', len);
+    size_t path_len = query ? (size_t)(query - decoder->uri) : len;
+    char *slash = memrchr(decoder->uri, '/', path_len);
+    char *segment = slash ? slash + 1 : decoder->uri;
+    request->endpoint = (struct text){segment, path_len - (size_t)(segment - decoder->uri)};
+    request->query.count = 0;
+    request->query.overflow = false;
+    if (query) {
+        *query = '\0';
+        form_parse(&request->query, query + 1, len - path_len - 1);
+    }
+}
+
+static void read_body(struct decoder *decoder, const struct gate *gate)
+{
+    struct request *request = &decoder->request;
+    request->body = (struct text){decoder->body, 0};
+    request->form.count = 0;
+    request->form.overflow = false;
+    request->body_too_large = gate->too_large;
+
+    const char *promised = FCGX_GetParam("CONTENT_LENGTH", decoder->fcgx.envp);
+    long long length = promised && *promised ? strtoll(promised, NULL, 10) : -1;
+    request->body_cut = length >= 0 && (unsigned long long)length != gate->body_len;
+
+    int got = 0;
+    if (!gate->too_large && gate->body_len > 0)
+        got = FCGX_GetStr(decoder->body, (int)gate->body_len, decoder->fcgx.in);
+    decoder->body[got] = '\0';
+    if (request->body_kind == BODY_FORM)
+        form_parse(&request->form, decoder->body, (size_t)got);
+    else
+        request->body.len = (size_t)got;
+}
+
+/* libfcgi's header marks ipcFd and keepConnection "don't use": with ipcFd set, FCGX_Accept_r
+ * decodes from that descriptor instead of accepting one, and keepConnection stops the Finish with
+ * which it begins from closing it. This is the one place that relies on it, and
+ * libfcgi_decodes_from_a_memory_file is the test that notices when a libfcgi changes it. */
+static bool libfcgi_decode(struct decoder *decoder)
+{
+    if (FCGX_InitRequest(&decoder->fcgx, -1, 0) != 0)
+        return false;
+    decoder->fcgx.ipcFd = decoder->file;
+    decoder->fcgx.keepConnection = 1;
+    if (FCGX_Accept_r(&decoder->fcgx) == 0)
+        return true;
+    /* refused: libfcgi has closed the file */
+    decoder->file = memfd_create("encke-request", MFD_CLOEXEC);
+    decoder->file_len = 0;
+    return false;
+}
+
+const struct request *request_decode(struct decoder *decoder, const struct gate *gate,
+                                     const uint8_t *bytes)
+{
+    struct request *request = &decoder->request;
+    if (!fill_file(decoder, bytes, gate->scanned) || !libfcgi_decode(decoder))
+        return NULL;
+    char **envp = decoder->fcgx.envp;
+    const char *last = FCGX_GetParam("HTTP_LAST_EVENT_ID", envp);
+    request->method = method_of(FCGX_GetParam("REQUEST_METHOD", envp));
+    request->last_event_id = (struct text){last, last ? strlen(last) : 0};
+    request->body_kind = body_kind_of(FCGX_GetParam("CONTENT_TYPE", envp));
+    split_uri(decoder);
+    read_body(decoder, gate);
+    return request;
+}
+
+void request_release(struct decoder *decoder)
+{
+    FCGX_Free(&decoder->fcgx, 0);
+}
+
+struct text request_field(const struct request *request, const char *name)
+{
+    struct text value = form_get(&request->form, name);
+    return value.bytes ? value : form_get(&request->query, name);
+}

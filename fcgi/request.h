@@ -1,0 +1,57 @@
+/* request.h - turns the bytes of one whole FastCGI request into what the endpoints need.
+ *
+ * libfcgi decodes them. It can read only from a descriptor, and would block on a socket, so the
+ * bytes that passed the gate are handed to it in a memory file: its reads can then neither block,
+ * nor run ahead into the next request, nor meet a body larger than a socket's buffer.
+ *
+ * One decoder serves all connections, one request at a time: what it returns is valid until
+ * request_release, and an endpoint that wants to keep something copies it.
+ */
+#ifndef ENCKE_FCGI_REQUEST_H
+#define ENCKE_FCGI_REQUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fcgi/form.h"
+#include "fcgi/gate.h"
+
+enum method { METHOD_GET = 1, METHOD_POST = 2, METHOD_OTHER = 4 };
+
+enum body_kind { BODY_RAW, BODY_FORM, BODY_MULTIPART };
+
+struct request {
+    enum method method;
+    struct text endpoint;      /* the last segment of the path */
+    struct text last_event_id; /* the header; absent if it was not sent */
+    struct text body;          /* as sent; empty if it was a form or too large */
+    enum body_kind body_kind;
+    bool body_too_large; /* over the decoder's body_max: it was read, and not kept */
+    bool body_cut;       /* shorter or longer than CONTENT_LENGTH said */
+    struct form query;
+    struct form form;
+};
+
+struct decoder;
+
+/* How large a body may be so that a message of max_message bytes fits, form-encoded at its worst.
+ */
+size_t request_body_max(size_t max_message);
+
+/* Makes a decoder for bodies up to body_max bytes; prepares libfcgi, and puts back the handlers
+ * that its start replaces (SIGPIPE ends up ignored). Returns NULL with errno set. */
+struct decoder *decoder_new(size_t body_max);
+void decoder_free(struct decoder *decoder);
+
+/* Decodes bytes[0, gate->scanned), for which the gate said GATE_WHOLE. Returns NULL when libfcgi
+ * would not have it or memory ran out: close the connection. Otherwise request_release before
+ * the next. Does not block. */
+const struct request *request_decode(struct decoder *decoder, const struct gate *gate,
+                                     const uint8_t *bytes);
+void request_release(struct decoder *decoder);
+
+/* The first value of a field, looked for in the form and then in the query. */
+struct text request_field(const struct request *request, const char *name);
+
+#endif

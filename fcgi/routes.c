@@ -1,0 +1,41 @@
+#include "fcgi/routes.h"
+
+#include <string.h>
+
+struct endpoint {
+    const char *name;
+    unsigned methods; /* enum method, or-ed */
+    const char *allow;
+    void (*handle)(struct conn *conn, const struct request *request);
+};
+
+static const struct endpoint endpoints[] = {
+    {"create", METHOD_POST, "Allow: POST\r\n", endpoint_create},
+    {"update", METHOD_GET | METHOD_POST, "Allow: GET, POST\r\n", endpoint_update},
+    {"subscribe", METHOD_GET | METHOD_POST, "Allow: GET, POST\r\n", endpoint_subscribe},
+    {"status", METHOD_GET, "Allow: GET\r\n", endpoint_status},
+};
+enum { ENDPOINTS = sizeof endpoints / sizeof *endpoints };
+
+static const char greeting[] =
+    "Hello! This is Encke, which brings news to web pages. Nothing lives at this path; try\n"
+    "\n"
+    "  POST create     msg=TEXT [channel=NAME]         publish a message\n"
+    "  GET  update     [id=CURSOR] [channel=NAME ...]  wait for messages newer than id\n"
+    "  GET  subscribe  [id=CURSOR] [channel=NAME ...]  wait for a word: new, or punt\n"
+    "  GET  status                                     how it is doing\n";
+
+void route(struct conn *conn, const struct request *request)
+{
+    for (const struct endpoint *endpoint = endpoints; endpoint < endpoints + ENDPOINTS;
+         endpoint++) {
+        if (!text_is(request->endpoint, endpoint->name))
+            continue;
+        if (endpoint->methods & request->method)
+            endpoint->handle(conn, request);
+        else
+            conn_answer(conn, frame_error(405, endpoint->allow, "this method is not allowed here"));
+        return;
+    }
+    conn_answer(conn, frame_new(404, TYPE_TEXT, NULL, greeting, sizeof greeting - 1));
+}

@@ -1,0 +1,23 @@
+/* routes.h - which endpoint a request is for. The last segment of the path is its name, so that
+ * the daemon can be mounted anywhere. The table is in routes.c; an endpoint is one file,
+ * endpoint_<name>.c, and one function below.
+ */
+#ifndef ENCKE_FCGI_ROUTES_H
+#define ENCKE_FCGI_ROUTES_H
+
+#include "fcgi/conn.h"
+#include "fcgi/request.h"
+
+/* Hands the request to its endpoint, or answers 404 or 405. When it returns, conn has been
+ * answered, waits in a hold or for a commit, or has ended; request may be released. */
+void route(struct conn *conn, const struct request *request);
+
+void endpoint_create(struct conn *conn, const struct request *request);
+void endpoint_update(struct conn *conn, const struct request *request);
+void endpoint_subscribe(struct conn *conn, const struct request *request);
+void endpoint_status(struct conn *conn, const struct request *request);
+
+/* The answer to a create whose append the log has reported. */
+struct frame *create_answer(const struct append *append, const char *epoch);
+
+#endif

@@ -1,0 +1,300 @@
+#include "fcgi/server.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "fcgi/diag.h"
+#include "fcgi/routes.h"
+
+enum {
+    OWN_DESCRIPTORS = 24, /* stdio, epoll, the log's files, the memory file, the listener … */
+    SPARE_SHARE = 8,      /* one in so many connections is kept free of holds, for short requests */
+    ACCEPTS = 512,        /* connections accepted before others get their turn */
+    ACCEPT_RETRY_MS = 100, /* when the system is out of descriptors */
+    DRAIN_MS = 1500        /* what a drain may take before it cuts connections off */
+};
+
+#define OWNER(pointer, member)                                                                     \
+    ((struct server *)((char *)(pointer)-offsetof(struct server, member)))
+
+/* -- Accepting -------------------------------------------------------------------------------- */
+
+static void stop_accepting(struct server *server)
+{
+    if (!server->accepting)
+        return;
+    server->accepting = false;
+    loop_change(&server->loop, server->listener.fd, 0, &server->listener_source);
+}
+
+static void go_on_accepting(struct server *server)
+{
+    if (server->accepting || server->listener.fd < 0)
+        return;
+    server->accepting = true;
+    loop_change(&server->loop, server->listener.fd, EPOLLIN, &server->listener_source);
+}
+
+void server_conn_ended(struct server *server)
+{
+    server->conns--;
+    go_on_accepting(server);
+}
+
+/* Ends the connection that has been idle for longest. Web servers expect that of a kept
+ * connection. Returns false if none is idle. */
+static bool make_room(struct server *server)
+{
+    struct conn *oldest = LIST_FIRST(&server->idle);
+    while (oldest && LIST_NEXT(oldest, link))
+        oldest = LIST_NEXT(oldest, link);
+    if (oldest)
+        conn_end(oldest);
+    return oldest != NULL;
+}
+
+/* Accepts one connection. Returns whether there may be more to accept now. */
+static bool accept_one(struct server *server)
+{
+    if (server->conns >= server->conns_max && !make_room(server)) {
+        stop_accepting(server); /* until a connection ends */
+        return false;
+    }
+    int fd = accept4(server->listener.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+        conn_accept(server, fd);
+        return true;
+    }
+    if (errno == EINTR || errno == ECONNABORTED)
+        return true;
+    if (errno == EAGAIN || errno == EWOULDBLOCK)
+        return false;
+    diag(DIAG_WARN, "cannot accept a connection: %s; trying again", strerror(errno));
+    stop_accepting(server);
+    timer_set(&server->loop.timers, &server->accept_timer, ACCEPT_RETRY_MS);
+    return false;
+}
+
+static void on_listener(struct source *source, uint32_t events)
+{
+    (void)events;
+    struct server *server = OWNER(source, listener_source);
+    for (int i = 0; i < ACCEPTS && accept_one(server); i++)
+        ;
+}
+
+static void on_accept_timer(struct timer *timer)
+{
+    go_on_accepting(OWNER(timer, accept_timer));
+}
+
+/* -- Draining --------------------------------------------------------------------------------- */
+
+/* Looks from time to time whether all are served: what raced in on kept connections is, too. */
+static void on_drain_timer(struct timer *timer)
+{
+    struct server *server = OWNER(timer, drain_timer);
+    bool late = timer_now_ms() >= server->drain_until_ms;
+    if (!LIST_EMPTY(&server->busy) && !late) {
+        timer_set(&server->loop.timers, timer, 0);
+        return;
+    }
+    if (late)
+        diag(DIAG_WARN, "some requests were not finished in time and are cut off");
+    loop_stop(&server->loop);
+}
+
+static void drain(struct server *server)
+{
+    if (server->draining)
+        return;
+    diag(DIAG_INFO, "draining: answering %u held requests", server->holds.count);
+    sd_notify(0, "STOPPING=1");
+    while (accept_one(server)) /* the backlog's requests came before the end */
+        ;
+    server->draining = true;
+    server->drain_until_ms = timer_now_ms() + DRAIN_MS;
+    loop_forget(&server->loop, server->listener.fd, &server->listener_source);
+    listener_close(&server->listener);
+    holds_release(&server->holds);
+    timer_set(&server->loop.timers, &server->drain_timer, 0);
+}
+
+static void on_signal(struct source *source, uint32_t events)
+{
+    (void)events;
+    struct server *server = OWNER(source, signal_source);
+    struct signalfd_siginfo info;
+    if (read(server->signal_fd, &info, sizeof info) == (ssize_t)sizeof info)
+        drain(server);
+}
+
+/* -- News from the log ------------------------------------------------------------------------ */
+
+/* Tells the operator when creates begin to fail, and when they work again, not each. */
+static void report(struct server *server, enum log_status status)
+{
+    if (status == server->last_status)
+        return;
+    server->last_status = status;
+    const char *error = log_error(server->log);
+    if (status == LOG_OK)
+        diag(DIAG_INFO, "messages are stored again");
+    else
+        diag(status == LOG_FAILED ? DIAG_ERROR : DIAG_WARN, "messages cannot be stored: %s",
+             error ? error : log_status_text(status));
+}
+
+static void on_log(struct source *source, uint32_t events)
+{
+    (void)events;
+    struct server *server = OWNER(source, log_source);
+    struct log_news news;
+    log_drain(server->log, &news);
+    struct append *append;
+    STAILQ_FOREACH (append, &news.done, next) {
+        report(server, append->status);
+        if (append->owner)
+            conn_answer(append->owner, create_answer(append, log_epoch(server->log)));
+    }
+    holds_wake(&server->holds, &news);
+    if (news.failed) {
+        report(server, LOG_FAILED);
+        server->exit_code = EXIT_FAILURE;
+        drain(server);
+    }
+    log_news_free(&news);
+}
+
+/* -- Life ------------------------------------------------------------------------------------- */
+
+static void set_limits(struct server *server)
+{
+    struct rlimit files = {1024, 1024};
+    getrlimit(RLIMIT_NOFILE, &files);
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+    getrlimit(RLIMIT_NOFILE, &files);
+    rlim_t most = files.rlim_cur < 10000000 ? files.rlim_cur : 10000000;
+    server->conns_max =
+        most > 2 * OWN_DESCRIPTORS ? (unsigned)most - OWN_DESCRIPTORS : OWN_DESCRIPTORS;
+    unsigned possible = server->conns_max - server->conns_max / SPARE_SHARE;
+    unsigned wished = (unsigned)server->options->max_holds;
+    if (wished > possible)
+        diag(DIAG_WARN,
+             "the limit of %llu open files allows %u held requests, not %u (--max-holds)",
+             (unsigned long long)files.rlim_cur, possible, wished);
+    holds_init(&server->holds, server, wished < possible ? wished : possible);
+}
+
+/* Blocked in every thread and taken from a descriptor instead, so that no call is interrupted. */
+static int take_signals(struct server *server)
+{
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    if (sigprocmask(SIG_BLOCK, &signals, NULL) != 0)
+        return -1;
+    server->signal_fd = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
+    return server->signal_fd < 0 ? -1 : 0;
+}
+
+static int open_log(struct server *server, char *why, size_t why_size)
+{
+    const struct options *options = server->options;
+    struct log_options log_options = {.path = options->db,
+                                      .keep_messages = (uint64_t)options->keep_messages,
+                                      .keep_age_ms = options->keep_age_s * 1000,
+                                      .keep_bytes = (uint64_t)options->keep_bytes,
+                                      .memory_bytes = (size_t)options->memory_bytes,
+                                      .queue_bytes = (size_t)options->queue_bytes};
+    return log_open(&server->log, &log_options, why, why_size);
+}
+
+static int watch_all(struct server *server)
+{
+    server->listener_source.ready = on_listener;
+    server->log_source.ready = on_log;
+    server->signal_source.ready = on_signal;
+    server->accept_timer.fire = on_accept_timer;
+    server->drain_timer.fire = on_drain_timer;
+    server->accepting = true;
+    struct loop *loop = &server->loop;
+    if (loop_watch(loop, server->listener.fd, EPOLLIN, &server->listener_source) != 0 ||
+        loop_watch(loop, log_fd(server->log), EPOLLIN, &server->log_source) != 0)
+        return -1;
+    return loop_watch(loop, server->signal_fd, EPOLLIN, &server->signal_source);
+}
+
+static void seed_jitter(void)
+{
+    unsigned seed;
+    if (getrandom(&seed, sizeof seed, 0) != sizeof seed)
+        seed = (unsigned)getpid();
+    srandom(seed);
+}
+
+int server_open(struct server *server, const struct options *options)
+{
+    *server = (struct server){.options = options,
+                              .listener.fd = -1,
+                              .signal_fd = -1,
+                              .loop.epoll_fd = -1,
+                              .started_ms = timer_now_ms()};
+    char why[512] = "";
+    seed_jitter();
+    set_limits(server);
+    if (listener_open(&server->listener, options->socket, (mode_t)options->socket_mode, why,
+                      sizeof why) != 0 ||
+        take_signals(server) != 0 || open_log(server, why, sizeof why) != 0 ||
+        loop_init(&server->loop) != 0 ||
+        !(server->decoder = decoder_new(request_body_max((size_t)options->max_message))) ||
+        watch_all(server) != 0) {
+        diag(DIAG_ERROR, "%s", *why ? why : strerror(errno));
+        return -1;
+    }
+    return 0;
+}
+
+int server_run(struct server *server)
+{
+    diag(DIAG_INFO, "serving %s from %s (epoch %s, head %llu)",
+         server->listener.path ? server->listener.path : "an inherited socket", server->options->db,
+         log_epoch(server->log), (unsigned long long)log_head(server->log));
+    sd_notify(0, "READY=1");
+    if (loop_run(&server->loop) == 0)
+        return server->exit_code;
+    diag(DIAG_ERROR, "waiting for events failed: %s", strerror(errno));
+    return EXIT_FAILURE;
+}
+
+static void end_all(struct conn_list *list)
+{
+    while (!LIST_EMPTY(list))
+        conn_end(LIST_FIRST(list));
+}
+
+int server_close(struct server *server)
+{
+    end_all(&server->idle);
+    end_all(&server->busy);
+    listener_close(&server->listener);
+    enum log_status status = log_close(server->log);
+    if (status != LOG_OK)
+        diag(DIAG_ERROR, "the log was not closed cleanly: %s", log_status_text(status));
+    decoder_free(server->decoder);
+    buf_free(&server->scratch);
+    loop_free(&server->loop);
+    if (server->signal_fd >= 0)
+        close(server->signal_fd);
+    return status == LOG_OK ? EXIT_SUCCESS : EXIT_FAILURE;
+}

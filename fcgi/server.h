@@ -1,0 +1,68 @@
+/* server.h - the running daemon: everything that a connection or an endpoint can reach.
+ *
+ * One struct, owned by main, used by the loop's thread alone. server.c moves it through its life:
+ * start, accept, carry news from the log to whoever waits, drain, stop.
+ */
+#ifndef ENCKE_FCGI_SERVER_H
+#define ENCKE_FCGI_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fcgi/buf.h"
+#include "fcgi/conn.h"
+#include "fcgi/hold.h"
+#include "fcgi/listener.h"
+#include "fcgi/loop.h"
+#include "fcgi/options.h"
+#include "fcgi/request.h"
+#include "store/log.h"
+
+enum { INBOX_SIZE = 64 * 1024 }; /* bytes taken from a socket at once */
+
+struct server {
+    const struct options *options;
+    struct loop loop;
+    struct log *log;
+    struct decoder *decoder;
+    struct listener listener;
+    struct holds holds;
+
+    struct conn_list idle; /* connections kept open by the web server, most recently used first */
+    struct conn_list busy; /* reading, waiting for a commit, or sending */
+    unsigned conns;        /* all connections, those in holds included */
+    unsigned conns_max;    /* what the descriptors allow */
+    unsigned creating;     /* connections that wait for a commit */
+
+    uint64_t started_ms;
+    uint64_t deliveries; /* messages handed to readers */
+    bool draining;       /* answer at once, hold nothing */
+    uint64_t drain_until_ms;
+    bool accepting;              /* the listener is watched */
+    enum log_status last_status; /* of the latest create */
+    int exit_code;
+
+    struct source listener_source, log_source, signal_source;
+    struct timer accept_timer, drain_timer;
+    int signal_fd;
+    struct buf scratch; /* where bodies are written before they are framed */
+    uint8_t inbox[INBOX_SIZE];
+};
+
+/* Opens everything: the log, the socket, libfcgi. SIGTERM and SIGINT must not have threads yet
+ * that do not block them. Blocks on the disk. Returns 0, or -1 after saying why on stderr; either
+ * way server_close. */
+int server_open(struct server *server, const struct options *options);
+
+/* Serves until a signal has drained it or the log failed. Returns the process's exit code. */
+int server_run(struct server *server);
+
+/* Ends every connection and closes what server_open opened. Blocks on the disk. Returns the
+ * process's exit code: EXIT_FAILURE if the log could not be closed cleanly. */
+int server_close(struct server *server);
+
+/* A connection has ended: its descriptor can serve another. */
+void server_conn_ended(struct server *server);
+
+#endif

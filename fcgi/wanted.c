@@ -1,0 +1,114 @@
+#include "fcgi/wanted.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char CHANNEL_NAME_RULE[] = "channel must be 1 to 64 characters of A-Z a-z 0-9 . _ -";
+
+bool channel_name_valid(struct text name)
+{
+    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                                  "0123456789._-";
+    return name.len >= 1 && name.len <= CHANNEL_MAX && strspn(name.bytes, allowed) == name.len;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static const char *add_channels(struct wanted *wanted, const struct form *form, size_t most)
+{
+    static char complaint[64];
+    for (size_t i = 0; i < form->count; i++) {
+        if (!text_is(form->fields[i].name, "channel"))
+            continue;
+        if (!channel_name_valid(form->fields[i].value))
+            return CHANNEL_NAME_RULE;
+        if (wanted->count == most) {
+            snprintf(complaint, sizeof complaint, "more than %zu channels in one request", most);
+            return complaint;
+        }
+        wanted->channels[wanted->count++] = form->fields[i].value.bytes;
+    }
+    return NULL;
+}
+
+static const char *parse_channels(struct wanted *wanted, const struct request *request, size_t most)
+{
+    wanted->count = 0;
+    const char *complaint = add_channels(wanted, &request->form, most);
+    if (!complaint)
+        complaint = add_channels(wanted, &request->query, most);
+    if (complaint)
+        return complaint;
+    if (wanted->count == 0)
+        wanted->channels[wanted->count++] = "main";
+    if (wanted->count == 1)
+        return NULL;
+    qsort(wanted->channels, wanted->count, sizeof *wanted->channels, by_name);
+    size_t kept = 1;
+    for (size_t i = 1; i < wanted->count; i++)
+        if (strcmp(wanted->channels[i], wanted->channels[kept - 1]) != 0)
+            wanted->channels[kept++] = wanted->channels[i];
+    wanted->count = kept;
+    return NULL;
+}
+
+/* A plain decimal number from least to most; absent: standard. Returns a complaint or NULL. */
+static const char *parse_number(const struct request *request, const char *name, uint64_t least,
+                                uint64_t most, uint64_t standard, uint64_t *value)
+{
+    static char complaint[96];
+    struct text text = request_field(request, name);
+    *value = standard;
+    if (!text.bytes)
+        return NULL;
+    bool digits = text.len >= 1 && text.len <= 9 && strspn(text.bytes, "0123456789") == text.len;
+    if (digits)
+        *value = strtoull(text.bytes, NULL, 10);
+    if (digits && *value >= least && *value <= most)
+        return NULL;
+    snprintf(complaint, sizeof complaint, "%s must be a whole number from %llu to %llu", name,
+             (unsigned long long)least, (unsigned long long)most);
+    return complaint;
+}
+
+static const char *parse_format(struct wanted *wanted, const struct request *request)
+{
+    struct text as = request_field(request, "as");
+    if (!as.bytes || text_is(as, "json"))
+        wanted->format = FORMAT_JSON;
+    else if (text_is(as, "html"))
+        wanted->format = FORMAT_HTML;
+    else
+        return "as must be json or html";
+    return NULL;
+}
+
+const char *wanted_parse(struct wanted *wanted, const struct request *request,
+                         const struct options *options, const char *epoch)
+{
+    if (request->form.overflow || request->query.overflow)
+        return "too many fields";
+    struct text id = request_field(request, "id");
+    if (!id.bytes)
+        id = request->last_event_id;
+    wanted->cursor = cursor_parse(id.bytes, id.len, epoch);
+
+    uint64_t seconds, limit;
+    const char *complaint = parse_channels(wanted, request, (size_t)options->max_channels);
+    if (!complaint)
+        complaint = parse_number(request, "timeout", 0, (uint64_t)options->hold_max_s,
+                                 (uint64_t)options->hold_s, &seconds);
+    if (!complaint)
+        complaint = parse_number(request, "limit", 1, LIMIT_MAX, LIMIT_MAX, &limit);
+    if (!complaint)
+        complaint = parse_format(wanted, request);
+    if (complaint)
+        return complaint;
+    wanted->hold_ms = seconds * 1000;
+    wanted->limit = limit;
+    return NULL;
+}
