@@ -185,7 +185,7 @@ static void set_limits(struct server *server)
     getrlimit(RLIMIT_NOFILE, &files);
     rlim_t most = files.rlim_cur < 10000000 ? files.rlim_cur : 10000000;
     server->conns_max =
-        most > 2 * OWN_DESCRIPTORS ? (unsigned)most - OWN_DESCRIPTORS : OWN_DESCRIPTORS;
+        most > (rlim_t)2 * OWN_DESCRIPTORS ? (unsigned)most - OWN_DESCRIPTORS : OWN_DESCRIPTORS;
     unsigned possible = server->conns_max - server->conns_max / SPARE_SHARE;
     unsigned wished = (unsigned)server->options->max_holds;
     if (wished > possible)

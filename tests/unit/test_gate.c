@@ -1,0 +1,230 @@
+/* The gate: any bytes, in any portions, and only whole sane requests come through. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <fastcgi.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fcgi/gate.h"
+#include "tests/unit/fcgi_bytes.h"
+
+enum { BODY_MAX = 100000 };
+
+static enum gate_verdict scan(struct gate *gate, const struct buf *bytes)
+{
+    gate_start(gate, BODY_MAX);
+    return gate_scan(gate, (const uint8_t *)bytes->bytes, bytes->len);
+}
+
+/* Expects the bytes to be refused, and frees them. */
+static void expect_refused(struct buf *bytes, const char *why)
+{
+    struct gate gate;
+    assert_int_equal(scan(&gate, bytes), GATE_REFUSED);
+    assert_string_equal(gate.why, why);
+    buf_free(bytes);
+}
+
+static void a_whole_request_passes(void **state)
+{
+    struct buf bytes = {0};
+    struct gate gate;
+    put_request(&bytes, 7, "POST", "/comet/create", "text/plain", "hello");
+    assert_int_equal(scan(&gate, &bytes), GATE_WHOLE);
+    assert_int_equal(gate.scanned, bytes.len);
+    assert_int_equal(gate.id, 7);
+    assert_int_equal(gate.body_len, 5);
+    assert_true(gate.keep);
+    assert_false(gate.too_large);
+    buf_free(&bytes);
+}
+
+static void every_portion_leads_to_the_same_end(void **state)
+{
+    struct buf bytes = {0};
+    put_request(&bytes, 1, "GET", "/comet/update?id=now", NULL, "a body");
+    for (size_t step = 1; step <= bytes.len; step++) {
+        struct gate gate;
+        gate_start(&gate, BODY_MAX);
+        enum gate_verdict verdict = GATE_MORE;
+        for (size_t len = step; len < bytes.len && verdict == GATE_MORE; len += step)
+            verdict = gate_scan(&gate, (const uint8_t *)bytes.bytes, len);
+        assert_int_equal(verdict, GATE_MORE);
+        assert_int_equal(gate_scan(&gate, (const uint8_t *)bytes.bytes, bytes.len), GATE_WHOLE);
+        assert_int_equal(gate.scanned, bytes.len);
+    }
+    buf_free(&bytes);
+}
+
+static void a_pair_may_span_records(void **state)
+{
+    struct buf bytes = {0}, params = {0};
+    char value[300];
+    memset(value, 'v', sizeof value - 1);
+    value[sizeof value - 1] = '\0';
+    put_pair(&params, "A_NAME", value);
+    put_begin(&bytes, 1, 0);
+    for (size_t i = 0; i < params.len; i++)
+        put_record(&bytes, FCGI_PARAMS, 1, params.bytes + i, 1, (uint8_t)i);
+    put_record(&bytes, FCGI_PARAMS, 1, NULL, 0, 0);
+    put_record(&bytes, FCGI_STDIN, 1, NULL, 0, 0);
+    struct gate gate;
+    assert_int_equal(scan(&gate, &bytes), GATE_WHOLE);
+    buf_free(&bytes);
+    buf_free(&params);
+}
+
+static void management_records_are_refused_at_their_header(void **state)
+{
+    struct buf bytes = {0};
+    put_record(&bytes, FCGI_GET_VALUES, 0, "x", 1, 0);
+    bytes.len = FCGI_HEADER_LEN;
+    expect_refused(&bytes, "the first record is not BEGIN_REQUEST");
+}
+
+static void wrong_versions_are_refused(void **state)
+{
+    struct buf bytes = {0};
+    put_begin(&bytes, 1, 0);
+    bytes.bytes[0] = 2;
+    expect_refused(&bytes, "the protocol's version is not 1");
+}
+
+static void other_roles_are_refused(void **state)
+{
+    struct buf bytes = {0};
+    FCGI_BeginRequestBody begin = {.roleB0 = FCGI_AUTHORIZER};
+    put_record(&bytes, FCGI_BEGIN_REQUEST, 1, &begin, sizeof begin, 0);
+    expect_refused(&bytes, "the role is not responder");
+}
+
+static void request_id_0_is_refused(void **state)
+{
+    struct buf bytes = {0};
+    put_begin(&bytes, 0, 0);
+    expect_refused(&bytes, "the request's id is 0");
+}
+
+static void mixed_requests_are_refused(void **state)
+{
+    struct buf bytes = {0};
+    put_begin(&bytes, 1, 0);
+    put_record(&bytes, FCGI_PARAMS, 2, NULL, 0, 0);
+    expect_refused(&bytes, "records of two requests are mixed");
+}
+
+static void abort_request_is_refused(void **state)
+{
+    struct buf bytes = {0};
+    put_begin(&bytes, 1, 0);
+    put_record(&bytes, FCGI_ABORT_REQUEST, 1, NULL, 0, 0);
+    expect_refused(&bytes, "an unexpected record");
+}
+
+static void absurd_lengths_are_refused(void **state)
+{
+    struct buf bytes = {0};
+    put_begin(&bytes, 1, 0);
+    put_record(&bytes, FCGI_PARAMS, 1, "\xff\xff\xff\xfe\x01", 5, 0);
+    expect_refused(&bytes, "a parameter is too long");
+    put_begin(&bytes, 1, 0);
+    put_record(&bytes, FCGI_PARAMS, 1, "\x01\xff\xff\xff\xfe", 5, 0);
+    expect_refused(&bytes, "a parameter is too long");
+}
+
+static void parameters_cut_in_a_pair_are_refused(void **state)
+{
+    struct buf bytes = {0};
+    put_begin(&bytes, 1, 0);
+    put_record(&bytes, FCGI_PARAMS, 1,
+               "\x05\x05"
+               "abc",
+               5, 0);
+    put_record(&bytes, FCGI_PARAMS, 1, NULL, 0, 0);
+    expect_refused(&bytes, "the parameters end in the middle of a pair");
+}
+
+static void too_many_parameters_are_refused(void **state)
+{
+    struct buf bytes = {0};
+    char zeros[60000] = {0}; /* pairs of nothing */
+    put_begin(&bytes, 1, 0);
+    put_record(&bytes, FCGI_PARAMS, 1, zeros, sizeof zeros, 0);
+    put_record(&bytes, FCGI_PARAMS, 1, zeros, sizeof zeros, 0);
+    expect_refused(&bytes, "the parameters are too long");
+}
+
+static void an_oversized_body_is_read_in_constant_memory(void **state)
+{
+    struct buf bytes = {0};
+    struct gate gate;
+    char part[60000];
+    memset(part, 'x', sizeof part);
+    put_request(&bytes, 1, "POST", "/create", "text/plain", NULL);
+    bytes.len -= FCGI_HEADER_LEN; /* the empty STDIN comes later */
+    gate_start(&gate, BODY_MAX);
+    size_t most = 0;
+    for (int i = 0; i < 100; i++) {
+        put_record(&bytes, FCGI_STDIN, 1, part, sizeof part, 0);
+        assert_int_equal(gate_scan(&gate, (uint8_t *)bytes.bytes, bytes.len), GATE_MORE);
+        bytes.len = gate_trim(&gate, (uint8_t *)bytes.bytes, bytes.len);
+        most = bytes.len > most ? bytes.len : most;
+    }
+    put_record(&bytes, FCGI_STDIN, 1, NULL, 0, 0);
+    assert_int_equal(gate_scan(&gate, (uint8_t *)bytes.bytes, bytes.len), GATE_WHOLE);
+    assert_true(gate.too_large);
+    assert_int_equal(gate.body_len, 100 * sizeof part);
+    assert_true(most < BODY_MAX + GATE_RECORD_MAX);
+    buf_free(&bytes);
+}
+
+/* Random bytes, and requests with random bytes changed, in random portions: no verdict may change
+ * with the portions, and nothing may be read that is not there (the sanitizers watch). */
+static void garbage_is_survived(void **state)
+{
+    srandom(1);
+    for (int round = 0; round < 20000; round++) {
+        struct buf bytes = {0};
+        put_request(&bytes, 1, "POST", "/create?channel=x", "text/plain", "some text");
+        for (int change = (int)(random() % 6); change > 0; change--)
+            bytes.bytes[(size_t)random() % bytes.len] = (char)random();
+        bytes.len = (size_t)random() % (bytes.len + 1);
+        struct gate whole, parts;
+        enum gate_verdict verdict = scan(&whole, &bytes), in_parts = GATE_MORE;
+        gate_start(&parts, BODY_MAX);
+        for (size_t len = 0; len < bytes.len && in_parts == GATE_MORE;) {
+            len += 1 + (size_t)random() % (bytes.len - len);
+            uint8_t *exact = malloc(len); /* so that a read beyond it is noticed */
+            assert_non_null(exact);
+            memcpy(exact, bytes.bytes, len);
+            in_parts = gate_scan(&parts, exact, len);
+            free(exact);
+        }
+        assert_int_equal(verdict, in_parts);
+        buf_free(&bytes);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_whole_request_passes),
+        cmocka_unit_test(every_portion_leads_to_the_same_end),
+        cmocka_unit_test(a_pair_may_span_records),
+        cmocka_unit_test(management_records_are_refused_at_their_header),
+        cmocka_unit_test(wrong_versions_are_refused),
+        cmocka_unit_test(other_roles_are_refused),
+        cmocka_unit_test(request_id_0_is_refused),
+        cmocka_unit_test(mixed_requests_are_refused),
+        cmocka_unit_test(abort_request_is_refused),
+        cmocka_unit_test(absurd_lengths_are_refused),
+        cmocka_unit_test(parameters_cut_in_a_pair_are_refused),
+        cmocka_unit_test(too_many_parameters_are_refused),
+        cmocka_unit_test(an_oversized_body_is_read_in_constant_memory),
+        cmocka_unit_test(garbage_is_survived),
+    };
+    return cmocka_run_group_tests_name("gate", tests, NULL, NULL);
+}
