@@ -78,7 +78,7 @@ static struct channel *channel_get(struct holds *holds, const char *name)
     HASH_FIND_STR(holds->channels, name, channel);
     if (channel || !(channel = calloc(1, sizeof *channel)))
         return channel;
-    strcpy(channel->name, name);
+    snprintf(channel->name, sizeof channel->name, "%s", name);
     LIST_INIT(&channel->members);
     SLIST_INIT(&channel->renderings);
     HASH_ADD_STR(holds->channels, name, channel);

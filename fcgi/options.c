@@ -1,5 +1,6 @@
 #include "fcgi/options.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -154,7 +155,7 @@ static int from_environment(struct options *options, const struct row *row)
     char name[64];
     snprintf(name, sizeof name, "ENCKE_%s", row->name);
     for (char *c = name; *c; c++)
-        *c = *c == '-' ? '_' : (*c >= 'a' && *c <= 'z') ? (char)(*c - 'a' + 'A') : *c;
+        *c = *c == '-' ? '_' : (char)toupper(*c);
     const char *text = getenv(name);
     return text && *text ? set(options, row, text, name) : 0;
 }
