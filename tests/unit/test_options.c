@@ -1,0 +1,127 @@
+/* Options: defaults, the environment, and a command line that wins; every range has an end. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fcgi/options.h"
+
+/* Parses a command line of words parted by spaces; what it prints goes to /dev/null. */
+static enum options_verdict parse(struct options *options, const char *line)
+{
+    static char words[256]; /* the options point into it */
+    char *argv[32] = {"encke"};
+    int argc = 1;
+    snprintf(words, sizeof words, "%s", line);
+    for (char *word = strtok(words, " "); word; word = strtok(NULL, " "))
+        argv[argc++] = word;
+    optind = 0; /* getopt starts anew */
+    fflush(stdout);
+    int null = open("/dev/null", O_WRONLY), out = dup(STDOUT_FILENO), err = dup(STDERR_FILENO);
+    dup2(null, STDOUT_FILENO);
+    dup2(null, STDERR_FILENO);
+    enum options_verdict verdict = options_parse(options, argc, argv);
+    fflush(stdout);
+    dup2(out, STDOUT_FILENO);
+    dup2(err, STDERR_FILENO);
+    close(null);
+    close(out);
+    close(err);
+    return verdict;
+}
+
+static void defaults_are_those_of_the_help(void **state)
+{
+    struct options options;
+    assert_int_equal(parse(&options, "--db /x/log.db"), OPTIONS_RUN);
+    assert_string_equal(options.db, "/x/log.db");
+    assert_null(options.socket);
+    assert_int_equal(options.socket_mode, 0660);
+    assert_int_equal(options.hold_s, 55);
+    assert_int_equal(options.hold_max_s, 120);
+    assert_int_equal(options.max_message, 65536);
+    assert_int_equal(options.keep_age_s, 7 * 86400);
+    assert_int_equal(options.keep_bytes, 1 << 30);
+    assert_int_equal(options.log_level, DIAG_INFO);
+}
+
+static void the_command_line_wins_over_the_environment(void **state)
+{
+    struct options options;
+    setenv("ENCKE_KEEP_AGE", "2h", 1);
+    setenv("ENCKE_MAX_HOLDS", "7", 1);
+    setenv("ENCKE_DB", "/env.db", 1);
+    assert_int_equal(parse(&options, "--max-holds 8 --keep-bytes=3M"), OPTIONS_RUN);
+    assert_string_equal(options.db, "/env.db");
+    assert_int_equal(options.keep_age_s, 7200);
+    assert_int_equal(options.max_holds, 8);
+    assert_int_equal(options.keep_bytes, 3 << 20);
+    setenv("ENCKE_MAX_HOLDS", "many", 1);
+    assert_int_equal(parse(&options, ""), OPTIONS_BAD);
+    unsetenv("ENCKE_KEEP_AGE");
+    unsetenv("ENCKE_MAX_HOLDS");
+    unsetenv("ENCKE_DB");
+}
+
+static void what_is_wrong_is_refused(void **state)
+{
+    static const char *const lines[] = {
+        "",
+        "--socket /x",
+        "--db",
+        "--db /x extra",
+        "--db /x --no-such",
+        "--db /x --hold 0",
+        "--db /x --hold -1",
+        "--db /x --hold 1.5",
+        "--db /x --hold 3601",
+        "--db /x --keep-age 1w",
+        "--db /x --keep-age 1dd",
+        "--db /x --max-message 0",
+        "--db /x --max-message 9M",
+        "--db /x --max-message 99999999999999999999",
+        "--db /x --keep-bytes 9999999999G",
+        "--db /x --socket-mode 0888",
+        "--db /x --socket-mode 1000",
+        "--db /x --max-channels 513",
+        "--db /x --log-level loud",
+    };
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        struct options options;
+        if (parse(&options, lines[i]) != OPTIONS_BAD)
+            fail_msg("accepted: encke %s", lines[i]);
+    }
+}
+
+static void help_and_version_need_nothing_else(void **state)
+{
+    struct options options;
+    assert_int_equal(parse(&options, "--help"), OPTIONS_DONE);
+    assert_int_equal(parse(&options, "--version"), OPTIONS_DONE);
+}
+
+static void the_longest_hold_is_never_below_the_ordinary_one(void **state)
+{
+    struct options options;
+    assert_int_equal(parse(&options, "--db /x --hold 300"), OPTIONS_RUN);
+    assert_int_equal(options.hold_max_s, 300);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(defaults_are_those_of_the_help),
+        cmocka_unit_test(the_command_line_wins_over_the_environment),
+        cmocka_unit_test(what_is_wrong_is_refused),
+        cmocka_unit_test(help_and_version_need_nothing_else),
+        cmocka_unit_test(the_longest_hold_is_never_below_the_ordinary_one),
+    };
+    return cmocka_run_group_tests_name("options", tests, NULL, NULL);
+}
