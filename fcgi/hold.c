@@ -1,3 +1,7 @@
+/* uthash ends the process when it finds no memory, unless it is told otherwise: so an element that
+ * could not be added has no table. */
+#define HASH_NONFATAL_OOM 1
+
 #include "fcgi/hold.h"
 
 #include <stdio.h>
@@ -82,6 +86,10 @@ static struct channel *channel_get(struct holds *holds, const char *name)
     LIST_INIT(&channel->members);
     SLIST_INIT(&channel->renderings);
     HASH_ADD_STR(holds->channels, name, channel);
+    if (!channel->hh.tbl) {
+        free(channel);
+        return NULL;
+    }
     return channel;
 }
 
@@ -122,12 +130,12 @@ static struct group *group_new(struct holds *holds, const char *key, const struc
         *member = (struct member){.channel = channel, .group = group};
         LIST_INSERT_HEAD(&channel->members, member, link);
     }
-    if (!complete) {
-        group_free(holds, group);
-        return NULL;
-    }
-    HASH_ADD_KEYPTR(hh, holds->groups, group->key, strlen(group->key), group);
-    return group;
+    if (complete)
+        HASH_ADD_KEYPTR(hh, holds->groups, group->key, strlen(group->key), group);
+    if (group->hh.tbl)
+        return group;
+    group_free(holds, group);
+    return NULL;
 }
 
 static struct group *group_get(struct holds *holds, const struct wanted *wanted)
