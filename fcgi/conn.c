@@ -19,6 +19,9 @@ struct inbound {
     uint8_t *bytes;
 };
 
+/* The promise of conn.h, invariant 5 of the design. */
+_Static_assert(sizeof(struct conn) <= 128, "a held request costs about a hundred bytes");
+
 enum { WATCH_INPUT = EPOLLIN | EPOLLRDHUP, WATCH_OUTPUT = EPOLLOUT | EPOLLRDHUP };
 
 static void inbound_free(struct inbound *inbound)
