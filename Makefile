@@ -58,7 +58,7 @@ SH_FILES    := $(sort $(wildcard .ci/run deploy/demo deploy/packages deploy/site
 
 # ---- building -------------------------------------------------------------------------------
 
-.PHONY: all asan unit shims benches demo check check-unit check-e2e bench lint lint-format \
+.PHONY: all asan unit unit-asan shims benches demo check check-unit check-e2e bench lint lint-format \
         lint-cppcheck lint-tidy lint-shell lint-werror install uninstall clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -66,6 +66,7 @@ SH_FILES    := $(sort $(wildcard .ci/run deploy/demo deploy/packages deploy/site
 all: $(B)/encke            ## build the daemon, build/encke
 asan: $(B)/asan/encke      ## the same with address and undefined-behaviour sanitizers
 unit: $(UNIT)              ## build the unit tests, build/tests/unit/*
+unit-asan: $(UNIT_ASAN)
 shims: $(SHIMS)
 benches: $(BENCH)          ## build the bench programs, build/bench/*
 
@@ -115,12 +116,15 @@ $(B)/flags: FORCE
 
 # ---- running --------------------------------------------------------------------------------
 
+# For those who build without having said -j: all cores.
+PARALLEL = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
+
 SERVER ?= lighttpd
 PORT   ?= 8080
 
 demo:   ## the page on http://127.0.0.1:8080/ (SERVER=nginx, PORT=, DIR= to keep the log)
 	@deploy/packages demo $(SERVER)
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory $(PARALLEL) all
 	@exec deploy/demo "$(SERVER)" "$(PORT)" "$(DIR)"
 
 # ---- testing --------------------------------------------------------------------------------
@@ -132,7 +136,7 @@ E2E_TESTS  = $(notdir $(sort $(wildcard tests/e2e/*.test.js tests/e2e/*.test.mjs
 
 check:  ## install what is missing, build, run all tests
 	@deploy/packages check
-	@$(MAKE) --no-print-directory all asan
+	@$(MAKE) --no-print-directory $(PARALLEL) all asan unit-asan shims
 	@unit=0 e2e=0; \
 	$(MAKE) --no-print-directory check-unit || unit=1; \
 	$(MAKE) --no-print-directory check-e2e || e2e=1; \
