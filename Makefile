@@ -160,8 +160,10 @@ tests/e2e/node_modules/.package-lock.json: $(wildcard tests/e2e/package-lock.jso
 	cd tests/e2e && npm ci --no-audit --no-fund
 	@touch $@
 
-bench: all benches         ## build and run the benchmarks
-	@if [ -x tests/bench/run ]; then exec tests/bench/run; fi
+bench:                     ## build and run the benchmarks, behind nginx
+	@deploy/packages demo nginx
+	@$(MAKE) --no-print-directory $(PARALLEL) all benches
+	@tests/bench/run
 
 lint: lint-format lint-werror lint-cppcheck lint-tidy lint-shell ## formatting and static checks
 	@echo "lint: clean"
