@@ -13,6 +13,7 @@
  */
 #include <fcgiapp.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,6 +76,7 @@ int main(int argc, char **argv)
     }
     memset(body, 'x', (size_t)len);
     FCGX_Init();
+    signal(SIGTERM, SIG_DFL); /* libfcgi has just made it mean "stop after the next request" */
     listener = FCGX_OpenSocket(argv[1], 4096);
     if (listener < 0 || epoll < 0 || fcntl(listener, F_SETFL, O_NONBLOCK) != 0) {
         perror("hello: cannot listen");
