@@ -399,10 +399,9 @@
                 }
                 say("good", "Stored in " + channel + " as " + answer.id);
             }, failure => {
-                const code = failure.status >= 400 ? " (" + failure.status + ")" : "";
                 say("bad", failure.unsure
                     ? "Perhaps not stored: " + failure.message + ". Look before you send again."
-                    : "Not stored" + code + ": " + failure.message);
+                    : "Not stored (" + failure.status + "): " + failure.message);
             }).finally(() => busy(false));
         }
 

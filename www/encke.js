@@ -57,15 +57,16 @@
     /*
      * A request that did not work out. `message` is for people. `status` is HTTP's, 0 without one.
      * `retryAfterMs` is what the server asked for, or 0. `unsure` is true where a create may have
-     * been stored all the same, because its answer was lost on the way.
+     * been stored all the same: its answer was lost, or is not Encke's word but that of the web
+     * server, which has lost it.
      */
     class Failure extends Error {
-        constructor(message, status, retryAfterMs) {
+        constructor(message, { status = 0, retryAfterMs = 0, unsure = true } = {}) {
             super(message);
             this.name = "Failure";
-            this.status = status || 0;
-            this.retryAfterMs = retryAfterMs || 0;
-            this.unsure = [0, 200, 500, 502, 504].includes(this.status);
+            this.status = status;
+            this.retryAfterMs = retryAfterMs;
+            this.unsure = unsure;
         }
     }
 
@@ -80,21 +81,26 @@
 
     /* Encke's errors say what is wrong; the web server's own are known by number only. */
     function failureOf(xhr, why) {
-        const retry = retryAfterMs(xhr.getResponseHeader("Retry-After"));
+        const status = xhr.status;
+        const details = {
+            status: status,
+            retryAfterMs: retryAfterMs(xhr.getResponseHeader("Retry-After"))
+        };
         if (why === "parsererror") {
-            return new Failure(STRANGE, xhr.status, retry);
+            return new Failure(STRANGE, details);
         }
-        if (!xhr.status) {
-            return new Failure("no answer from the server", 0, retry);
+        if (!status) {
+            return new Failure("no answer from the server");
         }
-        let said = "";
+        let said = null;
         try {
             said = JSON.parse(xhr.responseText).error;
         } catch (notJson) {
             /* An error page of the web server's own. */
         }
-        const title = xhr.status + (xhr.statusText === "error" ? "" : " " + xhr.statusText);
-        return new Failure(typeof said === "string" && said ? said : title, xhr.status, retry);
+        details.unsure = status === 500 || (status > 500 && !said);
+        const title = xhr.statusText === "error" ? "" : " " + xhr.statusText;
+        return new Failure(said ? String(said) : status + title, details);
     }
 
     /*
@@ -402,7 +408,7 @@
         take(link, answer) {
             if (!understood(answer)) {
                 this.drop();
-                this.lost(new Failure(STRANGE, 200));
+                this.lost(new Failure(STRANGE));
                 return;
             }
             const history = link.join || !this.caughtUp;
@@ -496,7 +502,7 @@
                 if (answer && typeof answer.id === "string") {
                     resolve(answer);
                 } else {
-                    reject(new Failure(STRANGE, 200));
+                    reject(new Failure(STRANGE));
                 }
             }).fail((xhr, why) => reject(failureOf(xhr, why)));
         });
