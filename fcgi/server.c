@@ -189,9 +189,8 @@ static void set_limits(struct server *server)
     unsigned possible = server->conns_max - server->conns_max / SPARE_SHARE;
     unsigned wished = (unsigned)server->options->max_holds;
     if (wished > possible)
-        diag(DIAG_WARN,
-             "the limit of %llu open files allows %u held requests, not %u (--max-holds)",
-             (unsigned long long)files.rlim_cur, possible, wished);
+        diag(DIAG_INFO, "holding at most %u requests, as the limit of open files is %llu", possible,
+             (unsigned long long)files.rlim_cur);
     holds_init(&server->holds, server, wished < possible ? wished : possible);
 }
 
