@@ -90,8 +90,6 @@ static const char *parse_format(struct wanted *wanted, const struct request *req
 const char *wanted_parse(struct wanted *wanted, const struct request *request,
                          const struct options *options, const char *epoch)
 {
-    if (request->form.overflow || request->query.overflow)
-        return "too many fields";
     struct text id = request_field(request, "id");
     if (!id.bytes)
         id = request->last_event_id;
@@ -99,6 +97,8 @@ const char *wanted_parse(struct wanted *wanted, const struct request *request,
 
     uint64_t seconds, limit;
     const char *complaint = parse_channels(wanted, request, (size_t)options->max_channels);
+    if (!complaint && (request->form.overflow || request->query.overflow))
+        complaint = "too many fields";
     if (!complaint)
         complaint = parse_number(request, "timeout", 0, (uint64_t)options->hold_max_s,
                                  (uint64_t)options->hold_s, &seconds);
