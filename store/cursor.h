@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 enum {
-    EPOCH_LEN = 12,                    /* digits, without a NUL */
+    EPOCH_LEN = 12,                      /* digits, without a NUL */
     CURSOR_SIZE = EPOCH_LEN + 1 + 20 + 1 /* bytes that hold any cursor's text with its NUL */
 };
 

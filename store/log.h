@@ -64,7 +64,8 @@ int log_open(struct log **out, const struct log_options *options, char *why, siz
 
 /* Lets the writer commit what is queued, checkpoints, ends its thread, and frees all. Appends not
  * yet taken by log_drain are committed and freed, their owners untouched. Blocks on the disk.
- * Returns LOG_OK, or LOG_FULL or LOG_FAILED when something queued could not be committed.
+ * Returns LOG_OK, or LOG_FULL when something queued could not be committed, or LOG_FAILED when the
+ * log failed.
  * NULL is allowed. */
 enum log_status log_close(struct log *log);
 
@@ -92,18 +93,18 @@ struct append {
 STAILQ_HEAD(append_list, append);
 
 /* Queues message for the next commit. On LOG_OK the log has taken over the caller's reference,
- * *out (if not NULL) is the append, valid until the log_news that reports it is freed. On LOG_QUEUE,
- * LOG_NO_MEMORY or LOG_FAILED nothing was taken and the reference is still the caller's.
+ * *out (if not NULL) is the append, valid until the log_news that reports it is freed. On
+ * LOG_QUEUE, LOG_NO_MEMORY or LOG_FAILED nothing was taken and the reference is still the caller's.
  * Never blocks on the disk. */
 enum log_status log_append(struct log *log, struct message *message, void *owner,
                            struct append **out);
 
 /* What came out of the writer since the last drain. */
 struct log_news {
-    uint64_t before;           /* the visible head until this drain */
-    uint64_t head;             /* the visible head from now on */
-    struct append_list done;   /* in queue order; those with LOG_OK have rising seq */
-    bool failed;               /* the writer has stopped for good; see log_error */
+    uint64_t before;         /* the visible head until this drain */
+    uint64_t head;           /* the visible head from now on */
+    struct append_list done; /* in queue order; those with LOG_OK have rising seq */
+    bool failed;             /* the writer has stopped for good; see log_error */
 };
 
 /* Empties the pipe, moves the visible head and takes the new messages into memory. Never blocks.
@@ -118,19 +119,23 @@ struct page {
     uint64_t next; /* the cursor's seq to go on with: the visible head, or with `more` the last
                       message given */
     bool more;     /* the limit or the bytes ended the page: ask again from next */
-    bool reset;    /* the cursor could not be honoured: these are all that is still retained */
+    bool reset;    /* the cursor could not be honoured: something in between may be missing */
 };
 
 enum { PAGE_BYTES = 1 << 20 }; /* a page ends with the message that brings it past this size */
 
 /* Reads what is newer than the cursor on count channels (names, NUL-terminated, distinct; at
- * least one), at most limit messages (at least 1) and about PAGE_BYTES. What the memory holds is read from there; only
- * older pages touch the disk.
+ * least one), at most limit messages (at least 1) and about PAGE_BYTES. What the memory holds is
+ * read from there; only older pages touch the disk.
  * - CURSOR_START: everything retained. CURSOR_NOW: nothing, next is the head.
- * - CURSOR_UNKNOWN, or CURSOR_AT that is ahead of the head, or older than what retention kept on
- *   one of the channels: everything retained on them, with reset.
- * An empty page without reset means that nothing newer is visible: the reader may wait.
- * Returns LOG_OK with *page filled (page_free it), or LOG_NO_MEMORY or LOG_FAILED with it empty. */
+ * - CURSOR_UNKNOWN, or CURSOR_AT that is ahead of the head: everything retained, with reset.
+ * - CURSOR_AT older than what retention kept on some of the channels: what is newer than the
+ * cursor, which on those channels is everything retained, with reset. It does not start over on the
+ * other channels, where nothing was missed: a reader who pages through channels with different
+ * floors would else start over for ever. Such a reader may be told reset on several pages. An empty
+ * page without reset means that nothing newer is visible: the reader may wait. Returns LOG_OK with
+ * *page filled (page_free it), or LOG_NO_MEMORY, LOG_LOCKED (another program holds the file: ask
+ * again) or LOG_FAILED with it empty. */
 enum log_status log_read(struct log *log, const char *const *channels, size_t count,
                          struct cursor cursor, size_t limit, struct page *page);
 void page_free(struct page *page);

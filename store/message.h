@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { CHANNEL_MAX = 64 }; /* bytes of a channel's name, without its NUL */
+
 struct message {
     uint64_t seq;    /* place in the log, from 1; 0 until it is committed */
     int64_t time_ms; /* when it was appended: milliseconds since 1970, UTC; never decides order */
@@ -22,8 +24,9 @@ struct message {
     char bytes[]; /* the channel's name and its NUL, then data_len bytes of data and a NUL */
 };
 
-/* Makes a message with one reference, seq 0, and copies channel (NUL-terminated, at most 64
- * bytes) and data (any bytes; may be NULL if data_len is 0). Returns NULL when out of memory. */
+/* Makes a message with one reference, seq 0, and copies channel (NUL-terminated, at most
+ * CHANNEL_MAX bytes) and data (any bytes; may be NULL if data_len is 0). Returns NULL when out of
+ * memory. */
 struct message *message_new(const char *channel, const char *data, size_t data_len,
                             int64_t time_ms);
 
@@ -48,5 +51,8 @@ static inline const char *message_data(const struct message *message)
 /* What the message counts for wherever bytes are limited: its data, its channel's name and a
  * fixed overhead, so that many empty messages are not free. */
 size_t message_size(const struct message *message);
+
+/* The same for a message that is only on disk. */
+size_t message_size_of(size_t channel_len, size_t data_len);
 
 #endif

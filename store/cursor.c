@@ -1,0 +1,44 @@
+#include "store/cursor.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Reads the one decimal text of a seq: no sign, no leading zero, at most INT64_MAX because that is
+ * what a row of the log can be numbered. Returns 0, or -1 if it is anything else. */
+static int parse_seq(const char *text, size_t len, uint64_t *seq)
+{
+    uint64_t value = 0;
+
+    if (len == 0 || len > 19 || (len > 1 && text[0] == '0'))
+        return -1;
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] < '0' || text[i] > '9')
+            return -1;
+        value = value * 10 + (uint64_t)(text[i] - '0'); /* 19 digits fit 64 bits */
+    }
+    if (value > INT64_MAX)
+        return -1;
+    *seq = value;
+    return 0;
+}
+
+struct cursor cursor_parse(const char *text, size_t len, const char *epoch)
+{
+    struct cursor cursor = {.kind = CURSOR_UNKNOWN};
+
+    if (!text || len == 0)
+        cursor.kind = CURSOR_START;
+    else if (len == 3 && memcmp(text, "now", 3) == 0)
+        cursor.kind = CURSOR_NOW;
+    else if (len > EPOCH_LEN + 1 && memcmp(text, epoch, EPOCH_LEN) == 0 && text[EPOCH_LEN] == '-' &&
+             parse_seq(text + EPOCH_LEN + 1, len - EPOCH_LEN - 1, &cursor.seq) == 0)
+        cursor.kind = CURSOR_AT;
+    return cursor;
+}
+
+char *cursor_print(char text[CURSOR_SIZE], const char *epoch, uint64_t seq)
+{
+    snprintf(text, CURSOR_SIZE, "%.*s-%" PRIu64, EPOCH_LEN, epoch, seq);
+    return text;
+}

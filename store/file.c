@@ -1,0 +1,375 @@
+#define _GNU_SOURCE
+#include "store/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "store/schema.h"
+#include "store/sql.h"
+
+/* Offsets in the 100 bytes that begin every SQLite file, big-endian:
+ * https://sqlite.org/fileformat2.html#the_database_header */
+enum {
+    HEADER_SIZE = 100,
+    AT_PAGE_SIZE = 16,
+    AT_CHANGES = 24,
+    AT_PAGES = 28,
+    AT_USER_VERSION = 60,
+    AT_APPLICATION = 68,
+    AT_VALID_FOR = 92
+};
+
+/* Files up to this size are looked through page by page at every start, which takes some tenths of
+ * a second at most. In a larger one that would hold up the restart that people wait for; damage
+ * there is told when a damaged page is read. */
+enum { QUICK_CHECK_BYTES = 64 << 20 };
+
+/* How long a lock of another program (a backup, the sqlite3 shell) is waited for. Appends wait as
+ * long, so it stays well under the time that an orderly stop may take. */
+enum { BUSY_MS = 1000 };
+
+#define SAY(...) snprintf(why, why_size, __VA_ARGS__)
+
+static uint32_t number_at(const unsigned char *header, int at)
+{
+    return (uint32_t)header[at] << 24 | (uint32_t)header[at + 1] << 16 |
+           (uint32_t)header[at + 2] << 8 | header[at + 3];
+}
+
+/* The size of the file at path with suffix appended, or -1 if there is none. */
+static int64_t size_beside(const char *path, const char *suffix)
+{
+    char name[PATH_MAX];
+    struct stat st;
+
+    if ((size_t)snprintf(name, sizeof name, "%s%s", path, suffix) >= sizeof name)
+        return -1;
+    return lstat(name, &st) == 0 ? st.st_size : -1;
+}
+
+char *file_resolve(const char *path, char *why, size_t why_size)
+{
+    char copy[PATH_MAX], dir[PATH_MAX], *name, *whole;
+    struct stat st;
+
+    whole = realpath(path, NULL);
+    if (whole)
+        return whole;
+    if (errno != ENOENT || lstat(path, &st) == 0 || path[0] == '\0' ||
+        (size_t)snprintf(copy, sizeof copy, "%s", path) >= sizeof copy ||
+        path[strlen(path) - 1] == '/') {
+        SAY("%.200s is no place for a log: %s", path, strerror(errno ? errno : ENOENT));
+        return NULL;
+    }
+    if (!realpath(dirname(copy), dir)) {
+        SAY("%s cannot be made: %s: %s", path, copy, strerror(errno));
+        return NULL;
+    }
+    snprintf(copy, sizeof copy, "%s", path);
+    name = basename(copy);
+    if (asprintf(&whole, "%s/%s", strcmp(dir, "/") ? dir : "", name) < 0) {
+        SAY("out of memory");
+        return NULL;
+    }
+    return whole;
+}
+
+/* ---- making one ---- */
+
+static int draw_epoch(char epoch[EPOCH_LEN + 1])
+{
+    unsigned char bytes[EPOCH_LEN / 2];
+
+    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
+        return -1;
+    for (size_t i = 0; i < sizeof bytes; i++)
+        snprintf(epoch + 2 * i, 3, "%02x", bytes[i]);
+    return 0;
+}
+
+static int sync_path(const char *path, int flags)
+{
+    int fd = open(path, flags | O_RDONLY | O_CLOEXEC);
+    int result = fd < 0 ? -1 : fsync(fd);
+
+    if (fd >= 0)
+        close(fd);
+    return result;
+}
+
+static int sync_directory_of(const char *path)
+{
+    char copy[PATH_MAX];
+
+    snprintf(copy, sizeof copy, "%s", path);
+    return sync_path(dirname(copy), O_DIRECTORY);
+}
+
+/* Builds a whole log under the name temp. WAL mode comes last: it is recorded in the header, and
+ * closing leaves no other file. */
+static int build(const char *temp, char *why, size_t why_size)
+{
+    char epoch[EPOCH_LEN + 1];
+    sqlite3 *db = NULL;
+    int rc;
+
+    if (draw_epoch(epoch) != 0) {
+        SAY("no random number for the log's epoch: %s", strerror(errno));
+        return -1;
+    }
+    rc = sqlite3_open_v2(temp, &db,
+                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_extended_result_codes(db, 1);
+    if (rc == SQLITE_OK)
+        rc = sql_exec(db, "PRAGMA page_size=4096");
+    if (rc == SQLITE_OK)
+        rc = schema_build(db, epoch);
+    if (rc == SQLITE_OK)
+        rc = sql_exec(db, "PRAGMA journal_mode=WAL");
+    if (rc != SQLITE_OK)
+        sql_explain(why, why_size, "a new log cannot be made", db, rc);
+    sqlite3_close(db);
+    if (rc == SQLITE_OK && sync_path(temp, 0) != 0) {
+        SAY("%s cannot be synced: %s", temp, strerror(errno));
+        return -1;
+    }
+    return rc == SQLITE_OK ? 0 : -1;
+}
+
+static void remove_temporary(const char *temp)
+{
+    static const char *const suffixes[] = {"", "-journal", "-wal", "-shm"};
+    char name[PATH_MAX];
+
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++)
+        if ((size_t)snprintf(name, sizeof name, "%s%s", temp, suffixes[i]) < sizeof name)
+            unlink(name);
+}
+
+/* Gives the file its name, never replacing another. A file system without RENAME_NOREPLACE can
+ * link, or has neither and says so. */
+static int publish(const char *temp, const char *path)
+{
+    if (renameat2(AT_FDCWD, temp, AT_FDCWD, path, RENAME_NOREPLACE) == 0)
+        return 0;
+    if (errno != EINVAL && errno != ENOSYS)
+        return -1;
+    return link(temp, path) == 0 ? unlink(temp) : -1;
+}
+
+/* The temporary name is always the same, so that what a crash left is made use of no more than
+ * once; the lock keeps a second process out. */
+static int create(const char *path, char *why, size_t why_size)
+{
+    char temp[PATH_MAX];
+    int result = -1;
+
+    /* SQLite would play an orphaned write-ahead log back into the new file. */
+    if (size_beside(path, "-wal") > 0 || size_beside(path, "-journal") > 0) {
+        SAY("%s is missing, but its -wal or -journal is there: put the file back or move those "
+            "away",
+            path);
+        return -1;
+    }
+    if ((size_t)snprintf(temp, sizeof temp, "%s.encke-new", path) >= sizeof temp) {
+        SAY("%.80s...: the path is too long", path);
+        return -1;
+    }
+    remove_temporary(temp);
+    if (build(temp, why, why_size) == 0) {
+        if (publish(temp, path) == 0 && sync_directory_of(path) == 0)
+            result = 0;
+        else
+            SAY("%s cannot be made: %s", path, strerror(errno));
+    }
+    remove_temporary(temp);
+    return result;
+}
+
+/* ---- looking at one ---- */
+
+static int check_header(const char *path, const unsigned char *header, char *why, size_t why_size)
+{
+    uint32_t version = number_at(header, AT_USER_VERSION);
+
+    if (memcmp(header, "SQLite format 3", 16) != 0) {
+        SAY("%s is not an Encke log, nor any SQLite file: choose another path", path);
+        return -1;
+    }
+    if (number_at(header, AT_APPLICATION) != SCHEMA_APPLICATION) {
+        SAY("%s is some other program's SQLite file, not an Encke log: choose another path", path);
+        return -1;
+    }
+    if (version > SCHEMA_VERSION) {
+        SAY("%s was made by a newer Encke (format %u, this one knows up to %d): upgrade Encke",
+            path, version, SCHEMA_VERSION);
+        return -1;
+    }
+    if (version < SCHEMA_VERSION) {
+        SAY("%s has format %u, which this Encke does not know: choose another path", path, version);
+        return -1;
+    }
+    return 0;
+}
+
+/* The header's count of pages is only good if it was written with the last change; and while there
+ * is a write-ahead log, a checkpoint that was cut off may have written the header before the pages
+ * that it counts. */
+static int check_length(const char *path, const unsigned char *header, int64_t size, char *why,
+                        size_t why_size)
+{
+    int64_t page = header[AT_PAGE_SIZE] << 8 | header[AT_PAGE_SIZE + 1];
+    int64_t pages = number_at(header, AT_PAGES);
+
+    if (page == 1)
+        page = 65536;
+    if (number_at(header, AT_CHANGES) != number_at(header, AT_VALID_FOR) ||
+        size_beside(path, "-wal") > 0 || size >= page * pages)
+        return 0;
+    SAY("%s was cut short (%lld of %lld bytes): put back a copy, or move it away to begin a new "
+        "log",
+        path, (long long)size, (long long)(page * pages));
+    return -1;
+}
+
+static int inspect(const char *path, int fd, char *why, size_t why_size)
+{
+    unsigned char header[HEADER_SIZE] = {0};
+    struct stat st;
+    ssize_t len;
+
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        SAY("%s is not a regular file: choose another path", path);
+        return -1;
+    }
+    len = pread(fd, header, sizeof header, 0);
+    if (len < 0) {
+        SAY("%s cannot be read: %s", path, strerror(errno));
+        return -1;
+    }
+    if (len == 0) {
+        SAY("%s is empty, not an Encke log: remove it, or choose another path", path);
+        return -1;
+    }
+    if (check_header(path, header, why, why_size) != 0)
+        return -1;
+    return check_length(path, header, st.st_size, why, why_size);
+}
+
+/* Everything that is looked at before anything is changed. */
+static int check(struct file *file, char *why, size_t why_size)
+{
+    char what[400];
+    int64_t size = size_beside(file->path, "") + size_beside(file->path, "-wal");
+
+    if (sqlite3_db_readonly(file->db, "main")) {
+        SAY("%s cannot be written: look at its owner and mode", file->path);
+        return -1;
+    }
+    if (schema_check(file->db, file->epoch, what, sizeof what) != 0 ||
+        (size <= QUICK_CHECK_BYTES && schema_check_pages(file->db, what, sizeof what) != 0)) {
+        SAY("%s is damaged or locked: %s: put back a copy, or move it away to begin a new log",
+            file->path, what);
+        return -1;
+    }
+    return 0;
+}
+
+/* Sets the connection up for writing. The write-ahead log is checkpointed by the writer itself,
+ * and cut to 16 MiB when it starts over, after a large burst. */
+static int prepare(struct file *file, char *why, size_t why_size)
+{
+    sqlite3_stmt *mode = NULL;
+    bool wal = false;
+    int rc = sql_exec(file->db, "PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0; "
+                                "PRAGMA journal_size_limit=16777216; PRAGMA temp_store=MEMORY;");
+
+    if (rc == SQLITE_OK)
+        rc = sql_prepare(file->db, &mode, "PRAGMA journal_mode=WAL");
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_step(mode);
+        wal = rc == SQLITE_ROW && strcmp((const char *)sqlite3_column_text(mode, 0), "wal") == 0;
+    }
+    sqlite3_finalize(mode);
+    if (wal)
+        return 0;
+    sql_explain(why, why_size, "the log cannot be set to WAL mode", file->db, rc);
+    return -1;
+}
+
+static int connect_to(struct file *file, char *why, size_t why_size)
+{
+    int rc =
+        sqlite3_open_v2(file->path, &file->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+
+    if (rc == SQLITE_OK)
+        rc = sqlite3_extended_result_codes(file->db, 1);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_busy_timeout(file->db, BUSY_MS);
+    if (rc == SQLITE_OK)
+        return 0;
+    sql_explain(why, why_size, file->path, file->db, rc);
+    return -1;
+}
+
+int file_open(struct file *file, char *path, char *why, size_t why_size)
+{
+    bool pending;
+
+    *file = (struct file){.path = path, .fd = -1};
+    if (size_beside(path, "") < 0 && create(path, why, why_size) != 0)
+        goto out;
+    pending = size_beside(path, "-wal") > 0;
+    file->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (file->fd < 0) {
+        SAY("%s cannot be opened: %s", path, strerror(errno));
+        goto out;
+    }
+    if (inspect(path, file->fd, why, why_size) != 0 || connect_to(file, why, why_size) != 0)
+        goto out;
+    if (check(file, why, why_size) == 0 && prepare(file, why, why_size) == 0)
+        return 0;
+    /* Closing would move what is in the write-ahead log into a file that we refuse. */
+    if (pending)
+        sqlite3_db_config(file->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+out:
+    sqlite3_close(file->db);
+    if (file->fd >= 0)
+        close(file->fd);
+    *file = (struct file){.fd = -1};
+    return -1;
+}
+
+bool file_in_place(const struct file *file)
+{
+    struct stat ours, there;
+
+    if (fstat(file->fd, &ours) != 0)
+        return true;
+    if (stat(file->path, &there) != 0)
+        return errno != ENOENT && errno != ENOTDIR;
+    return ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
+}
+
+/* A log that failed is left as it is: what is in its write-ahead log is read at the next start. */
+void file_close(struct file *file, bool trusted)
+{
+    if (!trusted)
+        sqlite3_db_config(file->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    else
+        sqlite3_wal_checkpoint_v2(file->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    sqlite3_close(file->db);
+    close(file->fd);
+    free(file->path);
+    *file = (struct file){.fd = -1};
+}

@@ -1,0 +1,59 @@
+#define _GNU_SOURCE
+#include "store/lock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+static long read_owner(int fd)
+{
+    char text[32];
+    ssize_t len = pread(fd, text, sizeof text - 1, 0);
+
+    text[len > 0 ? len : 0] = '\0';
+    return strtol(text, NULL, 10);
+}
+
+/* Only a courtesy to the next one, so a disk too full to hold it does not matter. */
+static void write_owner(int fd)
+{
+    char text[32];
+    int len = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+
+    if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)len, 0) != len)
+        return;
+}
+
+int lock_take(const char *path, char *why, size_t why_size)
+{
+    char name[PATH_MAX];
+    long owner;
+    int fd;
+
+    if ((size_t)snprintf(name, sizeof name, "%s.lock", path) >= sizeof name) {
+        snprintf(why, why_size, "%.80s...: the path is too long", path);
+        return -1;
+    }
+    fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0640);
+    if (fd < 0) {
+        snprintf(why, why_size, "%s cannot be opened: %s", name, strerror(errno));
+        return -1;
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+        write_owner(fd);
+        return fd;
+    }
+    if (errno != EWOULDBLOCK)
+        snprintf(why, why_size, "%s cannot be locked: %s", name, strerror(errno));
+    else if ((owner = read_owner(fd)) > 0)
+        snprintf(why, why_size, "%s is in use by process %ld: stop it first", path, owner);
+    else
+        snprintf(why, why_size, "%s is in use by another process: stop it first", path);
+    close(fd);
+    return -1;
+}

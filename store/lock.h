@@ -1,0 +1,16 @@
+/* lock.h - one process a log: the file `<path>.lock`.
+ *
+ * An flock, so it goes with the process however that ends, and nothing has to be cleaned up. The
+ * file itself stays: unlinking it would let two processes lock two files of one name. It holds the
+ * owner's process id, for the one that is refused.
+ */
+#ifndef ENCKE_STORE_LOCK_H
+#define ENCKE_STORE_LOCK_H
+
+#include <stddef.h>
+
+/* Takes the lock of the log at path without waiting. Returns a descriptor to be closed (which lets
+ * go of the lock), or -1 with the reason in why. */
+int lock_take(const char *path, char *why, size_t why_size);
+
+#endif

@@ -1,0 +1,387 @@
+/* The glue: what the loop asks for, between the writer's thread, the memory of recent messages and
+ * the reader. The visible head, the tail and the counters are the loop's own and move in log_drain
+ * alone; nothing here takes a lock but writer_push and writer_collect, for a few instructions. */
+#define _GNU_SOURCE
+#include "store/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "store/file.h"
+#include "store/lock.h"
+#include "store/page.h"
+#include "store/reader.h"
+#include "store/retention.h"
+#include "store/tail.h"
+#include "store/writer.h"
+
+struct log {
+    struct file file;
+    struct writer *writer;
+    struct reader *reader;
+    struct tail tail;
+    struct totals totals; /* as of the last drain; totals.head is the visible head */
+    int lock_fd;
+    int pipe[2]; /* reading end, writing end */
+    size_t queue_limit;
+    size_t queued_bytes; /* message_size of what was appended and not yet drained */
+    uint64_t queued, appended, commits;
+    bool failed;
+    char error[ERROR_SIZE];
+};
+
+const char *log_status_text(enum log_status status)
+{
+    switch (status) {
+    case LOG_OK:
+        return "done";
+    case LOG_FULL:
+        return "there is no room left on the disk";
+    case LOG_LOCKED:
+        return "another program holds the log's lock";
+    case LOG_QUEUE:
+        return "too many messages are waiting to be written";
+    case LOG_NO_MEMORY:
+        return "there is no memory left";
+    case LOG_FAILED:
+        return "the log has failed";
+    }
+    return "unknown";
+}
+
+/* ---- opening and closing ---- */
+
+static int open_parts(struct log *log, const struct log_options *options, char *why,
+                      size_t why_size)
+{
+    const struct retention_limits limits = {options->keep_messages, options->keep_age_ms,
+                                            options->keep_bytes};
+    char *path = file_resolve(options->path, why, why_size);
+
+    if (!path)
+        return -1;
+    log->lock_fd = lock_take(path, why, why_size);
+    if (log->lock_fd < 0 || file_open(&log->file, path, why, why_size) != 0) {
+        free(path);
+        return -1;
+    }
+    if (pipe2(log->pipe, O_NONBLOCK | O_CLOEXEC) != 0) {
+        snprintf(why, why_size, "no notification pipe: %s", strerror(errno));
+        return -1;
+    }
+    /* The tail before the writer, which may have something to delete at once. */
+    if (reader_open(&log->reader, log->file.path, why, why_size) != 0 ||
+        reader_load(log->reader, &log->tail, why, why_size) != 0)
+        return -1;
+    return writer_start(&log->writer, &log->file, &limits, log->pipe[1], &log->totals, why,
+                        why_size);
+}
+
+static void close_parts(struct log *log)
+{
+    reader_close(log->reader);
+    if (log->file.db)
+        file_close(&log->file, !log->failed);
+    tail_free(&log->tail);
+    for (int i = 0; i < 2; i++)
+        if (log->pipe[i] >= 0)
+            close(log->pipe[i]);
+    if (log->lock_fd >= 0)
+        close(log->lock_fd);
+    free(log);
+}
+
+int log_open(struct log **out, const struct log_options *options, char *why, size_t why_size)
+{
+    struct log *log = calloc(1, sizeof *log);
+
+    if (!log) {
+        snprintf(why, why_size, "out of memory");
+        return -1;
+    }
+    log->file.fd = log->lock_fd = log->pipe[0] = log->pipe[1] = -1;
+    log->queue_limit = options->queue_bytes;
+    tail_init(&log->tail, options->memory_bytes);
+    if (open_parts(log, options, why, why_size) != 0) {
+        close_parts(log);
+        return -1;
+    }
+    *out = log;
+    return 0;
+}
+
+static void free_appends(struct append_list *list)
+{
+    struct append *append;
+
+    while ((append = STAILQ_FIRST(list))) {
+        STAILQ_REMOVE_HEAD(list, next);
+        message_drop(append->message);
+        free(append);
+    }
+}
+
+static void free_floors(struct floor_list *list)
+{
+    struct floor *floor;
+
+    while ((floor = STAILQ_FIRST(list))) {
+        STAILQ_REMOVE_HEAD(list, next);
+        free(floor);
+    }
+}
+
+static enum log_status worst_of(const struct append_list *list, enum log_status worst)
+{
+    const struct append *append;
+
+    STAILQ_FOREACH (append, list, next) {
+        if (append->status == LOG_FAILED)
+            return LOG_FAILED;
+        if (append->status != LOG_OK)
+            worst = LOG_FULL;
+    }
+    return worst;
+}
+
+enum log_status log_close(struct log *log)
+{
+    enum log_status status;
+    struct report report;
+
+    if (!log)
+        return LOG_OK;
+    /* The reader goes first: the connection that is closed last checkpoints, and that is to be the
+     * one that writes. */
+    reader_close(log->reader);
+    log->reader = NULL;
+    status = writer_stop(log->writer, &report);
+    status = worst_of(&report.done, status);
+    log->failed = log->failed || report.failed;
+    free_appends(&report.done);
+    free_floors(&report.floors);
+    close_parts(log);
+    return status;
+}
+
+/* ---- asking ---- */
+
+int log_fd(const struct log *log)
+{
+    return log->pipe[0];
+}
+
+const char *log_epoch(const struct log *log)
+{
+    return log->file.epoch;
+}
+
+uint64_t log_head(const struct log *log)
+{
+    return log->totals.head;
+}
+
+const char *log_error(const struct log *log)
+{
+    return log->error[0] ? log->error : NULL;
+}
+
+void log_stats(const struct log *log, struct log_stats *stats)
+{
+    *stats = (struct log_stats){.messages = log->totals.messages,
+                                .bytes = log->totals.bytes,
+                                .appended = log->appended,
+                                .commits = log->commits,
+                                .queued = log->queued};
+}
+
+/* ---- appending ---- */
+
+/* A message larger than the whole queue may still go when it is alone. */
+static bool has_room(const struct log *log, size_t size)
+{
+    return log->queued == 0 || log->queued_bytes + size <= log->queue_limit;
+}
+
+enum log_status log_append(struct log *log, struct message *message, void *owner,
+                           struct append **out)
+{
+    struct append *append;
+
+    if (log->failed)
+        return LOG_FAILED;
+    if (!has_room(log, message_size(message)))
+        return LOG_QUEUE;
+    append = malloc(sizeof *append);
+    if (!append)
+        return LOG_NO_MEMORY;
+    *append = (struct append){.message = message, .owner = owner};
+    log->queued++;
+    log->queued_bytes += message_size(message);
+    if (out)
+        *out = append;
+    writer_push(log->writer, append);
+    return LOG_OK;
+}
+
+/* ---- draining ---- */
+
+/* Before the report is taken: a byte for a report that comes in between stays. */
+static void empty_pipe(int fd)
+{
+    char bytes[64];
+    ssize_t len;
+
+    do
+        len = read(fd, bytes, sizeof bytes);
+    while (len > 0 || (len < 0 && errno == EINTR));
+}
+
+static void take_messages(struct log *log, const struct append_list *done)
+{
+    const struct append *append;
+
+    STAILQ_FOREACH (append, done, next) {
+        log->queued--;
+        log->queued_bytes -= message_size(append->message);
+        if (append->status != LOG_OK)
+            continue;
+        log->appended++;
+        tail_add(&log->tail, append->message);
+    }
+}
+
+/* Floors after messages, whatever the commits they came with: a floor that moved in an earlier
+ * commit is below what later ones appended. */
+static void take_floors(struct log *log, struct floor_list *floors)
+{
+    struct floor *floor;
+
+    STAILQ_FOREACH (floor, floors, next) {
+        tail_forget(&log->tail, floor->channel, floor->seq);
+    }
+    free_floors(floors);
+}
+
+static void take_totals(struct log *log, const struct report *report)
+{
+    log->totals = report->totals;
+    log->commits = report->commits;
+    log->tail.forgotten = report->totals.forgotten;
+    log->failed = log->failed || report->failed;
+    if (report->error[0])
+        memcpy(log->error, report->error, sizeof log->error);
+}
+
+void log_drain(struct log *log, struct log_news *news)
+{
+    struct report report;
+
+    empty_pipe(log->pipe[0]);
+    writer_collect(log->writer, &report);
+    news->before = log->totals.head;
+    take_messages(log, &report.done);
+    take_floors(log, &report.floors);
+    take_totals(log, &report);
+    tail_trim(&log->tail);
+    news->head = log->totals.head;
+    news->failed = log->failed;
+    STAILQ_INIT(&news->done);
+    STAILQ_CONCAT(&news->done, &report.done);
+}
+
+void log_news_free(struct log_news *news)
+{
+    free_appends(&news->done);
+}
+
+/* ---- reading ---- */
+
+/* Where a page begins, and whether the memory alone can answer it. */
+struct plan {
+    uint64_t after;
+    bool check_gap; /* the reader believes to have seen everything up to `after` */
+    bool in_memory;
+};
+
+static struct plan make_plan(const struct log *log, struct cursor cursor, struct page *page)
+{
+    struct plan plan = {0};
+
+    if (cursor.kind == CURSOR_AT && cursor.seq <= log->totals.head) {
+        plan.after = cursor.seq;
+        plan.check_gap = true;
+    } else if (cursor.kind != CURSOR_START) {
+        page->reset = true;
+    }
+    plan.in_memory =
+        plan.check_gap ? plan.after >= log->tail.start : log->tail.count == log->totals.messages;
+    return plan;
+}
+
+static bool has_gap(const struct tail *tail, const char *const *channels, size_t count,
+                    uint64_t after)
+{
+    for (size_t i = 0; i < count; i++)
+        if (tail_floor(tail, channels[i]) > after)
+            return true;
+    return false;
+}
+
+/* The reader's connection met what the log cannot be trusted after: the loop hears of it at the
+ * next drain, as it hears of the writer's failures. */
+static void fail(struct log *log)
+{
+    snprintf(log->error, sizeof log->error, "%s", reader_error(log->reader));
+    log->failed = true;
+    if (write(log->pipe[1], "", 1) < 0 && errno != EAGAIN)
+        return; /* the status that is returned says it as well */
+}
+
+static enum log_status fill_page(struct log *log, const char *const *channels, size_t count,
+                                 const struct plan *plan, struct page_fill *fill)
+{
+    struct page *page = fill->page;
+    enum log_status status;
+    bool gap = false;
+
+    if (plan->in_memory) {
+        gap = plan->check_gap && has_gap(&log->tail, channels, count, plan->after);
+    } else {
+        status =
+            reader_read(log->reader, channels, count, plan->after, log->tail.start, fill, &gap);
+        if (status != LOG_OK)
+            return status;
+        gap = gap && plan->check_gap;
+    }
+    page->reset = page->reset || gap;
+    if (!page->more && tail_read(&log->tail, channels, count, plan->after, fill) != 0)
+        return LOG_NO_MEMORY;
+    page->next = page->more ? page->messages[page->count - 1]->seq : log->totals.head;
+    return LOG_OK;
+}
+
+enum log_status log_read(struct log *log, const char *const *channels, size_t count,
+                         struct cursor cursor, size_t limit, struct page *page)
+{
+    struct page_fill fill = {.page = page, .limit = limit ? limit : 1};
+    enum log_status status;
+    struct plan plan;
+
+    *page = (struct page){.next = log->totals.head};
+    if (log->failed)
+        return LOG_FAILED;
+    if (cursor.kind == CURSOR_NOW)
+        return LOG_OK;
+    plan = make_plan(log, cursor, page);
+    status = fill_page(log, channels, count, &plan, &fill);
+    if (status != LOG_OK)
+        page_free(page);
+    if (status == LOG_FAILED)
+        fail(log);
+    return status;
+}

@@ -1,0 +1,54 @@
+#include "store/message.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* About what one message costs beyond its bytes: its struct, its links in memory, the allocator's
+ * share; on disk its row and its entry in the index. */
+enum { OVERHEAD = 96 };
+
+struct message *message_new(const char *channel, const char *data, size_t data_len, int64_t time_ms)
+{
+    size_t channel_len = strlen(channel);
+    struct message *message;
+
+    assert(channel_len <= CHANNEL_MAX);
+    if (channel_len > CHANNEL_MAX || data_len > UINT32_MAX)
+        return NULL;
+    message = malloc(sizeof *message + channel_len + 1 + data_len + 1);
+    if (!message)
+        return NULL;
+    message->seq = 0;
+    message->time_ms = time_ms;
+    message->refs = 1;
+    message->data_len = (uint32_t)data_len;
+    message->channel_len = (uint8_t)channel_len;
+    memcpy(message->bytes, channel, channel_len + 1);
+    if (data_len)
+        memcpy(message->bytes + channel_len + 1, data, data_len);
+    message->bytes[channel_len + 1 + data_len] = '\0';
+    return message;
+}
+
+struct message *message_hold(struct message *message)
+{
+    message->refs++;
+    return message;
+}
+
+void message_drop(struct message *message)
+{
+    if (message && --message->refs == 0)
+        free(message);
+}
+
+size_t message_size(const struct message *message)
+{
+    return message_size_of(message->channel_len, message->data_len);
+}
+
+size_t message_size_of(size_t channel_len, size_t data_len)
+{
+    return OVERHEAD + channel_len + data_len;
+}

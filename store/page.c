@@ -1,0 +1,37 @@
+#include "store/page.h"
+
+#include <stdlib.h>
+
+int page_reserve(struct page_fill *fill, size_t count)
+{
+    size_t room = fill->limit - fill->page->count;
+    size_t want = fill->page->count + (count < room ? count : room);
+    struct message **grown;
+
+    if (want <= fill->capacity)
+        return 0;
+    grown = realloc(fill->page->messages, want * sizeof *grown);
+    if (!grown)
+        return -1;
+    fill->page->messages = grown;
+    fill->capacity = want;
+    return 0;
+}
+
+int page_add(struct page_fill *fill, struct message *message)
+{
+    if (fill->page->count == fill->capacity &&
+        page_reserve(fill, fill->capacity ? fill->capacity : 8) != 0)
+        return -1;
+    fill->page->messages[fill->page->count++] = message;
+    fill->bytes += message->data_len;
+    return 0;
+}
+
+void page_free(struct page *page)
+{
+    for (size_t i = 0; i < page->count; i++)
+        message_drop(page->messages[i]);
+    free(page->messages);
+    *page = (struct page){0};
+}

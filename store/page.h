@@ -1,0 +1,34 @@
+/* page.h - filling a page of messages (log.h's struct page) up to its limit.
+ *
+ * The loop's thread only.
+ */
+#ifndef ENCKE_STORE_PAGE_H
+#define ENCKE_STORE_PAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "store/log.h"
+
+struct page_fill {
+    struct page *page;
+    size_t limit;    /* messages */
+    size_t bytes;    /* of data so far */
+    size_t capacity; /* of page->messages */
+};
+
+/* Whether the page takes no more messages. */
+static inline bool page_is_full(const struct page_fill *fill)
+{
+    return fill->page->count >= fill->limit || fill->bytes >= PAGE_BYTES;
+}
+
+/* Makes room for count messages more, or for as many as the limit lets in. Returns 0, or -1 when
+ * out of memory, with the page as it was. */
+int page_reserve(struct page_fill *fill, size_t count);
+
+/* Adds message to a page that is not full, taking over the reference. Returns 0, or -1 when out of
+ * memory, and then the reference is still the caller's. */
+int page_add(struct page_fill *fill, struct message *message);
+
+#endif

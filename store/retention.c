@@ -1,0 +1,270 @@
+#include "store/retention.h"
+
+#include "store/sql.h"
+
+/* Messages become too old one by one; deleting each in its own transaction would keep the disk busy
+ * for nothing. So they may get a thousandth older, but at most 10 s, and go together. */
+enum { SLACK_PART = 1024, SLACK_MAX_MS = 10000 };
+
+int retention_init(struct retention *retention, sqlite3 *db, struct ledger *ledger,
+                   const struct retention_limits *limits)
+{
+    int rc;
+
+    *retention = (struct retention){.limits = *limits, .ledger = ledger};
+    retention_undo(retention);
+    rc = sql_prepare(db, &retention->nth_of_channel,
+                     "SELECT seq FROM message WHERE channel = ?1 ORDER BY seq LIMIT 1 OFFSET ?2");
+    if (rc == SQLITE_OK)
+        rc = sql_prepare(db, &retention->trim_channel,
+                         "DELETE FROM message WHERE channel = ?1 AND seq <= ?2 "
+                         "RETURNING channel, seq, length(data)");
+    if (rc == SQLITE_OK)
+        rc = sql_prepare(db, &retention->oldest,
+                         "SELECT seq, channel, length(data), time_ms FROM message ORDER BY seq");
+    if (rc == SQLITE_OK)
+        rc = sql_prepare(db, &retention->trim_oldest,
+                         "DELETE FROM message WHERE seq <= ?1 "
+                         "RETURNING channel, seq, length(data)");
+    if (rc == SQLITE_OK)
+        rc = sql_prepare(db, &retention->next_over,
+                         "SELECT id FROM channel WHERE id > ?1 AND count > ?2 ORDER BY id LIMIT 1");
+    return rc;
+}
+
+void retention_free(struct retention *retention)
+{
+    sqlite3_finalize(retention->nth_of_channel);
+    sqlite3_finalize(retention->trim_channel);
+    sqlite3_finalize(retention->oldest);
+    sqlite3_finalize(retention->trim_oldest);
+    sqlite3_finalize(retention->next_over);
+}
+
+void retention_undo(struct retention *retention)
+{
+    const struct retention_limits *limits = &retention->limits;
+
+    retention->sweeping = limits->keep_messages > 0;
+    retention->swept = 0;
+    retention->due_ms = limits->keep_age_ms ? INT64_MIN : INT64_MAX;
+    retention->backlog = limits->keep_bytes > 0;
+}
+
+bool retention_is_due(const struct retention *retention, int64_t now_ms)
+{
+    return retention->backlog || retention->sweeping || now_ms >= retention->due_ms;
+}
+
+/* Runs one of the two DELETEs, bound, and takes what it gives back off the books. */
+static int delete_rows(struct retention *retention, sqlite3_stmt *trim, uint64_t *left)
+{
+    struct channel *channel;
+    int rc;
+
+    while ((rc = sqlite3_step(trim)) == SQLITE_ROW) {
+        rc = ledger_channel_by_id(retention->ledger, sqlite3_column_int64(trim, 0), &channel);
+        if (rc == SQLITE_OK)
+            rc = ledger_remove(retention->ledger, channel, (uint64_t)sqlite3_column_int64(trim, 1),
+                               (size_t)sqlite3_column_int64(trim, 2));
+        if (rc != SQLITE_OK)
+            break;
+        if (*left)
+            --*left;
+    }
+    sqlite3_reset(trim);
+    return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+/* ---- by count ---- */
+
+/* Deletes the oldest of one channel down to keep_messages, as far as *left reaches. */
+static int trim_channel(struct retention *retention, struct channel *channel, uint64_t *left)
+{
+    uint64_t excess = channel->count - retention->limits.keep_messages;
+    sqlite3_int64 last = 0;
+    int rc;
+
+    if (excess > *left)
+        excess = *left;
+    rc = sqlite3_bind_int64(retention->nth_of_channel, 1, channel->id);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int64(retention->nth_of_channel, 2, (sqlite3_int64)excess - 1);
+    if (rc == SQLITE_OK)
+        rc = sql_number(retention->nth_of_channel, &last);
+    if (rc != SQLITE_ROW)
+        return rc == SQLITE_DONE ? SQLITE_CORRUPT : rc;
+    rc = sqlite3_bind_int64(retention->trim_channel, 1, channel->id);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int64(retention->trim_channel, 2, last);
+    return rc == SQLITE_OK ? delete_rows(retention, retention->trim_channel, left) : rc;
+}
+
+static bool is_over(const struct retention *retention, const struct channel *channel)
+{
+    return retention->limits.keep_messages && channel->count > retention->limits.keep_messages;
+}
+
+/* Those that this transaction appended to: in the steady state nobody else can be over. */
+static int trim_touched(struct retention *retention, uint64_t *left)
+{
+    struct channel *channel;
+    int rc = SQLITE_OK;
+
+    STAILQ_FOREACH (channel, &retention->ledger->changed, changes) {
+        if (*left && is_over(retention, channel))
+            rc = trim_channel(retention, channel, left);
+        if (rc != SQLITE_OK)
+            return rc;
+        if (is_over(retention, channel)) {
+            retention->sweeping = true;
+            retention->swept = 0;
+        }
+    }
+    return SQLITE_OK;
+}
+
+/* Finds the next channel over its count by walking their table once, a stretch a transaction. */
+static int sweep(struct retention *retention, uint64_t *left)
+{
+    struct channel *channel;
+    sqlite3_int64 id = 0;
+    int rc = SQLITE_OK;
+
+    while (retention->sweeping && *left && rc == SQLITE_OK) {
+        rc = sqlite3_bind_int64(retention->next_over, 1, retention->swept);
+        if (rc == SQLITE_OK)
+            rc = sqlite3_bind_int64(retention->next_over, 2,
+                                    (sqlite3_int64)retention->limits.keep_messages);
+        if (rc == SQLITE_OK)
+            rc = sql_number(retention->next_over, &id);
+        if (rc == SQLITE_DONE) {
+            retention->sweeping = false;
+            return SQLITE_OK;
+        }
+        if (rc == SQLITE_ROW)
+            rc = ledger_channel_by_id(retention->ledger, id, &channel);
+        if (rc == SQLITE_OK && is_over(retention, channel))
+            rc = trim_channel(retention, channel, left);
+        if (rc == SQLITE_OK && !is_over(retention, channel))
+            retention->swept = id;
+    }
+    return rc;
+}
+
+/* ---- by age and bytes ---- */
+
+/* What the walk over the oldest messages finds. */
+struct prefix {
+    uint64_t bytes;  /* of the log, without what was walked over */
+    uint64_t rows;   /* walked over */
+    uint64_t last;   /* the seq up to which all is to go; 0: nothing */
+    int64_t stay_ms; /* the time of the first message that may stay; INT64_MIN: none was met */
+    bool bounded;    /* the walk ended because of its bound */
+};
+
+enum verdict { GO, STAY, ASK_NEXT };
+
+/* The clock may have been set back or forth. A message that claims to be from the future says
+ * nothing of its age, so the next one decides, and it goes with that: only the order of the log
+ * decides what goes first. */
+static enum verdict judge(const struct retention_limits *limits, uint64_t bytes, int64_t time_ms,
+                          int64_t now_ms)
+{
+    if (limits->keep_bytes && bytes > limits->keep_bytes)
+        return GO;
+    if (!limits->keep_age_ms)
+        return STAY;
+    if (time_ms > now_ms)
+        return ASK_NEXT;
+    return now_ms - time_ms >= limits->keep_age_ms ? GO : STAY;
+}
+
+/* Walks from the oldest message on while messages have to go. */
+static int find_prefix(struct retention *retention, int64_t now_ms, uint64_t rows,
+                       struct prefix *prefix)
+{
+    sqlite3_stmt *oldest = retention->oldest;
+    struct channel *channel;
+    int rc;
+
+    *prefix = (struct prefix){.bytes = retention->ledger->now.bytes, .stay_ms = INT64_MIN};
+    while ((rc = sqlite3_step(oldest)) == SQLITE_ROW) {
+        int64_t stated_ms = sqlite3_column_int64(oldest, 3);
+        int64_t time_ms = stated_ms > 0 ? stated_ms : 0; /* keeps the sums below in range */
+        enum verdict verdict = judge(&retention->limits, prefix->bytes, time_ms, now_ms);
+
+        if (verdict == STAY)
+            prefix->stay_ms = time_ms;
+        prefix->bounded = prefix->rows == rows;
+        if (verdict == STAY || prefix->bounded)
+            break;
+        if (verdict == GO)
+            prefix->last = (uint64_t)sqlite3_column_int64(oldest, 0);
+        rc = ledger_channel_by_id(retention->ledger, sqlite3_column_int64(oldest, 1), &channel);
+        if (rc != SQLITE_OK)
+            break;
+        prefix->bytes -=
+            message_size_of(channel->name_len, (size_t)sqlite3_column_int64(oldest, 2));
+        prefix->rows++;
+    }
+    sqlite3_reset(oldest);
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+static int64_t next_due(const struct retention *retention, const struct prefix *prefix,
+                        int64_t now_ms)
+{
+    int64_t age_ms = retention->limits.keep_age_ms;
+    int64_t slack_ms = age_ms / SLACK_PART < SLACK_MAX_MS ? age_ms / SLACK_PART : SLACK_MAX_MS;
+    int64_t from_ms = prefix->stay_ms == INT64_MIN ? now_ms : prefix->stay_ms;
+
+    if (age_ms == 0 || retention->ledger->now.messages == 0 || age_ms > INT64_MAX / 4 - from_ms)
+        return INT64_MAX;
+    return from_ms + age_ms + slack_ms;
+}
+
+/* An empty log has nothing to wait for; its first message ends that. */
+static bool prefix_is_due(const struct retention *retention, int64_t now_ms)
+{
+    const struct retention_limits *limits = &retention->limits;
+    const struct totals *now = &retention->ledger->now;
+
+    if (limits->keep_bytes && now->bytes > limits->keep_bytes)
+        return true;
+    return limits->keep_age_ms &&
+           (now_ms >= retention->due_ms || (retention->due_ms == INT64_MAX && now->messages));
+}
+
+static int trim_prefix(struct retention *retention, int64_t now_ms, uint64_t *left)
+{
+    struct prefix prefix;
+    int rc;
+
+    retention->backlog = prefix_is_due(retention, now_ms);
+    if (!retention->backlog || *left == 0)
+        return SQLITE_OK;
+    rc = find_prefix(retention, now_ms, *left, &prefix);
+    if (rc == SQLITE_OK && prefix.last) {
+        rc = sqlite3_bind_int64(retention->trim_oldest, 1, (sqlite3_int64)prefix.last);
+        if (rc == SQLITE_OK)
+            rc = delete_rows(retention, retention->trim_oldest, left);
+    }
+    if (rc != SQLITE_OK)
+        return rc;
+    retention->backlog = prefix.bounded && prefix.last;
+    retention->due_ms = next_due(retention, &prefix, now_ms);
+    return SQLITE_OK;
+}
+
+int retention_run(struct retention *retention, int64_t now_ms, uint64_t rows, bool idle)
+{
+    uint64_t left = rows;
+    int rc = trim_touched(retention, &left);
+
+    if (rc == SQLITE_OK)
+        rc = trim_prefix(retention, now_ms, &left);
+    if (rc == SQLITE_OK && idle)
+        rc = sweep(retention, &left);
+    return rc;
+}

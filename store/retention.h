@@ -1,0 +1,54 @@
+/* retention.h - what the log deletes: by count a channel, by age, and by total bytes.
+ *
+ * It runs inside the writer's transactions and deletes prefixes only: the oldest of one channel (by
+ * count), or the oldest of the whole log (by age and bytes). That is why a floor a channel is
+ * enough to tell every gap. A channel loses its last message only in the second way; so
+ * log.forgotten is always below every message that is retained.
+ *
+ * Each transaction deletes a bounded number of rows. What is left over is `backlog`: the writer
+ * goes on with it, in transactions of their own, whenever no append waits.
+ *
+ * The writer's thread only. Functions that return int return SQLite's result codes.
+ */
+#ifndef ENCKE_STORE_RETENTION_H
+#define ENCKE_STORE_RETENTION_H
+
+#include <sqlite3.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "store/ledger.h"
+
+struct retention_limits {
+    uint64_t keep_messages; /* a channel; 0: no limit */
+    int64_t keep_age_ms;    /* 0: no limit */
+    uint64_t keep_bytes;    /* message_size of all; 0: no limit */
+};
+
+struct retention {
+    struct retention_limits limits;
+    struct ledger *ledger;
+    sqlite3_stmt *nth_of_channel, *trim_channel, *oldest, *trim_oldest, *next_over;
+    sqlite3_int64 swept; /* id up to which no channel is over its count, while sweeping */
+    bool sweeping;       /* channels that no append touches may be over their count */
+    bool backlog;        /* more is due already */
+    int64_t due_ms;      /* no message gets too old before this; INT64_MAX: nothing to wait for */
+};
+
+/* Prepares the statements. Begins with a look at everything: the limits may be lower than at the
+ * last start. After a failure retention_free is still due. */
+int retention_init(struct retention *retention, sqlite3 *db, struct ledger *ledger,
+                   const struct retention_limits *limits);
+void retention_free(struct retention *retention);
+
+/* Whether a transaction only for retention has something to do at now_ms. */
+bool retention_is_due(const struct retention *retention, int64_t now_ms);
+
+/* Deletes what is due at now_ms, about rows messages at most, in the transaction that runs on the
+ * ledger. idle: no append waits, so channels that were not touched may be looked at. */
+int retention_run(struct retention *retention, int64_t now_ms, uint64_t rows, bool idle);
+
+/* The transaction was rolled back: what was due may still be. */
+void retention_undo(struct retention *retention);
+
+#endif

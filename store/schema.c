@@ -1,0 +1,209 @@
+#include "store/schema.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "store/sql.h"
+
+/* The index needs no second column: SQLite ends every entry with the row's number, our seq, and so
+ * keeps a channel's messages in order. */
+static const char tables[] = "CREATE TABLE log(\n"
+                             "  id INTEGER PRIMARY KEY CHECK (id = 1),\n"
+                             "  epoch TEXT NOT NULL CHECK (length(epoch) = 12),\n"
+                             "  head INTEGER NOT NULL,\n"
+                             "  forgotten INTEGER NOT NULL,\n"
+                             "  messages INTEGER NOT NULL,\n"
+                             "  bytes INTEGER NOT NULL\n"
+                             ") STRICT;"
+                             "CREATE TABLE channel(\n"
+                             "  id INTEGER PRIMARY KEY,\n"
+                             "  name TEXT NOT NULL UNIQUE,\n"
+                             "  floor INTEGER NOT NULL,\n"
+                             "  count INTEGER NOT NULL\n"
+                             ") STRICT;"
+                             "CREATE TABLE message(\n"
+                             "  seq INTEGER PRIMARY KEY,\n"
+                             "  channel INTEGER NOT NULL,\n"
+                             "  time_ms INTEGER NOT NULL,\n"
+                             "  data BLOB NOT NULL\n"
+                             ") STRICT;"
+                             "CREATE INDEX message_by_channel ON message(channel);";
+
+static const char listing[] = "SELECT type, name, tbl_name, sql FROM sqlite_schema "
+                              "WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY type, name";
+
+static int insert_log(sqlite3 *db, const char *epoch)
+{
+    sqlite3_stmt *insert = NULL;
+    int rc = sql_prepare(db, &insert, "INSERT INTO log VALUES (1, ?1, 0, 0, 0, 0)");
+
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_text(insert, 1, epoch, EPOCH_LEN, SQLITE_STATIC);
+    if (rc == SQLITE_OK)
+        rc = sql_run(insert);
+    sqlite3_finalize(insert);
+    return rc;
+}
+
+int schema_build(sqlite3 *db, const char *epoch)
+{
+    char marks[128];
+    int rc;
+
+    snprintf(marks, sizeof marks, "PRAGMA application_id=%d; PRAGMA user_version=%d;",
+             SCHEMA_APPLICATION, SCHEMA_VERSION);
+    rc = sql_exec(db, "BEGIN IMMEDIATE");
+    if (rc == SQLITE_OK)
+        rc = sql_exec(db, marks);
+    if (rc == SQLITE_OK)
+        rc = sql_exec(db, tables);
+    if (rc == SQLITE_OK)
+        rc = insert_log(db, epoch);
+    if (rc == SQLITE_OK)
+        rc = sql_exec(db, "COMMIT");
+    return rc;
+}
+
+static bool same_row(sqlite3_stmt *a, sqlite3_stmt *b)
+{
+    for (int i = 0; i < 4; i++) {
+        const char *left = (const char *)sqlite3_column_text(a, i);
+        const char *right = (const char *)sqlite3_column_text(b, i);
+
+        if (!left || !right || strcmp(left, right) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* Steps through both listings side by side. Returns SQLITE_DONE when they are equal, SQLITE_ROW at
+ * the first difference, or the error of the file's side. */
+static int compare(sqlite3_stmt *ours, sqlite3_stmt *theirs)
+{
+    for (;;) {
+        int left = sqlite3_step(ours);
+        int right = sqlite3_step(theirs);
+
+        if (right != SQLITE_ROW && right != SQLITE_DONE)
+            return right;
+        if (left != right)
+            return SQLITE_ROW;
+        if (left == SQLITE_DONE)
+            return SQLITE_DONE;
+        if (!same_row(ours, theirs))
+            return SQLITE_ROW;
+    }
+}
+
+/* The model to compare with is made afresh in memory: what SQLite keeps of a CREATE statement is
+ * SQLite's business. */
+static int check_tables(sqlite3 *db, char *why, size_t why_size)
+{
+    sqlite3 *model = NULL;
+    sqlite3_stmt *ours = NULL, *theirs = NULL;
+    int rc = sqlite3_open(":memory:", &model);
+    int result = -1;
+
+    if (rc == SQLITE_OK)
+        rc = sql_exec(model, tables);
+    if (rc == SQLITE_OK)
+        rc = sql_prepare(model, &ours, listing);
+    if (rc == SQLITE_OK)
+        rc = sql_prepare(db, &theirs, listing);
+    if (rc == SQLITE_OK)
+        rc = compare(ours, theirs);
+    if (rc == SQLITE_DONE)
+        result = 0;
+    else if (rc == SQLITE_ROW)
+        snprintf(why, why_size, "its tables are not those of an Encke log");
+    else
+        sql_explain(why, why_size, "its tables cannot be read", db, rc);
+    sqlite3_finalize(ours);
+    sqlite3_finalize(theirs);
+    sqlite3_close(model);
+    return result;
+}
+
+static bool is_epoch(const char *text)
+{
+    return text && strlen(text) == EPOCH_LEN && strspn(text, "0123456789abcdef") == EPOCH_LEN;
+}
+
+/* The head must not be behind a message, or the next append would meet it; and there cannot be more
+ * messages than numbers given out. */
+static int check_rows(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why, size_t why_size)
+{
+    sqlite3_stmt *row = NULL;
+    int result = -1;
+    int rc = sql_prepare(db, &row,
+                         "SELECT epoch, head >= coalesce((SELECT max(seq) FROM message), 0) AND "
+                         "forgotten BETWEEN 0 AND head AND messages BETWEEN 0 AND head AND "
+                         "bytes >= 0 FROM log");
+
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(row);
+    if (rc == SQLITE_ROW && is_epoch((const char *)sqlite3_column_text(row, 0)) &&
+        sqlite3_column_int(row, 1)) {
+        memcpy(epoch, sqlite3_column_text(row, 0), EPOCH_LEN + 1);
+        result = 0;
+    } else if (rc == SQLITE_ROW || rc == SQLITE_DONE) {
+        snprintf(why, why_size, "its row of `log` makes no sense");
+    } else {
+        sql_explain(why, why_size, "its row of `log` cannot be read", db, rc);
+    }
+    sqlite3_finalize(row);
+    return result;
+}
+
+int schema_check(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why, size_t why_size)
+{
+    if (check_tables(db, why, why_size) != 0)
+        return -1;
+    return check_rows(db, epoch, why, why_size);
+}
+
+/* The writer keeps count in rows of their own; a program that deleted messages by hand did not. */
+static int check_counts(sqlite3 *db, char *why, size_t why_size)
+{
+    sqlite3_stmt *counts = NULL;
+    sqlite3_int64 equal = 0;
+    int rc = sql_prepare(db, &counts,
+                         "SELECT messages = (SELECT count(*) FROM message) AND "
+                         "messages = (SELECT coalesce(sum(count), 0) FROM channel) FROM log");
+
+    if (rc == SQLITE_OK)
+        rc = sql_number(counts, &equal);
+    sqlite3_finalize(counts);
+    if (rc == SQLITE_ROW && equal)
+        return 0;
+    if (rc == SQLITE_ROW)
+        snprintf(why, why_size, "its counts are not those of its messages");
+    else
+        sql_explain(why, why_size, "its messages cannot be counted", db, rc);
+    return -1;
+}
+
+int schema_check_pages(sqlite3 *db, char *why, size_t why_size)
+{
+    sqlite3_stmt *check = NULL;
+    const char *said = NULL;
+    int result = -1;
+    int rc = sql_prepare(db, &check, "PRAGMA quick_check(1)");
+
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(check);
+    if (rc == SQLITE_ROW)
+        said = (const char *)sqlite3_column_text(check, 0);
+    if (said && strcmp(said, "ok") == 0)
+        result = 0;
+    else if (said)
+        snprintf(why, why_size, "%.200s", said);
+    else
+        sql_explain(why, why_size, "its pages cannot be read", db, rc);
+    for (char *at = why; result != 0 && *at; at++)
+        if (*at == '\n')
+            *at = ' ';
+    sqlite3_finalize(check);
+    return result == 0 ? check_counts(db, why, why_size) : result;
+}

@@ -1,0 +1,90 @@
+#include "store/sql.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+/* An I/O error whose cause was found at the file system's door: no room. SQLite calls ENOSPC
+ * SQLITE_FULL in most places by itself, but not a quota, a file size limit, or the shared memory
+ * file that cannot grow. A failed fsync is never one of them, whatever errno it came with: what it
+ * should have made durable may be gone from the page cache already, so trying again would lie. */
+static bool is_full(sqlite3 *db, int rc)
+{
+    int cause = sqlite3_system_errno(db);
+
+    if (rc != SQLITE_IOERR_WRITE && rc != SQLITE_IOERR_TRUNCATE && rc != SQLITE_IOERR_SHMSIZE &&
+        rc != SQLITE_IOERR_SHMMAP)
+        return false;
+    return cause == ENOSPC || cause == EDQUOT || cause == EFBIG;
+}
+
+/* No file descriptors left is a want of memory too: it passes. */
+static bool is_no_memory(sqlite3 *db, int rc)
+{
+    int cause = sqlite3_system_errno(db);
+
+    if ((rc & 0xff) == SQLITE_NOMEM || rc == SQLITE_IOERR_NOMEM)
+        return true;
+    return (rc & 0xff) == SQLITE_CANTOPEN && (cause == EMFILE || cause == ENFILE);
+}
+
+enum log_status sql_status(sqlite3 *db, int rc)
+{
+    switch (rc & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_ROW:
+    case SQLITE_DONE:
+        return LOG_OK;
+    case SQLITE_FULL:
+        return LOG_FULL;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return LOG_LOCKED;
+    default:
+        break;
+    }
+    if (is_full(db, rc))
+        return LOG_FULL;
+    return is_no_memory(db, rc) ? LOG_NO_MEMORY : LOG_FAILED;
+}
+
+void sql_explain(char *text, size_t text_size, const char *doing, sqlite3 *db, int rc)
+{
+    int cause = db ? sqlite3_system_errno(db) : 0;
+    bool detailed = db && sqlite3_extended_errcode(db) == rc;
+    const char *said = detailed ? sqlite3_errmsg(db) : sqlite3_errstr(rc);
+
+    if (cause && ((rc & 0xff) == SQLITE_IOERR || (rc & 0xff) == SQLITE_CANTOPEN))
+        snprintf(text, text_size, "%s: %s (%d): %s", doing, said, rc, strerror(cause));
+    else
+        snprintf(text, text_size, "%s: %s (%d)", doing, said, rc);
+}
+
+int sql_prepare(sqlite3 *db, sqlite3_stmt **out, const char *text)
+{
+    return sqlite3_prepare_v3(db, text, -1, SQLITE_PREPARE_PERSISTENT, out, NULL);
+}
+
+int sql_run(sqlite3_stmt *statement)
+{
+    int rc = sqlite3_step(statement);
+
+    sqlite3_reset(statement);
+    return rc == SQLITE_DONE || rc == SQLITE_ROW ? SQLITE_OK : rc;
+}
+
+int sql_number(sqlite3_stmt *statement, sqlite3_int64 *value)
+{
+    int rc = sqlite3_step(statement);
+
+    if (rc == SQLITE_ROW)
+        *value = sqlite3_column_int64(statement, 0);
+    sqlite3_reset(statement);
+    return rc;
+}
+
+int sql_exec(sqlite3 *db, const char *text)
+{
+    return sqlite3_exec(db, text, NULL, NULL, NULL);
+}

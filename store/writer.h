@@ -1,0 +1,58 @@
+/* writer.h - the thread that owns the connection that writes: group commit, checkpoints, retention.
+ *
+ * It takes all that is queued as one transaction, so the slower the disk, the larger the batch, and
+ * reports once COMMIT returned. Between batches it checkpoints the write-ahead log and deletes what
+ * retention left over. While nothing happens it sleeps, at the longest until the oldest message
+ * gets too old.
+ *
+ * An error that leaves nothing written (no room, locked, no memory) fails that batch, and the next
+ * is tried afresh. After any other one, a failed fsync above all, it fails everything that it is
+ * given: the page cache may have dropped what could not be written, and a second fsync that
+ * succeeds would prove nothing.
+ *
+ * The functions are called by the loop's thread.
+ */
+#ifndef ENCKE_STORE_WRITER_H
+#define ENCKE_STORE_WRITER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "store/file.h"
+#include "store/ledger.h"
+#include "store/log.h"
+#include "store/retention.h"
+
+struct writer;
+
+enum { ERROR_SIZE = 400 };
+
+/* What the writer has to say since it was last asked. */
+struct report {
+    struct append_list done;  /* in queue order */
+    struct floor_list floors; /* in the order in which they moved */
+    struct totals totals;     /* as of the last COMMIT */
+    uint64_t commits;         /* since the start */
+    bool failed;
+    char error[ERROR_SIZE]; /* the last error lived through, or why it failed; "" if there was none
+                               since the last report */
+};
+
+/* Starts the thread on file, which it borrows until writer_stop. One byte is written to notify_fd
+ * (non-blocking, a pipe's end) whenever a report appears. Returns 0 with *out set and *totals as of
+ * now, or -1 with the reason in why. */
+int writer_start(struct writer **out, struct file *file, const struct retention_limits *limits,
+                 int notify_fd, struct totals *totals, char *why, size_t why_size);
+
+/* Queues append, which is the writer's until a report has it. Never blocks on the disk. */
+void writer_push(struct writer *writer, struct append *append);
+
+/* Moves all that there is to report into *report. Never blocks on the disk. */
+void writer_collect(struct writer *writer, struct report *report);
+
+/* Lets the writer commit what is queued, ends its thread, moves the last report into *report and
+ * frees the writer. Returns LOG_OK, or LOG_FAILED when the log failed. Blocks on the disk. */
+enum log_status writer_stop(struct writer *writer, struct report *report);
+
+#endif
