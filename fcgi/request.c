@@ -121,7 +121,11 @@ static size_t copy_uri(struct decoder *decoder)
         len = snprintf(decoder->uri, sizeof decoder->uri, "%s%s?%s", script ? script : "",
                        path ? path : "", query ? query : "");
     }
-    return len < 0 ? 0 : (size_t)len; /* the parameters' limit keeps it below sizeof uri */
+    if (len < 0)
+        return 0;
+    /* Web servers match their rules against the path without the fragment, but pass it on: with
+     * "/comet/update#/create" a reader would get past a rule that guards create. */
+    return strcspn(decoder->uri, "#"); /* the parameters' limit keeps it below sizeof uri */
 }
 
 static void split_uri(struct decoder *decoder)

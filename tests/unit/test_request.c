@@ -109,7 +109,9 @@ static void only_the_last_segment_names_the_endpoint(void **state)
                  {"", ""},
                  {"?", ""},
                  {"http://h/x/status", "status"},
-                 {"/UPDATE", "UPDATE"}};
+                 {"/UPDATE", "UPDATE"},
+                 {"/update#/create", "update"},
+                 {"/update?a=1#/create", "update"}};
     struct fixture *fixture = *state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const struct request *request = decode(fixture, "GET", cases[i].uri, NULL, NULL);
