@@ -64,9 +64,8 @@ int log_open(struct log **out, const struct log_options *options, char *why, siz
 
 /* Lets the writer commit what is queued, checkpoints, ends its thread, and frees all. Appends not
  * yet taken by log_drain are committed and freed, their owners untouched. Blocks on the disk.
- * Returns LOG_OK, or LOG_FULL when something queued could not be committed, or LOG_FAILED when the
- * log failed.
- * NULL is allowed. */
+ * Returns LOG_OK, LOG_FULL when something queued could not be committed, or LOG_FAILED when the
+ * log failed. NULL is allowed. */
 enum log_status log_close(struct log *log);
 
 /* The notification pipe's reading end: readable when log_drain has something to say. Stays the
@@ -128,14 +127,14 @@ enum { PAGE_BYTES = 1 << 20 }; /* a page ends with the message that brings it pa
  * least one), at most limit messages (at least 1) and about PAGE_BYTES. What the memory holds is
  * read from there; only older pages touch the disk.
  * - CURSOR_START: everything retained. CURSOR_NOW: nothing, next is the head.
- * - CURSOR_UNKNOWN, or CURSOR_AT that is ahead of the head: everything retained, with reset.
+ * - CURSOR_UNKNOWN, or CURSOR_AT ahead of the head: everything retained, with reset.
  * - CURSOR_AT older than what retention kept on some of the channels: what is newer than the
- * cursor, which on those channels is everything retained, with reset. It does not start over on the
- * other channels, where nothing was missed: a reader who pages through channels with different
- * floors would else start over for ever. Such a reader may be told reset on several pages. An empty
- * page without reset means that nothing newer is visible: the reader may wait. Returns LOG_OK with
- * *page filled (page_free it), or LOG_NO_MEMORY, LOG_LOCKED (another program holds the file: ask
- * again) or LOG_FAILED with it empty. */
+ *   cursor, with reset. On those channels that is everything retained; on the others, where
+ *   nothing was missed, it does not start over: a reader who pages through channels with
+ *   different floors would never get past the first page. Such a reader may be told reset again.
+ * An empty page without reset means that nothing newer is visible: the reader may wait.
+ * Returns LOG_OK with *page filled (page_free it); LOG_NO_MEMORY, LOG_LOCKED (another program
+ * holds the file: ask again) or LOG_FAILED with it empty. */
 enum log_status log_read(struct log *log, const char *const *channels, size_t count,
                          struct cursor cursor, size_t limit, struct page *page);
 void page_free(struct page *page);

@@ -249,13 +249,16 @@ static int find_channel(struct reader *reader, const char *name, sqlite3_int64 *
     return rc;
 }
 
-/* Moves to the next row: SQLITE_ROW or SQLITE_DONE, or the error. */
+/* Moves to the next row: SQLITE_ROW or SQLITE_DONE, or the error. After the last row the scan can be
+ * bound afresh. */
 static int step(struct scan *scan)
 {
     int rc = sqlite3_step(scan->rows);
 
     if (rc == SQLITE_ROW)
         scan->seq = (uint64_t)sqlite3_column_int64(scan->rows, 0);
+    else
+        sqlite3_reset(scan->rows);
     return rc;
 }
 

@@ -1,0 +1,263 @@
+#include "support_store.h"
+
+#include <dirent.h>
+#include <poll.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+int store_setup(void **state)
+{
+    struct store *store = calloc(1, sizeof *store);
+    const char *tmp = getenv("TMPDIR");
+
+    if (!store)
+        return -1;
+    snprintf(store->dir, sizeof store->dir, "%.40s/encke-XXXXXX", tmp ? tmp : "/tmp");
+    if (!mkdtemp(store->dir))
+        return -1;
+    snprintf(store->path, sizeof store->path, "%s/log.db", store->dir);
+    store->options = (struct log_options){
+        .path = store->path, .memory_bytes = 16 << 20, .queue_bytes = 64 << 20};
+    *state = store;
+    return 0;
+}
+
+int store_teardown(void **state)
+{
+    struct store *store = *state;
+    char name[400];
+    DIR *dir;
+
+    log_close(store->log);
+    dir = opendir(store->dir);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        snprintf(name, sizeof name, "%s/%s", store->dir, entry->d_name);
+        if (entry->d_name[0] != '.')
+            remove(name);
+    }
+    if (dir)
+        closedir(dir);
+    remove(store->dir);
+    free(store);
+    return 0;
+}
+
+int store_try_open(struct store *store)
+{
+    return log_open(&store->log, &store->options, store->why, sizeof store->why);
+}
+
+void store_open(struct store *store)
+{
+    if (store_try_open(store) != 0)
+        fail_msg("log_open: %s", store->why);
+}
+
+enum log_status store_close(struct store *store)
+{
+    enum log_status status = log_close(store->log);
+
+    store->log = NULL;
+    return status;
+}
+
+void store_reopen(struct store *store)
+{
+    assert_int_equal(store_close(store), LOG_OK);
+    store_open(store);
+}
+
+int64_t store_now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* ---- appending ---- */
+
+static enum log_status queue(struct store *store, const char *channel, const char *data,
+                             struct append **out)
+{
+    struct message *message = message_new(channel, data, strlen(data), store_now_ms());
+    enum log_status status;
+
+    assert_non_null(message);
+    status = log_append(store->log, message, NULL, out);
+    if (status != LOG_OK)
+        message_drop(message);
+    return status;
+}
+
+enum log_status store_queue(struct store *store, const char *channel, const char *data)
+{
+    return queue(store, channel, data, NULL);
+}
+
+void store_wait(struct store *store)
+{
+    struct pollfd readable = {.fd = log_fd(store->log), .events = POLLIN};
+
+    if (poll(&readable, 1, PATIENCE_MS) != 1)
+        fail_msg("the log had nothing to say for %d ms", PATIENCE_MS);
+}
+
+void store_drain(struct store *store)
+{
+    struct log_news news;
+    struct append *append;
+
+    log_drain(store->log, &news);
+    STAILQ_FOREACH (append, &news.done, next) {
+        store->last = append->status;
+        store->last_seq = append->message->seq;
+        if (append->status == LOG_OK)
+            store->acknowledged++;
+        else
+            store->worst = append->status;
+    }
+    store->failed = news.failed;
+    log_news_free(&news);
+}
+
+static uint64_t queued(const struct store *store)
+{
+    struct log_stats stats;
+
+    log_stats(store->log, &stats);
+    return stats.queued;
+}
+
+void store_settle(struct store *store)
+{
+    while (queued(store)) {
+        store_wait(store);
+        store_drain(store);
+    }
+}
+
+void store_settle_at(struct store *store, uint64_t messages)
+{
+    struct log_stats stats;
+
+    for (log_stats(store->log, &stats); stats.messages != messages; log_stats(store->log, &stats)) {
+        store_wait(store);
+        store_drain(store);
+    }
+}
+
+uint64_t store_put(struct store *store, const char *channel, const char *data)
+{
+    assert_int_equal(store_queue(store, channel, data), LOG_OK);
+    store_settle(store);
+    return store->last_seq;
+}
+
+void store_put_many(struct store *store, const char *channel, size_t count)
+{
+    while (count) {
+        enum log_status status = store_queue(store, channel, "x");
+
+        if (status == LOG_OK) {
+            count--;
+            continue;
+        }
+        assert_int_equal(status, LOG_QUEUE);
+        store_wait(store);
+        store_drain(store);
+    }
+    store_settle(store);
+}
+
+/* ---- reading ---- */
+
+const char *store_read(struct store *store, const char *channels, struct cursor cursor,
+                       size_t limit)
+{
+    char names[2048], *rest = names;
+    const char *list[64];
+    size_t count = 0, at = 0;
+    struct page page;
+    enum log_status status;
+
+    snprintf(names, sizeof names, "%s", channels);
+    for (char *name; (name = strsep(&rest, " "));)
+        list[count++] = name;
+    status = log_read(store->log, list, count, cursor, limit, &page);
+    if (status != LOG_OK) {
+        snprintf(store->text, sizeof store->text, "status %d", status);
+        return store->text;
+    }
+    for (size_t i = 0; i < page.count; i++)
+        at +=
+            (size_t)snprintf(store->text + at, sizeof store->text - at, "%lu=%.20s ",
+                             (unsigned long)page.messages[i]->seq, message_data(page.messages[i]));
+    snprintf(store->text + at, sizeof store->text - at, "next %lu%s%s", (unsigned long)page.next,
+             page.more ? " more" : "", page.reset ? " reset" : "");
+    page_free(&page);
+    return store->text;
+}
+
+const char *store_read_at(struct store *store, const char *channels, uint64_t seq)
+{
+    return store_read(store, channels, (struct cursor){CURSOR_AT, seq}, 1000);
+}
+
+const char *store_read_all(struct store *store, const char *channels)
+{
+    return store_read(store, channels, (struct cursor){.kind = CURSOR_START}, 1000);
+}
+
+/* ---- files ---- */
+
+int64_t store_sql(struct store *store, const char *sql)
+{
+    sqlite3_stmt *statement = NULL;
+    sqlite3 *db = NULL;
+    int64_t value = 0;
+    int rc;
+
+    assert_int_equal(sqlite3_open(store->path, &db), SQLITE_OK);
+    rc = sqlite3_prepare_v2(db, sql, -1, &statement, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(statement);
+    if (rc == SQLITE_ROW)
+        value = sqlite3_column_int64(statement, 0);
+    else if (rc != SQLITE_DONE)
+        fail_msg("%s: %s", sql, sqlite3_errmsg(db));
+    sqlite3_finalize(statement);
+    sqlite3_close(db);
+    return value;
+}
+
+char *store_slurp(const char *path, size_t *size)
+{
+    FILE *file = fopen(path, "rb");
+    char *bytes;
+    long end;
+
+    assert_non_null(file);
+    fseek(file, 0, SEEK_END);
+    end = ftell(file);
+    rewind(file);
+    bytes = malloc((size_t)end + 1);
+    assert_non_null(bytes);
+    *size = fread(bytes, 1, (size_t)end, file);
+    bytes[*size] = '\0';
+    fclose(file);
+    return bytes;
+}
+
+void store_spit(const char *path, const void *bytes, size_t size)
+{
+    FILE *file = fopen(path, "wb");
+
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, size, file), size);
+    assert_int_equal(fclose(file), 0);
+}

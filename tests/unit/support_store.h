@@ -1,0 +1,76 @@
+/* What the tests of the store share: a log of its own in a temporary directory for each test, verbs
+ * that wait for the writer (on log_fd, never by sleeping), and pages written down as text. */
+#ifndef ENCKE_TESTS_SUPPORT_STORE_H
+#define ENCKE_TESTS_SUPPORT_STORE_H
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdbool.h>
+
+#include "store/log.h"
+
+enum { PATIENCE_MS = 20000 }; /* until a condition that is waited for counts as missed */
+
+struct store {
+    char dir[64];
+    char path[96];
+    char why[600]; /* of the last store_try_open */
+    struct log_options options;
+    struct log *log;
+    enum log_status last;  /* of the append drained last */
+    enum log_status worst; /* of all appends drained since it was set to LOG_OK */
+    uint64_t last_seq;     /* its seq */
+    uint64_t acknowledged; /* appends drained with LOG_OK */
+    bool failed;           /* news said so */
+    char text[1 << 16];    /* of the last page */
+};
+
+/* For cmocka_unit_test_setup_teardown: *state is a struct store, not opened, with no retention and
+ * plenty of memory. The teardown closes it and removes its directory. */
+int store_setup(void **state);
+int store_teardown(void **state);
+
+/* Opens the log, or returns -1 with store->why. store_open asserts that it works. */
+int store_try_open(struct store *store);
+void store_open(struct store *store);
+enum log_status store_close(struct store *store);
+void store_reopen(struct store *store);
+
+/* Appends without waiting. */
+enum log_status store_queue(struct store *store, const char *channel, const char *data);
+/* Appends, waits and drains; returns its seq, 0 if it was not written (store->last says why). */
+uint64_t store_put(struct store *store, const char *channel, const char *data);
+/* Appends `count` messages of one channel as fast as the queue takes them, and waits for all. */
+void store_put_many(struct store *store, const char *channel, size_t count);
+
+/* Waits until log_fd is readable (without draining), or asserts. */
+void store_wait(struct store *store);
+/* Drains once, without waiting. */
+void store_drain(struct store *store);
+/* Waits and drains until nothing is queued. */
+void store_settle(struct store *store);
+/* Waits and drains until that many messages are retained. */
+void store_settle_at(struct store *store, uint64_t messages);
+
+/* Reads channels (names separated by blanks) and gives the page as text: "1=a 2=b next 2", with
+ * " more" and " reset" behind where it says so. Valid until the next one. */
+const char *store_read(struct store *store, const char *channels, struct cursor cursor,
+                       size_t limit);
+/* The same for a cursor at seq, and for none. */
+const char *store_read_at(struct store *store, const char *channels, uint64_t seq);
+const char *store_read_all(struct store *store, const char *channels);
+
+/* Runs SQL on the closed log with a connection of its own, and returns the first integer. */
+int64_t store_sql(struct store *store, const char *sql);
+
+int64_t store_now_ms(void);
+
+/* Whole files. The copy is for free(). */
+char *store_slurp(const char *path, size_t *size);
+void store_spit(const char *path, const void *bytes, size_t size);
+
+#endif
