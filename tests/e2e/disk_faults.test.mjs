@@ -83,17 +83,20 @@ claim('damage found while running: no acknowledgement, and the daemon ends with 
   assert.ok(sound.length > 0);
 }, { timeout: 60_000 });
 
-claim('a read that fails gets 500 and is told in status, and the daemon goes on', async (t) => {
+claim('a read that fails gets 500, never a wrong answer, and the daemon ends with the reason', async (t) => {
   const disk = faultyDisk(tempDir(t));
   const stack = await startStack(t, { ...disk.options, args: ['--memory', '0'], allow: [/^encke: (warn|error): /] });
+  stack.daemon.judged = false;
   for (let i = 0; i < 200; i++) await stack.create(`${i} `.padEnd(8000, 'r'));
   await stack.daemon.stop();
   await stack.daemon.start();
   disk.set('read=EIO');
-  const failed = await stack.raw({ uri: '/comet/update?timeout=0' });
-  expectError(failed, 500);
-  assert.equal(typeof (await stack.status()).last_error, 'string');
+  expectError(await stack.raw({ uri: '/comet/update?timeout=0' }), 500);
+  const { code } = await stack.daemon.exited;
+  assert.ok(code > 0, `exit code ${code}`);
+  assert.match(stack.daemon.stderr(), /^encke: error: .*(read|I\/O)/im);
   disk.set();
+  await stack.daemon.start();
   assert.equal((await stack.all()).length, 200);
 });
 

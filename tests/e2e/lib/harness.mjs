@@ -8,6 +8,7 @@
 // Nothing here sleeps for luck: `until` asks again until a condition holds, and gives up loudly.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { setMaxListeners } from 'node:events';
 import fs from 'node:fs';
 import http from 'node:http';
 import net from 'node:net';
@@ -259,7 +260,9 @@ class Daemon {
     assert.ok(!this.process || this.process.ended, 'the daemon runs already');
     this.process = run(this.argv(), {
       env: {
-        ...process.env, UBSAN_OPTIONS: 'print_stacktrace=1', ...this.env,
+        ...process.env, UBSAN_OPTIONS: 'print_stacktrace=1',
+        ENCKE_MAX_HOLDS: '4000', // the default needs more files than some machines allow, and warns there
+        ...this.env,
         ASAN_OPTIONS: ['detect_leaks=1', process.env.ASAN_OPTIONS, this.env.ASAN_OPTIONS].filter(Boolean).join(':'),
       },
     });
@@ -270,12 +273,14 @@ class Daemon {
   // Ready means: it answers `status` on its own socket.
   async start() {
     const started = this.spawn();
-    await until('the daemon answers', async () => {
-      if (started.ended) throw new Error('ended');
-      return (await ask(this.socket)).status === 200;
-    }, { every: 5 }).catch((error) => {
-      throw new Error(`the daemon does not start:\n${started.stderr}`, { cause: error });
+    const ready = until('the daemon answers', async () => started.ended || (await ask(this.socket)).status === 200, { every: 5 });
+    await ready.catch((error) => {
+      throw new Error(`the daemon does not answer:\n${started.stderr}`, { cause: error });
     });
+    if (started.ended) {
+      const { code, signal, error } = await started.exited;
+      throw new Error(`the daemon ended (${error?.message ?? signal ?? `exit code ${code}`}):\n${started.stderr}`);
+    }
     return this;
   }
 
@@ -310,6 +315,7 @@ export async function startStack(t, {
   const site = path.join(dir, 'site');
   const web = server ? new Web(server, site, socket) : null;
   const controller = new AbortController();
+  setMaxListeners(0, controller.signal); // one a request
 
   defer(t, async () => {
     const faults = [];
