@@ -189,7 +189,8 @@ enum options_verdict options_parse(struct options *options, int argc, char **arg
     if (start_values(options) != 0)
         return OPTIONS_BAD;
     int which;
-    while ((which = getopt_long(argc, argv, "h", known, NULL)) != -1) {
+    opterr = 0; /* the complaints are ours */
+    while ((which = getopt_long(argc, argv, ":h", known, NULL)) != -1) {
         if (which == HELP || which == 'h') {
             help();
             return OPTIONS_DONE;
@@ -198,8 +199,12 @@ enum options_verdict options_parse(struct options *options, int argc, char **arg
             puts("encke " ENCKE_VERSION);
             return OPTIONS_DONE;
         }
-        if (which < 0 || which >= ROWS)
+        if (which < 0 || which >= ROWS) {
+            fprintf(stderr, which == ':' ? "encke: error: %s wants a value\n"
+                                         : "encke: error: unknown or ambiguous option %s\n",
+                    argv[optind - 1]);
             return hint();
+        }
         char origin[64];
         snprintf(origin, sizeof origin, "--%s", rows[which].name);
         if (set(options, &rows[which], optarg, origin) != 0)
