@@ -198,28 +198,27 @@ static int create(const char *path, char *why, size_t why_size)
 
 /* ---- looking at one ---- */
 
-static int check_header(const char *path, const unsigned char *header, char *why, size_t why_size)
+/* Only what is surely a log of this format gets past this. */
+static int check_marks(const char *path, const unsigned char *header, char *why, size_t why_size)
 {
     uint32_t version = number_at(header, AT_USER_VERSION);
 
-    if (memcmp(header, "SQLite format 3", 16) != 0) {
-        SAY("%s is not an Encke log, nor any SQLite file: choose another path", path);
-        return -1;
-    }
-    if (number_at(header, AT_APPLICATION) != SCHEMA_APPLICATION) {
+    if (number_at(header, AT_APPLICATION) != SCHEMA_APPLICATION)
         SAY("%s is some other program's SQLite file, not an Encke log: choose another path", path);
-        return -1;
-    }
-    if (version > SCHEMA_VERSION) {
+    else if (version > SCHEMA_VERSION)
         SAY("%s was made by a newer Encke (format %u, this one knows up to %d): upgrade Encke",
             path, version, SCHEMA_VERSION);
-        return -1;
-    }
-    if (version < SCHEMA_VERSION) {
+    else if (version < SCHEMA_VERSION)
         SAY("%s has format %u, which this Encke does not know: choose another path", path, version);
-        return -1;
-    }
-    return 0;
+    else
+        return 0;
+    return -1;
+}
+
+static void say_cut_short(const char *path, int64_t size, char *why, size_t why_size)
+{
+    SAY("%s was cut short, to %lld bytes: put back a copy, or move it away to begin a new log",
+        path, (long long)size);
 }
 
 /* The header's count of pages is only good if it was written with the last change; and while there
@@ -236,9 +235,7 @@ static int check_length(const char *path, const unsigned char *header, int64_t s
     if (number_at(header, AT_CHANGES) != number_at(header, AT_VALID_FOR) ||
         size_beside(path, "-wal") > 0 || size >= page * pages)
         return 0;
-    SAY("%s was cut short (%lld of %lld bytes): put back a copy, or move it away to begin a new "
-        "log",
-        path, (long long)size, (long long)(page * pages));
+    say_cut_short(path, size, why, why_size);
     return -1;
 }
 
@@ -257,13 +254,15 @@ static int inspect(const char *path, int fd, char *why, size_t why_size)
         SAY("%s cannot be read: %s", path, strerror(errno));
         return -1;
     }
-    if (len == 0) {
+    if (len == 0)
         SAY("%s is empty, not an Encke log: remove it, or choose another path", path);
-        return -1;
-    }
-    if (check_header(path, header, why, why_size) != 0)
-        return -1;
-    return check_length(path, header, st.st_size, why, why_size);
+    else if (memcmp(header, "SQLite format 3", 16) != 0)
+        SAY("%s is not an Encke log, nor any SQLite file: choose another path", path);
+    else if (len < HEADER_SIZE)
+        say_cut_short(path, st.st_size, why, why_size);
+    else if (check_marks(path, header, why, why_size) == 0)
+        return check_length(path, header, st.st_size, why, why_size);
+    return -1;
 }
 
 /* Everything that is looked at before anything is changed. */
@@ -276,13 +275,15 @@ static int check(struct file *file, char *why, size_t why_size)
         SAY("%s cannot be written: look at its owner and mode", file->path);
         return -1;
     }
-    if (schema_check(file->db, file->epoch, what, sizeof what) != 0 ||
-        (size <= QUICK_CHECK_BYTES && schema_check_pages(file->db, what, sizeof what) != 0)) {
-        SAY("%s is damaged or locked: %s: put back a copy, or move it away to begin a new log",
-            file->path, what);
-        return -1;
-    }
-    return 0;
+    if (schema_check(file->db, file->epoch, what, sizeof what) == 0 &&
+        (size > QUICK_CHECK_BYTES || schema_check_pages(file->db, what, sizeof what) == 0))
+        return 0;
+    if ((sqlite3_errcode(file->db) & 0xff) == SQLITE_BUSY)
+        SAY("%s is locked by another program: close that first", file->path);
+    else
+        SAY("%s is damaged: %s: put back a copy, or move it away to begin a new log", file->path,
+            what);
+    return -1;
 }
 
 /* Sets the connection up for writing. The write-ahead log is checkpointed by the writer itself,

@@ -1,0 +1,373 @@
+/* What is deleted, when, and that a reader who missed some of it is told. */
+#include "support_store.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, store_setup, store_teardown)
+
+static struct log_stats stats_of(const struct store *store)
+{
+    struct log_stats stats;
+
+    log_stats(store->log, &stats);
+    return stats;
+}
+
+/* With a time of the test's choice. */
+static void put_at(struct store *store, const char *channel, int64_t time_ms)
+{
+    assert_int_equal(log_append(store->log, message_new(channel, "t", 1, time_ms), NULL, NULL),
+                     LOG_OK);
+    store_settle(store);
+}
+
+/* ---- by count ---- */
+
+static void a_channel_never_keeps_more_than_its_count(void **state)
+{
+    struct store *store = *state;
+
+    store->options.keep_messages = 3;
+    store_open(store);
+    for (uint64_t i = 1; i <= 10; i++) {
+        store_put(store, "a", "x");
+        assert_int_equal(stats_of(store).messages, i < 3 ? i : 3);
+    }
+    store_put(store, "b", "y");
+    assert_string_equal(store_read_all(store, "a"), "8=x 9=x 10=x next 11");
+    assert_string_equal(store_read_all(store, "b"), "11=y next 11");
+    store_close(store);
+    assert_int_equal(store_sql(store, "SELECT count(*) FROM message"), 4);
+    assert_int_equal(store_sql(store, "SELECT floor FROM channel WHERE name = 'a'"), 7);
+}
+
+/* Large batches too are trimmed in the transaction that brings them. */
+static void retention_keeps_up_with_any_batch(void **state)
+{
+    struct store *store = *state;
+
+    store->options.keep_messages = 100;
+    store_open(store);
+    for (int i = 0; i < 20000; i++)
+        assert_int_equal(store_queue(store, i % 2 ? "a" : "b", "x"), LOG_OK);
+    while (stats_of(store).queued) {
+        store_wait(store);
+        store_drain(store);
+        assert_true(stats_of(store).messages <= 200);
+    }
+    assert_int_equal(stats_of(store).messages, 200);
+}
+
+/* ---- gaps ---- */
+
+static void gap_is_told_after_retention(void **state)
+{
+    struct store *store = *state;
+
+    store->options.keep_messages = 2;
+    store_open(store);
+    for (int i = 0; i < 5; i++)
+        store_put(store, "a", "x");
+    for (int i = 0; i < 2; i++) {
+        assert_string_equal(store_read_at(store, "a", 0), "4=x 5=x next 5 reset");
+        assert_string_equal(store_read_at(store, "a", 2), "4=x 5=x next 5 reset");
+        assert_string_equal(store_read_at(store, "a", 3), "4=x 5=x next 5");
+        assert_string_equal(store_read_at(store, "a", 4), "5=x next 5");
+        assert_string_equal(store_read_at(store, "b", 0), "next 5");
+        assert_string_equal(store_read_all(store, "a"), "4=x 5=x next 5");
+        store->options.memory_bytes = 0;
+        store_reopen(store);
+    }
+}
+
+/* The writer is ahead of what the loop has drained: what it deleted meanwhile may be missing from
+ * the disk, and must not be missing silently. */
+static void gap_of_a_commit_not_yet_drained_is_told(void **state)
+{
+    struct store *store = *state;
+
+    store->options.keep_messages = 1;
+    store->options.memory_bytes = 0;
+    store_open(store);
+    store_put(store, "a", "x");
+    assert_int_equal(store_queue(store, "a", "y"), LOG_OK);
+    store_wait(store);
+    assert_string_equal(store_read_at(store, "a", 0), "next 1 reset");
+    assert_string_equal(store_read_at(store, "a", 1), "next 1");
+    store_drain(store);
+    assert_string_equal(store_read_at(store, "a", 1), "2=y next 2");
+    assert_string_equal(store_read_at(store, "a", 0), "2=y next 2 reset");
+}
+
+static void gap_on_one_channel_repeats_nothing_of_the_others(void **state)
+{
+    struct store *store = *state;
+
+    store->options.keep_messages = 2;
+    store_open(store);
+    store_put(store, "quiet", "q");
+    for (int i = 0; i < 4; i++)
+        store_put(store, "busy", "b");
+    for (int i = 0; i < 2; i++) {
+        assert_string_equal(store_read_at(store, "quiet busy", 1), "4=b 5=b next 5 reset");
+        assert_string_equal(store_read_at(store, "quiet busy", 0), "1=q 4=b 5=b next 5 reset");
+        assert_string_equal(store_read_at(store, "quiet", 0), "1=q next 5");
+        store->options.memory_bytes = 0;
+        store_reopen(store);
+    }
+}
+
+/* Pages through channels with different floors must come to an end. */
+static void paging_through_a_gap_gets_to_the_end(void **state)
+{
+    struct store *store = *state;
+    struct cursor cursor = {.kind = CURSOR_START};
+    const char *channels[] = {"a", "b"};
+    struct page page;
+    size_t seen = 0;
+
+    store->options.keep_messages = 20;
+    store->options.memory_bytes = 5 * message_size_of(1, 1);
+    store_open(store);
+    for (int i = 0; i < 20; i++)
+        store_put(store, "a", "x");
+    for (int i = 0; i < 60; i++)
+        store_put(store, "b", "y");
+    for (int pages = 0; pages < 100; pages++) {
+        assert_int_equal(log_read(store->log, channels, 2, cursor, 3, &page), LOG_OK);
+        cursor = (struct cursor){CURSOR_AT, page.next};
+        seen += page.count;
+        if (!page.more)
+            break;
+        page_free(&page);
+    }
+    assert_false(page.more);
+    page_free(&page);
+    assert_int_equal(seen, 40);
+}
+
+static void gap_of_a_channel_that_is_gone_is_told(void **state)
+{
+    struct store *store = *state;
+    size_t size = message_size_of(1, 1);
+
+    store->options.keep_bytes = 2 * size;
+    store_open(store);
+    store_put(store, "a", "x");
+    store_put(store, "b", "y");
+    assert_string_equal(store_read_at(store, "a", 0), "1=x next 2");
+    store_put(store, "b", "z");
+    for (int i = 0; i < 2; i++) {
+        assert_string_equal(store_read_at(store, "a", 0), "next 3 reset");
+        assert_string_equal(store_read_at(store, "a", 1), "next 3");
+        assert_string_equal(store_read_all(store, "a"), "next 3");
+        store->options.memory_bytes = 0;
+        store_reopen(store);
+    }
+    store_put(store, "a", "w"); /* comes back, and still has its gap */
+    assert_string_equal(store_read_at(store, "a", 0), "4=w next 4 reset");
+    store_close(store);
+    assert_int_equal(store_sql(store, "SELECT floor FROM channel WHERE name = 'a'"), 1);
+}
+
+static void channels_that_come_and_go_leave_nothing_behind(void **state)
+{
+    struct store *store = *state;
+    char name[16];
+
+    store->options.keep_bytes = 10 * message_size_of(5, 1);
+    store_open(store);
+    for (int i = 0; i < 300; i++) {
+        snprintf(name, sizeof name, "c%04d", i);
+        store_put(store, name, "x");
+    }
+    assert_int_equal(stats_of(store).messages, 10);
+    store_close(store);
+    assert_int_equal(store_sql(store, "SELECT count(*) FROM channel"), 10);
+    assert_int_equal(store_sql(store, "SELECT forgotten FROM log"), 290);
+}
+
+/* ---- by bytes ---- */
+
+static void the_oldest_of_all_go_when_there_are_too_many_bytes(void **state)
+{
+    struct store *store = *state;
+
+    store->options.keep_bytes = 4 * message_size_of(1, 1) + 1;
+    store_open(store);
+    for (int i = 0; i < 9; i++)
+        store_put(store, i % 2 ? "b" : "a", "x");
+    assert_int_equal(stats_of(store).messages, 4);
+    assert_int_equal(stats_of(store).bytes, 4 * message_size_of(1, 1));
+    assert_string_equal(store_read_all(store, "a b"), "6=x 7=x 8=x 9=x next 9");
+}
+
+static void a_message_larger_than_all_that_is_kept_goes_at_once_and_is_told(void **state)
+{
+    struct store *store = *state;
+
+    store->options.keep_bytes = 10;
+    store_open(store);
+    assert_int_equal(store_put(store, "a", "x"), 1);
+    assert_int_equal(stats_of(store).messages, 0);
+    assert_int_equal(stats_of(store).bytes, 0);
+    assert_string_equal(store_read_at(store, "a", 0), "next 1 reset");
+    assert_int_equal(store_put(store, "a", "x"), 2);
+    assert_string_equal(store_read_at(store, "a", 1), "next 2 reset");
+}
+
+static void seq_is_never_reused_after_everything_was_deleted(void **state)
+{
+    struct store *store = *state;
+
+    store->options.keep_bytes = 10;
+    store_open(store);
+    for (int i = 0; i < 5; i++)
+        store_put(store, "a", "x");
+    store_reopen(store);
+    assert_int_equal(log_head(store->log), 5);
+    assert_string_equal(store_read_at(store, "a", 4), "next 5 reset");
+    assert_string_equal(store_read_at(store, "a", 5), "next 5");
+    assert_int_equal(store_put(store, "a", "x"), 6);
+}
+
+/* ---- by age ---- */
+
+static void age_retention_wakes_by_itself(void **state)
+{
+    struct store *store = *state;
+
+    store->options.keep_age_ms = 50;
+    store_open(store);
+    for (int i = 0; i < 3; i++) {
+        store_put(store, "a", "x");
+        store_settle_at(store, 0);
+    }
+    assert_string_equal(store_read_at(store, "a", 2), "next 3 reset");
+    assert_string_equal(store_read_at(store, "a", 3), "next 3");
+}
+
+static void age_keeps_what_is_young(void **state)
+{
+    struct store *store = *state;
+    int64_t now = store_now_ms();
+
+    store->options.keep_age_ms = 3600 * 1000;
+    store_open(store);
+    put_at(store, "a", now - 3600 * 1000 - 1);
+    assert_int_equal(stats_of(store).messages, 0);
+    put_at(store, "a", now - 3500 * 1000);
+    put_at(store, "a", now);
+    assert_int_equal(stats_of(store).messages, 2);
+    assert_string_equal(store_read_all(store, "a"), "2=t 3=t next 3");
+}
+
+/* The clock went back: what was appended later looks older. Only the order of the log decides. */
+static void an_old_stamp_behind_a_young_one_waits_its_turn(void **state)
+{
+    struct store *store = *state;
+
+    store->options.keep_age_ms = 3600 * 1000;
+    store_open(store);
+    put_at(store, "a", store_now_ms());
+    put_at(store, "b", 5);
+    put_at(store, "c", -5);
+    store_put(store, "a", "x");
+    assert_int_equal(stats_of(store).messages, 4);
+}
+
+/* The clock was ahead for a while: its stamps do not keep everything behind them for ever. */
+static void a_stamp_from_the_future_goes_with_what_is_behind_it(void **state)
+{
+    struct store *store = *state;
+
+    store->options.keep_age_ms = 50;
+    store_open(store);
+    put_at(store, "a", INT64_MAX);
+    put_at(store, "a", store_now_ms() + 1000000000);
+    put_at(store, "b", store_now_ms());
+    store_settle_at(store, 0);
+}
+
+static void future_stamps_alone_stay_and_cost_nothing(void **state)
+{
+    struct store *store = *state;
+    uint64_t commits;
+
+    store->options.keep_age_ms = 1000000;
+    store_open(store);
+    for (int i = 0; i < 5; i++)
+        put_at(store, "a", INT64_MAX - i);
+    commits = stats_of(store).commits;
+    assert_int_equal(stats_of(store).messages, 5);
+    assert_int_equal(commits, 5);
+}
+
+/* ---- limits that were lowered ---- */
+
+static void lowered_limits_are_worked_off_while_nothing_comes(void **state)
+{
+    struct store *store = *state;
+
+    store_open(store);
+    store_put_many(store, "a", 5000);
+    store_put_many(store, "b", 5000);
+    store_put_many(store, "c", 7);
+    store->options.keep_messages = 10;
+    store_reopen(store);
+    store_settle_at(store, 27);
+    assert_true(stats_of(store).commits >= 9); /* in small transactions */
+    assert_string_equal(store_read(store, "a", (struct cursor){CURSOR_START, 0}, 2),
+                        "4991=x 4992=x next 4992 more");
+
+    store->options.keep_bytes = 3 * message_size_of(1, 1);
+    store_reopen(store);
+    store_settle_at(store, 3);
+    store->options.keep_age_ms = 1;
+    store_reopen(store);
+    store_settle_at(store, 0);
+    assert_int_equal(log_head(store->log), 10007);
+    store_close(store);
+    assert_int_equal(store_sql(store, "SELECT count(*) FROM channel"), 0);
+    assert_int_equal(store_sql(store, "SELECT count(*) FROM message"), 0);
+}
+
+static void appends_are_taken_during_a_backlog(void **state)
+{
+    struct store *store = *state;
+
+    store_open(store);
+    store_put_many(store, "old", 30000);
+    store->options.keep_messages = 10;
+    store_reopen(store);
+    assert_int_equal(store_put(store, "new", "x"), 30001);
+    store_settle_at(store, 11);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_channel_never_keeps_more_than_its_count),
+        TEST(retention_keeps_up_with_any_batch),
+        TEST(gap_is_told_after_retention),
+        TEST(gap_of_a_commit_not_yet_drained_is_told),
+        TEST(gap_on_one_channel_repeats_nothing_of_the_others),
+        TEST(paging_through_a_gap_gets_to_the_end),
+        TEST(gap_of_a_channel_that_is_gone_is_told),
+        TEST(channels_that_come_and_go_leave_nothing_behind),
+        TEST(the_oldest_of_all_go_when_there_are_too_many_bytes),
+        TEST(a_message_larger_than_all_that_is_kept_goes_at_once_and_is_told),
+        TEST(seq_is_never_reused_after_everything_was_deleted),
+        TEST(age_retention_wakes_by_itself),
+        TEST(age_keeps_what_is_young),
+        TEST(an_old_stamp_behind_a_young_one_waits_its_turn),
+        TEST(a_stamp_from_the_future_goes_with_what_is_behind_it),
+        TEST(future_stamps_alone_stay_and_cost_nothing),
+        TEST(lowered_limits_are_worked_off_while_nothing_comes),
+        TEST(appends_are_taken_during_a_backlog),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
