@@ -116,3 +116,14 @@ claim('the lock of a daemon that was killed does not keep the next one out', asy
   }
   assert.deepEqual((await stack.all()).map((m) => m.data), ['m0', 'm1', 'm2']);
 });
+
+claim('one connection can write the log, all others are read-only', async (t) => {
+  const stack = await startStack(t, { args: ['--memory', '0'] });
+  for (let i = 0; i < 20; i++) await stack.create('x'.repeat(2000));
+  await stack.all(); // from disk, so that a reader is open
+  const proc = `/proc/${stack.daemon.pid}`;
+  const modes = fs.readdirSync(`${proc}/fd`).filter((fd) => fs.readlinkSync(`${proc}/fd/${fd}`) === stack.db)
+    .map((fd) => Number.parseInt(/^flags:\s+(\d+)/m.exec(fs.readFileSync(`${proc}/fdinfo/${fd}`, 'utf8'))[1], 8) & 3);
+  assert.equal(modes.filter((m) => m !== 0).length, 1, `access modes ${modes}`);
+  assert.ok(modes.some((m) => m === 0), 'a reader is open');
+});
