@@ -1,5 +1,6 @@
 #include "store/reader.h"
 
+#include <errno.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -249,8 +250,8 @@ static int find_channel(struct reader *reader, const char *name, sqlite3_int64 *
     return rc;
 }
 
-/* Moves to the next row: SQLITE_ROW or SQLITE_DONE, or the error. After the last row the scan can be
- * bound afresh. */
+/* Moves to the next row: SQLITE_ROW or SQLITE_DONE, or the error. After the last row the scan can
+ * be bound afresh. */
 static int step(struct scan *scan)
 {
     int rc = sqlite3_step(scan->rows);
@@ -334,8 +335,10 @@ enum log_status reader_read(struct reader *reader, const char *const *channels, 
 {
     enum log_status status;
     size_t used = 0;
-    int rc = reserve_scans(reader, count);
+    int rc;
 
+    errno = 0;
+    rc = reserve_scans(reader, count);
     if (rc == SQLITE_OK)
         rc = sql_run(reader->begin);
     if (rc == SQLITE_OK)
@@ -343,7 +346,7 @@ enum log_status reader_read(struct reader *reader, const char *const *channels, 
     while (rc == SQLITE_OK && used && !page_is_full(fill))
         rc = take_next(reader, &used, fill);
     fill->page->more = used > 0;
-    status = sql_status(reader->db, rc);
+    status = sql_status(rc);
     if (status != LOG_OK)
         sql_explain(reader->error, sizeof reader->error, "reading the log", reader->db, rc);
     for (size_t i = 0; i < reader->scan_count; i++)

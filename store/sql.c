@@ -5,14 +5,21 @@
 #include <stdio.h>
 #include <string.h>
 
-/* An I/O error whose cause was found at the file system's door: no room. SQLite calls ENOSPC
- * SQLITE_FULL in most places by itself, but not a quota, a file size limit, or the shared memory
- * file that cannot grow. A failed fsync is never one of them, whatever errno it came with: what it
- * should have made durable may be gone from the page cache already, so trying again would lie. */
-static bool is_full(sqlite3 *db, int rc)
+/* What the system said of an I/O error. SQLite remembers it for most statements, but not for
+ * COMMIT; errno is what it takes it from. */
+static int cause_of(int rc)
 {
-    int cause = sqlite3_system_errno(db);
+    int primary = rc & 0xff;
 
+    return primary == SQLITE_IOERR || primary == SQLITE_CANTOPEN ? errno : 0;
+}
+
+/* An I/O error that only means that there is no room. SQLite calls ENOSPC SQLITE_FULL in most
+ * places by itself, but not a quota, a file size limit, or the shared memory file that cannot grow.
+ * A failed fsync is never one of them, whatever errno it came with: what it should have made
+ * durable may be gone from the page cache already, so trying again would lie. */
+static bool is_full(int rc, int cause)
+{
     if (rc != SQLITE_IOERR_WRITE && rc != SQLITE_IOERR_TRUNCATE && rc != SQLITE_IOERR_SHMSIZE &&
         rc != SQLITE_IOERR_SHMMAP)
         return false;
@@ -20,17 +27,17 @@ static bool is_full(sqlite3 *db, int rc)
 }
 
 /* No file descriptors left is a want of memory too: it passes. */
-static bool is_no_memory(sqlite3 *db, int rc)
+static bool is_no_memory(int rc, int cause)
 {
-    int cause = sqlite3_system_errno(db);
-
     if ((rc & 0xff) == SQLITE_NOMEM || rc == SQLITE_IOERR_NOMEM)
         return true;
     return (rc & 0xff) == SQLITE_CANTOPEN && (cause == EMFILE || cause == ENFILE);
 }
 
-enum log_status sql_status(sqlite3 *db, int rc)
+enum log_status sql_status(int rc)
 {
+    int cause = cause_of(rc);
+
     switch (rc & 0xff) {
     case SQLITE_OK:
     case SQLITE_ROW:
@@ -44,18 +51,18 @@ enum log_status sql_status(sqlite3 *db, int rc)
     default:
         break;
     }
-    if (is_full(db, rc))
+    if (is_full(rc, cause))
         return LOG_FULL;
-    return is_no_memory(db, rc) ? LOG_NO_MEMORY : LOG_FAILED;
+    return is_no_memory(rc, cause) ? LOG_NO_MEMORY : LOG_FAILED;
 }
 
 void sql_explain(char *text, size_t text_size, const char *doing, sqlite3 *db, int rc)
 {
-    int cause = db ? sqlite3_system_errno(db) : 0;
+    int cause = cause_of(rc);
     bool detailed = db && sqlite3_extended_errcode(db) == rc;
     const char *said = detailed ? sqlite3_errmsg(db) : sqlite3_errstr(rc);
 
-    if (cause && ((rc & 0xff) == SQLITE_IOERR || (rc & 0xff) == SQLITE_CANTOPEN))
+    if (cause)
         snprintf(text, text_size, "%s: %s (%d): %s", doing, said, rc, strerror(cause));
     else
         snprintf(text, text_size, "%s: %s (%d)", doing, said, rc);

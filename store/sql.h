@@ -12,10 +12,12 @@
 
 #include "store/log.h"
 
-/* What rc, just returned on db, means for the log. */
-enum log_status sql_status(sqlite3 *db, int rc);
+/* What rc means for the log. Looks at errno, which is to be 0 before the work on SQLite begins, and
+ * as SQLite left it. */
+enum log_status sql_status(int rc);
 
-/* Writes "doing: SQLite's text" about rc, just returned on db (NULL is allowed), into text. */
+/* Writes "doing: SQLite's text" about rc, just returned on db (NULL is allowed), into text; with
+ * the reason of an I/O error from errno, as above. */
 void sql_explain(char *text, size_t text_size, const char *doing, sqlite3 *db, int rc);
 
 /* Prepares constant text for the life of the connection. Returns SQLite's result code. */

@@ -141,8 +141,10 @@ static int transact(struct writer *writer, const struct append_list *batch)
 {
     uint64_t rows = RETENTION_ROWS;
     const struct append *append;
-    int rc = sql_run(writer->begin);
+    int rc;
 
+    errno = 0;
+    rc = sql_run(writer->begin);
     if (rc == SQLITE_OK)
         rc = ledger_begin(&writer->ledger);
     STAILQ_FOREACH (append, batch, next) {
@@ -200,7 +202,7 @@ static void retry_later(struct writer *writer)
  * that. */
 static enum log_status undo(struct writer *writer, int rc)
 {
-    enum log_status status = sql_status(writer->file->db, rc);
+    enum log_status status = sql_status(rc);
 
     if (status == LOG_FAILED)
         fail(writer, "writing the log", rc);
@@ -223,14 +225,18 @@ static enum log_status undo(struct writer *writer, int rc)
 static void checkpoint(struct writer *writer)
 {
     struct append_list none = STAILQ_HEAD_INITIALIZER(none);
+    enum log_status status;
     int pages = 0, copied = 0;
-    int rc = sqlite3_wal_checkpoint_v2(writer->file->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &pages,
-                                       &copied);
+    int rc;
 
+    errno = 0;
+    rc = sqlite3_wal_checkpoint_v2(writer->file->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &pages,
+                                   &copied);
+    status = sql_status(rc);
     writer->checkpoint_ms = now_ms() + RETRY_MAX_MS;
     if (rc == SQLITE_OK && copied >= pages)
         writer->checkpoint_ms = INT64_MAX;
-    if (sql_status(writer->file->db, rc) != LOG_FAILED)
+    if (status != LOG_FAILED)
         return;
     fail(writer, "checkpointing the log", rc);
     deliver(writer, &none);

@@ -1,0 +1,30 @@
+/* A SQLite VFS between the store and the disk that fails, or ends the process, at a numbered
+ * operation, and keeps an image of what would be left after a power cut. It becomes the default
+ * VFS, so the store needs no hook for it. */
+#ifndef ENCKE_TESTS_SUPPORT_VFS_H
+#define ENCKE_TESTS_SUPPORT_VFS_H
+
+#include <stdbool.h>
+
+enum shim_op { SHIM_WRITE = 1, SHIM_SYNC = 2, SHIM_READ = 4 };
+
+enum { SHIM_CRASH = -1 }; /* for rc: write half of what is to be written, then _exit(0) */
+
+/* Makes it the default VFS, with no fault armed. */
+void shim_install(void);
+
+/* The nth operation (from 1) of the kinds in ops gives the result code rc; with `on`, all after it
+ * too. */
+void shim_arm(int ops, unsigned nth, int rc, bool on);
+void shim_disarm(void);
+
+/* How often the armed fault was met. */
+unsigned shim_met(void);
+/* How many syncs there were since shim_install or shim_arm. */
+unsigned shim_syncs(void);
+
+/* From now on a file that is synced is then copied to dir, under its own name: what a disk that
+ * keeps nothing but what was synced would hold. NULL ends it. */
+void shim_image(const char *dir);
+
+#endif

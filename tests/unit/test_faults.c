@@ -1,0 +1,451 @@
+/* Disks that are full, broken, or gone in mid-write. In the numbered cases the same work is done
+ * again and again, and its first, second, third… write or sync fails, until none is left to fail.
+ */
+#include "support_store.h"
+#include "support_vfs.h"
+
+#include <signal.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+static int setup(void **state)
+{
+    shim_install();
+    return store_setup(state);
+}
+
+static int teardown(void **state)
+{
+    shim_install(); /* disarms */
+    return store_teardown(state);
+}
+
+/* Removes the log, so that the next case starts afresh. */
+static void remove_log(struct store *store)
+{
+    static const char *const suffixes[] = {"", "-wal", "-shm", ".encke-new", ".encke-new-journal"};
+    char name[200];
+
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+        snprintf(name, sizeof name, "%s%s", store->path, suffixes[i]);
+        remove(name);
+    }
+}
+
+/* What is retained of channel "a", in order, as the messages' numbers. */
+static size_t read_all(struct store *store, unsigned *numbers, size_t room)
+{
+    struct cursor cursor = {.kind = CURSOR_START};
+    const char *channel = "a";
+    struct page page;
+    size_t count = 0;
+    bool more;
+
+    do {
+        assert_int_equal(log_read(store->log, &channel, 1, cursor, room, &page), LOG_OK);
+        assert_true(count + page.count <= room);
+        for (size_t i = 0; i < page.count; i++)
+            numbers[count++] = (unsigned)atoi(message_data(page.messages[i]));
+        cursor = (struct cursor){CURSOR_AT, page.next};
+        more = page.more;
+        page_free(&page);
+    } while (more);
+    return count;
+}
+
+/* ---- full ---- */
+
+static void a_full_disk_fails_the_append_and_passes(void **state)
+{
+    struct store *store = *state;
+
+    store_open(store);
+    assert_int_equal(store_put(store, "a", "1"), 1);
+    shim_arm(SHIM_WRITE, 1, SQLITE_FULL, true);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(store_put(store, "a", "2"), 0);
+        assert_int_equal(store->last, LOG_FULL);
+        assert_false(store->failed);
+        assert_string_equal(store_read_all(store, "a"), "1=1 next 1");
+    }
+    assert_non_null(log_error(store->log));
+    shim_disarm();
+    assert_int_equal(store_put(store, "a", "3"), 2);
+    store_reopen(store);
+    assert_string_equal(store_read_all(store, "a"), "1=1 2=3 next 2");
+}
+
+/* A quota or a file size limit says so in another way than a disk without room. */
+static void a_file_size_limit_counts_as_a_full_disk(void **state)
+{
+    struct store *store = *state;
+    struct rlimit before, limit;
+    uint64_t seq;
+    char *data = malloc(60001);
+
+    memset(data, 'x', 60000);
+    data[60000] = '\0';
+    signal(SIGXFSZ, SIG_IGN);
+    store_open(store);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    limit = before;
+    limit.rlim_cur = 1 << 20;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    do
+        store_put(store, "a", data);
+    while (store->last == LOG_OK);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    signal(SIGXFSZ, SIG_DFL);
+    if (store->last != LOG_FULL)
+        fail_msg("status %d: %s", store->last, log_error(store->log));
+    seq = store_put(store, "a", data);
+    assert_int_equal(seq, store->acknowledged);
+    free(data);
+}
+
+/* Retention cannot work on a full disk either; it goes on once there is room, by itself. */
+static void retention_survives_a_full_disk(void **state)
+{
+    struct store *store = *state;
+
+    store->options.keep_age_ms = 100;
+    store_open(store);
+    store_put(store, "a", "x");
+    shim_arm(SHIM_WRITE, 1, SQLITE_FULL, true);
+    while (shim_met() == 0) {
+        store_wait(store); /* it reports what it lives through */
+        store_drain(store);
+    }
+    assert_false(store->failed);
+    shim_disarm();
+    store_settle_at(store, 0);
+}
+
+/* The same work in every numbered case: small and large batches, retention, a checkpoint. The
+ * numbers of the messages that were acknowledged go into acked. */
+enum { WORK_MESSAGES = 160, WORK_LARGE = 90000, LARGEST_BATCH = 20, KEEP = 40 };
+
+static size_t work(struct store *store, unsigned *acked, bool *failed)
+{
+    char *data = calloc(1, WORK_LARGE + 1);
+    unsigned number = 0;
+    size_t count = 0;
+
+    *failed = false;
+    while (number < WORK_MESSAGES) {
+        struct log_news news;
+        struct append *append;
+        unsigned batch = number % LARGEST_BATCH ? 1 + number % 7 : LARGEST_BATCH;
+        struct log_stats stats;
+
+        for (unsigned i = 0; i < batch && number < WORK_MESSAGES; i++) {
+            int len = snprintf(data, 16, "%u", ++number);
+
+            if (number % 3 == 0) {
+                memset(data + len, ' ', (size_t)(WORK_LARGE - len));
+                len = WORK_LARGE;
+            }
+            if (log_append(store->log, message_new("a", data, (size_t)len, store_now_ms()), NULL,
+                           NULL) != LOG_OK)
+                goto out; /* its message leaks into the list below only when the log has failed */
+        }
+        do {
+            store_wait(store);
+            log_drain(store->log, &news);
+            STAILQ_FOREACH (append, &news.done, next) {
+                /* after a failure nothing is acknowledged any more */
+                assert_false(*failed && append->status == LOG_OK);
+                if (append->status == LOG_OK)
+                    acked[count++] = (unsigned)atoi(message_data(append->message));
+                else if (append->status == LOG_FAILED)
+                    *failed = true;
+            }
+            *failed = *failed || news.failed;
+            log_news_free(&news);
+            log_stats(store->log, &stats);
+        } while (stats.queued);
+        if (*failed)
+            break;
+    }
+out:
+    free(data);
+    return count;
+}
+
+/* The cases grow apart after the first ones: the last of a thousand page writes are much alike. */
+static unsigned next_case(unsigned nth)
+{
+    return nth < 24 ? nth + 1 : nth + nth / 4;
+}
+
+/* What was acknowledged last, as far as retention keeps it for sure (a batch that was not
+ * acknowledged may be there and have pushed some out), must be all there, in order. */
+static void assert_kept(struct store *store, const unsigned *acked, size_t count, unsigned nth)
+{
+    static unsigned kept[KEEP];
+    size_t there = read_all(store, kept, KEEP), from = 0;
+    size_t first = count > KEEP - LARGEST_BATCH ? count - (KEEP - LARGEST_BATCH) : 0;
+
+    while (from < there && first < count && kept[from] != acked[first])
+        from++;
+    for (size_t i = first; i < count; i++, from++)
+        if (from >= there || kept[from] != acked[i])
+            fail_msg("case %u: message %u was acknowledged and is lost", nth, acked[i]);
+}
+
+static void every_write_may_meet_a_full_disk(void **state)
+{
+    struct store *store = *state;
+    static unsigned acked[WORK_MESSAGES], kept[WORK_MESSAGES];
+    bool failed;
+
+    store->options.memory_bytes = 0;
+    for (unsigned nth = 1;; nth = next_case(nth)) {
+        size_t count;
+        unsigned met;
+
+        store_open(store);
+        shim_arm(SHIM_WRITE, nth, SQLITE_FULL, false);
+        count = work(store, acked, &failed);
+        met = shim_met();
+        shim_disarm();
+        assert_false(failed);
+        if (!met)
+            assert_int_equal(count, WORK_MESSAGES);
+        store_reopen(store); /* here is exactly what was acknowledged: nothing else was written */
+        assert_int_equal(read_all(store, kept, WORK_MESSAGES), count);
+        assert_memory_equal(kept, acked, count * sizeof *acked);
+        store_close(store);
+        remove_log(store);
+        if (!met)
+            break;
+    }
+}
+
+static void every_write_may_fail(void **state)
+{
+    struct store *store = *state;
+    static unsigned acked[WORK_MESSAGES];
+    bool failed;
+
+    store->options.keep_messages = KEEP;
+    for (unsigned nth = 1;; nth = next_case(nth)) {
+        size_t count;
+        unsigned met;
+
+        store_open(store);
+        shim_arm(SHIM_WRITE, nth, SQLITE_IOERR_WRITE, false);
+        count = work(store, acked, &failed);
+        met = shim_met();
+        assert_int_equal(failed, met > 0);
+        assert_int_equal(store_close(store), met ? LOG_FAILED : LOG_OK);
+        shim_disarm();
+        store_open(store);
+        assert_kept(store, acked, count, nth);
+        store_close(store);
+        remove_log(store);
+        if (!met)
+            break;
+    }
+}
+
+static void every_sync_may_fail_and_stops_the_writer(void **state)
+{
+    struct store *store = *state;
+    static unsigned acked[WORK_MESSAGES];
+    bool failed;
+
+    store->options.keep_messages = KEEP;
+    for (unsigned nth = 1;; nth = next_case(nth)) {
+        size_t count;
+        unsigned met;
+
+        store_open(store);
+        shim_arm(SHIM_SYNC, nth, SQLITE_IOERR_FSYNC, false);
+        count = work(store, acked, &failed);
+        met = shim_met();
+        assert_int_equal(failed, met > 0);
+        if (met) {
+            assert_non_null(strstr(log_error(store->log), "I/O error"));
+            assert_int_equal(store_queue(store, "a", "x"), LOG_FAILED);
+            assert_int_equal(store_close(store), LOG_FAILED);
+            assert_int_equal(shim_syncs(), nth); /* it was never tried again */
+        } else {
+            store_close(store);
+        }
+        shim_disarm();
+        store_open(store);
+        assert_kept(store, acked, count, nth);
+        store_close(store);
+        remove_log(store);
+        if (!met)
+            break;
+    }
+}
+
+static void a_read_that_fails_ends_the_log(void **state)
+{
+    struct store *store = *state;
+
+    store->options.memory_bytes = 0;
+    store_open(store);
+    store_put_many(store, "a", 3000);
+    store_reopen(store);
+    shim_arm(SHIM_READ, 1, SQLITE_IOERR_READ, true);
+    assert_string_equal(store_read_all(store, "a"), "status 5");
+    shim_disarm();
+    store_wait(store);
+    store_drain(store);
+    assert_true(store->failed);
+    assert_non_null(strstr(log_error(store->log), "reading the log"));
+    assert_int_equal(store_queue(store, "a", "x"), LOG_FAILED);
+}
+
+/* ---- crashes ---- */
+
+struct shared {
+    size_t count;
+    unsigned acked[WORK_MESSAGES];
+};
+
+/* As work, but what is acknowledged is told to the parent at once. */
+static void work_and_tell(struct store *store, struct shared *shared)
+{
+    static char data[WORK_LARGE + 1];
+
+    for (unsigned number = 1; number <= WORK_MESSAGES; number++) {
+        int len = snprintf(data, sizeof data, "%u", number);
+
+        if (number % 3 == 0) {
+            memset(data + len, ' ', (size_t)(WORK_LARGE - len));
+            data[WORK_LARGE] = '\0';
+        }
+        if (store_put(store, "a", data) == 0)
+            _exit(3);
+        shared->acked[shared->count] = number;
+        __atomic_store_n(&shared->count, shared->count + 1, __ATOMIC_RELEASE);
+    }
+}
+
+/* Runs a child up to the nth write or sync. Returns whether it got that far. */
+static bool run_until_crash(struct store *store, struct shared *shared, int op, unsigned nth)
+{
+    int status;
+    pid_t child = fork();
+
+    assert_true(child >= 0);
+    if (child == 0) {
+        if (store_try_open(store) != 0)
+            _exit(2);
+        shim_arm(op, nth, SHIM_CRASH, false);
+        work_and_tell(store, shared);
+        _exit(1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) < 2);
+    return WEXITSTATUS(status) == 0;
+}
+
+static void assert_all_kept(struct store *store, const struct shared *shared, unsigned nth)
+{
+    uint64_t head;
+
+    store_open(store);
+    assert_kept(store, shared->acked, shared->count, nth);
+    assert_true(log_head(store->log) >= shared->count);
+    /* and it can go on */
+    head = log_head(store->log);
+    assert_int_equal(store_put(store, "a", "1000"), head + 1);
+    store_close(store);
+}
+
+static void every_operation_may_be_the_last(void **state)
+{
+    struct store *store = *state;
+    struct shared *shared =
+        mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    const int ops[] = {SHIM_WRITE, SHIM_SYNC};
+
+    assert_ptr_not_equal(shared, MAP_FAILED);
+    store->options.keep_messages = KEEP;
+    for (int op = 0; op < 2; op++) {
+        bool crashed = true;
+
+        for (unsigned nth = 1; crashed; nth = next_case(nth)) {
+            shared->count = 0;
+            store_open(store);
+            store_close(store);
+            crashed = run_until_crash(store, shared, ops[op], nth);
+            assert_all_kept(store, shared, nth);
+            remove_log(store);
+        }
+    }
+    munmap(shared, sizeof *shared);
+}
+
+/* The power fails: only what was synced is left. This is what synchronous=FULL is for. */
+static void a_power_cut_loses_nothing_that_was_acknowledged(void **state)
+{
+    struct store *store = *state;
+    struct shared *shared =
+        mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    char image[200], saved[96];
+    bool crashed = true;
+
+    assert_ptr_not_equal(shared, MAP_FAILED);
+    store->options.keep_messages = KEEP;
+    snprintf(image, sizeof image, "%s/image", store->dir);
+    assert_int_equal(mkdir(image, 0700), 0);
+    for (unsigned nth = 1; crashed; nth = nth < 8 ? nth + 1 : nth * 2) {
+        size_t size;
+        char *bytes, name[300];
+
+        shared->count = 0;
+        store_open(store);
+        store_close(store);
+        bytes = store_slurp(store->path, &size);
+        snprintf(name, sizeof name, "%s/log.db", image);
+        store_spit(name, bytes, size);
+        free(bytes);
+        shim_image(image);
+        crashed = run_until_crash(store, shared, SHIM_WRITE | SHIM_SYNC, nth);
+        shim_image(NULL);
+        remove_log(store);
+
+        strcpy(saved, store->path);
+        snprintf(store->path, sizeof store->path, "%s/image/log.db", store->dir);
+        assert_all_kept(store, shared, nth);
+        remove_log(store);
+        snprintf(name, sizeof name, "%s.lock", store->path);
+        remove(name);
+        strcpy(store->path, saved);
+    }
+    assert_int_equal(rmdir(image), 0);
+    munmap(shared, sizeof *shared);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_full_disk_fails_the_append_and_passes),
+        TEST(a_file_size_limit_counts_as_a_full_disk),
+        TEST(retention_survives_a_full_disk),
+        TEST(every_write_may_meet_a_full_disk),
+        TEST(every_write_may_fail),
+        TEST(every_sync_may_fail_and_stops_the_writer),
+        TEST(a_read_that_fails_ends_the_log),
+        TEST(every_operation_may_be_the_last),
+        TEST(a_power_cut_loses_nothing_that_was_acknowledged),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
