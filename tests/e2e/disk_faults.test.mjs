@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
-import { claim, defer, startStack, tempDir, throughBoth, until } from './lib/harness.mjs';
-import { expectError, expectJson, texts } from './lib/expect.mjs';
+import { claim, defer, run, startStack, tempDir, throughBoth, until } from './lib/harness.mjs';
+import { expectBusy, expectError, expectJson, texts } from './lib/expect.mjs';
 import { faultyDisk } from './lib/fault.mjs';
 
 const TEXT = { 'Content-Type': 'text/plain' };
@@ -130,6 +130,23 @@ claim('a slow disk makes batches, not errors', async (t) => {
   assert.ok(after.commits - before.commits < 150, `${after.commits - before.commits} commits for 300 creates`);
   assert.ok((await held).messages.length >= 1);
   disk.set();
+});
+
+claim('a log that another program has locked: 503 with Retry-After, reads go on, and creates work afterwards', async (t) => {
+  if (spawnSync('perl', ['-MFcntl', '-e', '1']).status !== 0) return t.skip('perl is not installed');
+  const stack = await startStack(t, { server: 'nginx', allow: [/^encke: warn: /] });
+  await stack.create('before');
+  // SQLite's write lock of a log in WAL mode is the byte 120 of its -shm file.
+  const lock = 'open F, "+<", $ARGV[0] or die $!; $l = pack "s s x4 q q i x4", F_WRLCK, 0, 120, 1, 0; fcntl(F, F_SETLK, $l) or die $!; '
+    + '$| = 1; print "locked\\n"; <STDIN>';
+  const other = run(['perl', '-MFcntl', '-e', lock, `${stack.db}-shm`], { stdin: 'pipe' });
+  defer(t, () => other.stop('SIGKILL'));
+  await until('the other program has the lock', () => other.stdout === 'locked\n' || (other.ended && assert.fail(other.stderr)));
+  expectBusy(await post(stack, 'refused'));
+  assert.deepEqual(texts(await stack.all()), ['before']);
+  await other.stop('SIGKILL');
+  await stack.create('after');
+  assert.deepEqual(texts(await stack.all()), ['before', 'after']);
 });
 
 // A real file system that is really full. Mounting needs root, or a user namespace of our own.
