@@ -362,13 +362,17 @@ bool file_in_place(const struct file *file)
     return ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
 }
 
-/* A log that failed is left as it is: what is in its write-ahead log is read at the next start. */
+/* A log that failed is left as it is: what is in its write-ahead log is read at the next start. So
+ * is one whose last checkpoint failed: sqlite3_close would try it again, and if only the fsync had
+ * failed, a second one that succeeds would prove nothing, and the write-ahead log would go. */
 void file_close(struct file *file, bool trusted)
 {
-    if (!trusted)
+    int rc = SQLITE_ERROR;
+
+    if (trusted)
+        rc = sqlite3_wal_checkpoint_v2(file->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    if (rc != SQLITE_OK)
         sqlite3_db_config(file->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-    else
-        sqlite3_wal_checkpoint_v2(file->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
     sqlite3_close(file->db);
     close(file->fd);
     free(file->path);

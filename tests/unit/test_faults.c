@@ -239,15 +239,17 @@ static void every_write_may_fail(void **state)
 
     store->options.keep_messages = KEEP;
     for (unsigned nth = 1;; nth = next_case(nth)) {
+        enum log_status status;
         size_t count;
         unsigned met;
 
         store_open(store);
         shim_arm(SHIM_WRITE, nth, SQLITE_IOERR_WRITE, false);
         count = work(store, acked, &failed);
-        met = shim_met();
-        assert_int_equal(failed, met > 0);
-        assert_int_equal(store_close(store), met ? LOG_FAILED : LOG_OK);
+        status = store_close(store);
+        met = shim_met(); /* perhaps only in the checkpoint that follows the last answer */
+        assert_false((failed || status != LOG_OK) && !met);
+        assert_false(failed && status != LOG_FAILED);
         shim_disarm();
         store_open(store);
         assert_kept(store, acked, count, nth);
@@ -266,22 +268,23 @@ static void every_sync_may_fail_and_stops_the_writer(void **state)
 
     store->options.keep_messages = KEEP;
     for (unsigned nth = 1;; nth = next_case(nth)) {
+        enum log_status status;
         size_t count;
         unsigned met;
 
         store_open(store);
         shim_arm(SHIM_SYNC, nth, SQLITE_IOERR_FSYNC, false);
         count = work(store, acked, &failed);
-        met = shim_met();
-        assert_int_equal(failed, met > 0);
-        if (met) {
+        if (failed) {
             assert_non_null(strstr(log_error(store->log), "I/O error"));
             assert_int_equal(store_queue(store, "a", "x"), LOG_FAILED);
-            assert_int_equal(store_close(store), LOG_FAILED);
-            assert_int_equal(shim_syncs(), nth); /* it was never tried again */
-        } else {
-            store_close(store);
         }
+        status = store_close(store);
+        met = shim_met();
+        assert_false((failed || status != LOG_OK) && !met);
+        assert_false(failed && status != LOG_FAILED);
+        if (met)
+            assert_int_equal(shim_syncs(), nth); /* it was never tried again */
         shim_disarm();
         store_open(store);
         assert_kept(store, acked, count, nth);
