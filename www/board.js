@@ -278,7 +278,10 @@
                 put("#received", String(state.received));
                 put("#transport", state.transport);
                 put("#last-id", state.id || "–");
-                /* It stays while an attempt is made, and so keeps the focus. */
+                /* It stays while an attempt is made. When it goes, the focus needs a place. */
+                if (!lost && document.activeElement === $("#retry")[0]) {
+                    $("#inbox").trigger("focus");
+                }
                 $("#retry").prop("hidden", !lost || state.phase === "idle");
                 window.clearInterval(clockwork);
                 if (state.phase === "disconnected") {
@@ -415,13 +418,17 @@
             }
         });
         $("#random").on("click", () => send(undefined));
-        text.on("keydown", event => {
-            /* Not while an input method composes a character: there, Enter means something else. */
-            if (event.key === "Enter" && !event.shiftKey && !event.originalEvent.isComposing) {
-                event.preventDefault();
-                $("#send").trigger("submit");
-            }
-        });
+        /* Enter sends where there is a real keyboard. On a phone it is the only way to a new line. */
+        if (window.matchMedia("(pointer: fine)").matches) {
+            text.attr("placeholder", "Write a message, Enter sends it");
+            text.on("keydown", event => {
+                /* While an input method composes a character, Enter means something else. */
+                if (event.key === "Enter" && !event.shiftKey && !event.originalEvent.isComposing) {
+                    event.preventDefault();
+                    $("#send").trigger("submit");
+                }
+            });
+        }
         to.on("change", () => chosen(to.val()));
 
         return {

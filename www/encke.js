@@ -116,8 +116,9 @@
      *   sink.answer(answer)  {id, messages, more, reset} as `update` gives it; any number of times
      *   sink.end(failure)    once, last: null if it ended as it should, and the Reader asks again
      *
-     * A long poll gives one answer and ends. A stream would give many before it ends. Calls into
-     * the sink after abort() do nothing.
+     * A long poll gives one answer and ends. A stream would give many before it ends; for an ask
+     * that does not wait, it can call upon the long poll. Calls into the sink after abort() do
+     * nothing.
      */
     const transports = {
         "long-polling": function (ask, sink) {
@@ -438,6 +439,9 @@
             }
             if (fresh.length) {
                 this.tell(this.options.onmessages, fresh, { history: history, merge: merge });
+            }
+            if (this.link === link) {       /* the page may have changed its mind meanwhile */
+                this.become(this.phase);
             }
         }
 
