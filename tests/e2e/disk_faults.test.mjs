@@ -191,3 +191,30 @@ claim('a real file system that fills up: 507, nothing acknowledged lost, and roo
   await stack.daemon.start();
   assert.deepEqual(texts(await until('the web server is back', () => stack.all())), kept);
 });
+
+claim('a sound log on a full disk is not called damaged, and is there when there is room again', async (t) => {
+  const small = smallDisk(t, '1m');
+  if (!small) return t.skip('mounting a small tmpfs is not permitted here');
+  const stack = await startStack(t, { db: path.join(small, 'encke.db') });
+  stack.daemon.judged = false;
+  await stack.create('kept');
+  await stack.daemon.kill('SIGKILL');
+  fs.rmSync(`${stack.db}-shm`); // as after a reboot: it holds nothing that the next start needs
+  const ballast = fs.openSync(path.join(small, 'ballast'), 'w');
+  for (const size of [65536, 4096, 1]) {
+    try { for (;;) fs.writeSync(ballast, Buffer.alloc(size)); } catch (error) { assert.equal(error.code, 'ENOSPC'); }
+  }
+  fs.closeSync(ballast);
+  const full = stack.daemon.spawn();
+  const serves = until('it answers', async () => full.ended || (await stack.raw()).status === 200);
+  await serves;
+  if (full.ended) { // it need not serve, but must say what is wrong
+    assert.ok((await full.exited).code > 0);
+    assert.match(full.stderr, /^encke: error: .*(space|room|full)/im);
+    assert.doesNotMatch(full.stderr, /damaged|corrupt|move it away/i);
+    stack.daemon.allow(/^encke: error: .*(space|room|full)/i);
+  } else await stack.daemon.stop();
+  fs.rmSync(path.join(small, 'ballast'));
+  await stack.daemon.start();
+  assert.deepEqual(texts(await stack.all()), ['kept']);
+});

@@ -268,3 +268,17 @@ claim('each log line on stderr has a level, and --log-level chooses', async (t) 
   await usual.daemon.stop();
   assert.match(usual.daemon.stderr(), /^encke: info: /);
 });
+
+claim('log lines never end in a file or connection of the daemon\'s own, whatever descriptors it was started without', async (t) => {
+  for (const closed of ['<&-', '>&-', '2>&-', '<&- >&- 2>&-']) {
+    const stack = await startStack(t, { wrap: ['/bin/sh', '-c', `exec "$@" ${closed}`, 'sh'], args: ['--log-level', 'debug'] });
+    const fds = [1, 2].map((fd) => fs.readlinkSync(`/proc/${stack.daemon.pid}/fd/${fd}`));
+    const own = fs.readdirSync(`/proc/${stack.daemon.pid}/fd`).filter((fd) => Number(fd) > 2)
+      .map((fd) => { try { return fs.readlinkSync(`/proc/${stack.daemon.pid}/fd/${fd}`); } catch { return ''; } });
+    if (closed.includes('2>')) assert.equal(fds[1], '/dev/null', closed);
+    for (const target of fds) assert.ok(!own.includes(target) && !target.includes(stack.dir), `${closed}: ${fds}`);
+    for (let i = 0; i < 5; i++) await stack.create(`m${i}`);
+    assert.equal((await stack.all()).length, 5);
+    assert.equal((await stack.daemon.stop()).code, 0);
+  }
+});

@@ -90,6 +90,7 @@ claim('a wrong command line is refused with a word on what is wrong', async () =
     const { code } = await refused.exited;
     assert.ok(code > 0, `${args}: exit code ${code}`);
     assert.match(refused.stderr, says, `${args}`);
-    assert.match(refused.stderr, /^encke: error: /, `${args}`);
+    assert.match(refused.stderr, /^(encke: (info|error): .*\n)+$/, `${args}`);
+    assert.match(refused.stderr, /^encke: error: /m, `${args}`);
   }
 });
