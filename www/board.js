@@ -418,7 +418,7 @@
             }
         });
         $("#random").on("click", () => send(undefined));
-        /* Enter sends where there is a real keyboard. On a phone it is the only way to a new line. */
+        /* Enter sends where there is a real keyboard. On a phone it makes the new lines. */
         if (window.matchMedia("(pointer: fine)").matches) {
             text.attr("placeholder", "Write a message, Enter sends it");
             text.on("keydown", event => {
