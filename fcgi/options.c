@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,6 +85,18 @@ static void help(void)
          "  curl -d msg=hello http://localhost/comet/create");
 }
 
+/* Says what is wrong, in one line like all that the daemon says. Returns -1. */
+static int __attribute__((format(printf, 1, 2))) complain(const char *format, ...)
+{
+    char text[256];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    diag(DIAG_ERROR, "%s; see encke --help", text);
+    return -1;
+}
+
 /* A number with an optional unit out of units, whose factors stand beside it. */
 static int parse_number(const char *text, int base, const char *units, const int64_t *factors,
                         int64_t *value)
@@ -126,28 +139,23 @@ static int set(struct options *options, const struct row *row, const char *text,
     void *field = (char *)options + row->offset;
     if (row->kind == TEXT) {
         *(const char **)field = text;
-        return *text ? 0 : (fprintf(stderr, "encke: error: %s is empty\n", origin), -1);
+        return *text ? 0 : complain("%s is empty", origin);
     }
-    if (row->kind == LEVEL) {
-        if (diag_level_parse(text, field))
-            return 0;
-        fprintf(stderr, "encke: error: %s must be error, warn, info or debug\n", origin);
-        return -1;
-    }
+    if (row->kind == LEVEL)
+        return diag_level_parse(text, field) ? 0
+                                             : complain("%s is error, warn, info or debug", origin);
     if (parse_value(row, text, field) == 0)
         return 0;
     if (row->kind == OCTAL)
-        fprintf(stderr, "encke: error: %s must be an octal mode such as 0660\n", origin);
-    else
-        fprintf(stderr, "encke: error: %s must be a %s from %lld to %lld%s\n", origin,
-                row->kind == SIZE  ? "size"
-                : row->kind == AGE ? "time"
-                                   : "whole number",
-                (long long)row->least, (long long)row->most,
-                row->kind == SIZE  ? " (bytes, or with K, M, G)"
-                : row->kind == AGE ? " (seconds, or with s, m, h, d)"
-                                   : "");
-    return -1;
+        return complain("%s is an octal mode such as 0660", origin);
+    return complain("%s is a %s from %lld to %lld%s", origin,
+                    row->kind == SIZE  ? "size"
+                    : row->kind == AGE ? "time"
+                                       : "whole number",
+                    (long long)row->least, (long long)row->most,
+                    row->kind == SIZE  ? " (bytes, or with K, M, G)"
+                    : row->kind == AGE ? " (seconds, or with s, m, h, d)"
+                                       : "");
 }
 
 static int from_environment(struct options *options, const struct row *row)
@@ -172,12 +180,6 @@ static int start_values(struct options *options)
     return 0;
 }
 
-static enum options_verdict hint(void)
-{
-    fputs("encke: error: try 'encke --help'\n", stderr);
-    return OPTIONS_BAD;
-}
-
 enum options_verdict options_parse(struct options *options, int argc, char **argv)
 {
     struct option known[ROWS + 3] = {0};
@@ -199,24 +201,23 @@ enum options_verdict options_parse(struct options *options, int argc, char **arg
             puts("encke " ENCKE_VERSION);
             return OPTIONS_DONE;
         }
-        if (which < 0 || which >= ROWS) {
-            fprintf(stderr, which == ':' ? "encke: error: %s wants a value\n"
-                                         : "encke: error: unknown or ambiguous option %s\n",
-                    argv[optind - 1]);
-            return hint();
+        if (which == ':' || which == '?') {
+            complain(which == ':' ? "%s wants a value" : "unknown or ambiguous option %s",
+                     argv[optind - 1]);
+            return OPTIONS_BAD;
         }
         char origin[64];
         snprintf(origin, sizeof origin, "--%s", rows[which].name);
         if (set(options, &rows[which], optarg, origin) != 0)
-            return hint();
+            return OPTIONS_BAD;
     }
     if (optind < argc) {
-        fprintf(stderr, "encke: error: unexpected argument '%s'\n", argv[optind]);
-        return hint();
+        complain("unexpected argument '%s'", argv[optind]);
+        return OPTIONS_BAD;
     }
     if (!options->db) {
-        fputs("encke: error: no message log: give --db PATH (or ENCKE_DB)\n", stderr);
-        return hint();
+        complain("no message log: give --db PATH (or ENCKE_DB)");
+        return OPTIONS_BAD;
     }
     if (options->hold_max_s < options->hold_s)
         options->hold_max_s = options->hold_s;
