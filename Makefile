@@ -203,8 +203,8 @@ TIDY := $(subst $(space),$(comma),-* clang-analyzer-* -clang-analyzer-security.i
     -bugprone-assignment-in-if-condition -bugprone-narrowing-conversions \
     -bugprone-implicit-widening-of-multiplication-result -bugprone-branch-clone \
     -bugprone-sizeof-expression misc-redundant-expression misc-misplaced-const misc-static-assert \
-    cert-err34-c cert-flp30-c performance-* readability-misleading-indentation readability-redundant-control-flow \
-    readability-suspicious-call-argument)
+    cert-err34-c cert-flp30-c performance-* readability-misleading-indentation \
+    readability-redundant-control-flow readability-suspicious-call-argument)
 
 lint-shell:
 	$(SAY) LINT shellcheck
