@@ -2,7 +2,15 @@
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import { startStack, throughBoth } from './lib/harness.mjs';
-import { epochOf, expectCommon, expectError, expectJson, expectUpdate, seqOf, texts } from './lib/expect.mjs';
+import {
+  epochOf,
+  expectCommon,
+  expectError,
+  expectJson,
+  expectUpdate,
+  seqOf,
+  texts,
+} from './lib/expect.mjs';
 import { random } from './lib/random.mjs';
 
 const FORM = { 'Content-Type': 'application/x-www-form-urlencoded' };
@@ -26,7 +34,8 @@ throughBoth('a wrong method gets 405 with Allow', async (t, server) => {
       const answer = await stack.http(at, { method });
       expectError(answer, 405);
       const allow = (answer.headers.allow ?? '').split(/\s*,\s*/);
-      for (const name of allowed) assert.ok(allow.includes(name), `${method} ${at}: Allow: ${answer.headers.allow}`);
+      for (const name of allowed)
+        assert.ok(allow.includes(name), `${method} ${at}: Allow: ${answer.headers.allow}`);
       assert.ok(!allow.includes(method));
     }
   }
@@ -44,8 +53,16 @@ throughBoth('a message at the limit is stored and one byte more gets 413', async
   expectJson(await post(FORM, `channel=main&msg=${'%6D'.repeat(LIMIT)}`));
   expectJson(await post(TEXT, 'é'.repeat(LIMIT / 2)));
   const stored = texts(await stack.all());
-  assert.deepEqual(stored.map((s) => Buffer.byteLength(s)), Array(5).fill(LIMIT));
-  assert.ok(stored[0] === maximal && stored[1] === maximal && stored[2] === 'é'.repeat(LIMIT / 2) && stored[3] === maximal);
+  assert.deepEqual(
+    stored.map((s) => Buffer.byteLength(s)),
+    Array(5).fill(LIMIT),
+  );
+  assert.ok(
+    stored[0] === maximal &&
+      stored[1] === maximal &&
+      stored[2] === 'é'.repeat(LIMIT / 2) &&
+      stored[3] === maximal,
+  );
 
   expectError(await post(TEXT, `${maximal}m`), 413, /65536|64/);
   expectError(await post(FORM, `msg=${maximal}m`), 413);
@@ -60,7 +77,11 @@ throughBoth('a message at the limit is stored and one byte more gets 413', async
 throughBoth('a body of megabytes gets 413 from whoever refuses it first', async (t, server) => {
   const stack = await startStack(t, { server });
   for (const headers of [TEXT, FORM]) {
-    const answer = await stack.http('create', { method: 'POST', headers, body: Buffer.alloc(5 * 2 ** 20, 'x') });
+    const answer = await stack.http('create', {
+      method: 'POST',
+      headers,
+      body: Buffer.alloc(5 * 2 ** 20, 'x'),
+    });
     assert.equal(answer.status, 413);
   }
   await storedNothing(stack);
@@ -70,7 +91,11 @@ throughBoth('a body of megabytes gets 413 from whoever refuses it first', async 
 throughBoth('the limit of a message is the one configured', async (t, server) => {
   const stack = await startStack(t, { server, args: ['--max-message', '100'] });
   await stack.create('x'.repeat(100));
-  expectError(await stack.http('create', { method: 'POST', headers: TEXT, body: 'x'.repeat(101) }), 413, /100/);
+  expectError(
+    await stack.http('create', { method: 'POST', headers: TEXT, body: 'x'.repeat(101) }),
+    413,
+    /100/,
+  );
   expectError(await stack.http(`create?msg=${'x'.repeat(101)}`, { method: 'POST' }), 413);
 });
 
@@ -78,7 +103,11 @@ throughBoth('a multipart form gets 415 and a hint', async (t, server) => {
   const stack = await startStack(t, { server });
   const headers = { 'Content-Type': 'multipart/form-data; boundary=b' };
   const body = '--b\r\nContent-Disposition: form-data; name="msg"\r\n\r\nhello\r\n--b--\r\n';
-  expectError(await stack.http('create', { method: 'POST', headers, body }), 415, /form-urlencoded|--data|-d /);
+  expectError(
+    await stack.http('create', { method: 'POST', headers, body }),
+    415,
+    /form-urlencoded|--data|-d /,
+  );
   await storedNothing(stack);
 });
 
@@ -86,8 +115,17 @@ throughBoth('what is not text gets 400 that says so', async (t, server) => {
   const stack = await startStack(t, { server });
   const post = (headers, body, at = 'create') => stack.http(at, { method: 'POST', headers, body });
   const bytes = [
-    [0xff], [0x61, 0x80], [0xc3], [0xc0, 0xaf], [0xed, 0xa0, 0x80], [0xf4, 0x90, 0x80, 0x80], [0xf8, 0x88, 0x80, 0x80, 0x80],
-    [0xe2, 0x82], [0xc1, 0xbf], [0xe0, 0x80, 0xaf], [0xf0, 0x80, 0x80, 0xaf],
+    [0xff],
+    [0x61, 0x80],
+    [0xc3],
+    [0xc0, 0xaf],
+    [0xed, 0xa0, 0x80],
+    [0xf4, 0x90, 0x80, 0x80],
+    [0xf8, 0x88, 0x80, 0x80, 0x80],
+    [0xe2, 0x82],
+    [0xc1, 0xbf],
+    [0xe0, 0x80, 0xaf],
+    [0xf0, 0x80, 0x80, 0xaf],
   ];
   for (const b of bytes) {
     expectError(await post(TEXT, Buffer.from(b)), 400, /UTF-8/i);
@@ -107,38 +145,83 @@ throughBoth('a bad channel gets 400 that says so', async (t, server) => {
   const names = ['', 'a b', 'ä', 'a/b', 'x'.repeat(65), 'a\0', '\xff', 'a,b', '*', '\n', 'a%'];
   for (const name of names) {
     const channel = encodeURIComponent(name);
-    expectError(await stack.http(`create?channel=${channel}&msg=x`, { method: 'POST' }), 400, /channel/);
-    expectError(await stack.http('create', { method: 'POST', headers: FORM, body: `msg=x&channel=${channel}` }), 400, /channel/);
+    expectError(
+      await stack.http(`create?channel=${channel}&msg=x`, { method: 'POST' }),
+      400,
+      /channel/,
+    );
+    expectError(
+      await stack.http('create', {
+        method: 'POST',
+        headers: FORM,
+        body: `msg=x&channel=${channel}`,
+      }),
+      400,
+      /channel/,
+    );
     expectError(await stack.http(`update?channel=${channel}`), 400, /channel/);
     expectError(await stack.http(`update?channel=main&channel=${channel}`), 400, /channel/);
     expectError(await stack.http(`subscribe?channel=${channel}`), 400, /channel/);
   }
-  expectError(await stack.http('create?channel=a&channel=b&msg=x', { method: 'POST' }), 400, /channel/);
+  expectError(
+    await stack.http('create?channel=a&channel=b&msg=x', { method: 'POST' }),
+    400,
+    /channel/,
+  );
   await storedNothing(stack);
-  for (const good of ['x'.repeat(64), 'A-z_0.9', '-', '.', '..', '_']) await stack.create('fine', { channel: good });
+  for (const good of ['x'.repeat(64), 'A-z_0.9', '-', '.', '..', '_'])
+    await stack.create('fine', { channel: good });
 });
 
 throughBoth('too many channels get 400', async (t, server) => {
   const stack = await startStack(t, { server });
   const list = (n) => Array.from({ length: n }, (_, i) => `channel=c${i}`).join('&');
-  assert.deepEqual(expectUpdate(expectJson(await stack.http(`update?timeout=0&${list(32)}`))).messages, []);
+  assert.deepEqual(
+    expectUpdate(expectJson(await stack.http(`update?timeout=0&${list(32)}`))).messages,
+    [],
+  );
   expectError(await stack.http(`update?timeout=0&${list(33)}`), 400, /channel/);
   expectError(await stack.http(`subscribe?timeout=0&${list(33)}`), 400, /channel/);
-  expectError(await stack.http('update', { method: 'POST', headers: FORM, body: list(2000) }), 400, /channel|fields/);
+  expectError(
+    await stack.http('update', { method: 'POST', headers: FORM, body: list(2000) }),
+    400,
+    /channel|fields/,
+  );
   await storedNothing(stack);
 });
 
 throughBoth('a bad timeout, limit or form of answer gets 400 that names it', async (t, server) => {
   const stack = await startStack(t, { server, args: ['--hold-max', '60'] });
-  const numbers = ['-1', 'x', '1x', ' 1', '+1', '1.5', '1e3', '0x10', '99999999999999999999', '', '\0', '1\0'];
+  const numbers = [
+    '-1',
+    'x',
+    '1x',
+    ' 1',
+    '+1',
+    '1.5',
+    '1e3',
+    '0x10',
+    '99999999999999999999',
+    '',
+    '\0',
+    '1\0',
+  ];
   for (const bad of [...numbers, '61']) {
     const timeout = encodeURIComponent(bad);
     expectError(await stack.http(`update?timeout=${timeout}`), 400, /timeout/);
     expectError(await stack.http(`subscribe?timeout=${timeout}`), 400, /timeout/);
-    expectError(await stack.http('update', { method: 'POST', headers: FORM, body: `timeout=${timeout}` }), 400, /timeout/);
+    expectError(
+      await stack.http('update', { method: 'POST', headers: FORM, body: `timeout=${timeout}` }),
+      400,
+      /timeout/,
+    );
   }
   for (const bad of [...numbers, '0', '1001'])
-    expectError(await stack.http(`update?timeout=0&limit=${encodeURIComponent(bad)}`), 400, /limit/);
+    expectError(
+      await stack.http(`update?timeout=0&limit=${encodeURIComponent(bad)}`),
+      400,
+      /limit/,
+    );
   for (const bad of ['xml', 'HTML', 'html%00', 'htm'])
     expectError(await stack.http(`update?timeout=0&as=${bad}`), 400, /\bas\b/);
   await storedNothing(stack);
@@ -147,7 +230,10 @@ throughBoth('a bad timeout, limit or form of answer gets 400 that names it', asy
 throughBoth('errors have the headers that every answer has', async (t, server) => {
   const stack = await startStack(t, { server });
   for (const [at, method, status] of [
-    ['nothing', 'GET', 404], ['create', 'PUT', 405], ['update?limit=x', 'GET', 400], ['create?channel=%20', 'POST', 400],
+    ['nothing', 'GET', 404],
+    ['create', 'PUT', 405],
+    ['update?limit=x', 'GET', 400],
+    ['create?channel=%20', 'POST', 400],
   ]) {
     const answer = await stack.http(at, { method });
     assert.equal(answer.status, status);
@@ -161,16 +247,51 @@ throughBoth('any bytes as id get a reset, never an error, never a hang', async (
   const agent = new http.Agent({ keepAlive: true, maxSockets: 8 });
   t.after(() => agent.destroy());
   const { int, bytes } = random('any bytes as id');
-  const epoch = epochOf(id), seq = seqOf(id);
+  const epoch = epochOf(id),
+    seq = seqOf(id);
   const near = [
-    `${epoch}-`, `${epoch}--1`, `${epoch}- 1`, `${epoch}-+1`, `${epoch}-1e3`, `${epoch}-${'9'.repeat(60)}`, `-${seq}`,
-    `${epoch}-18446744073709551616`, `${epoch}-18446744073709551617`, `${epoch}-9223372036854775808`, `${epoch}-0x1`,
-    `${epoch}-1 `, `${epoch}-1\n`, ` ${id}`, `${id}\0`, `${id}x`, `${epoch.slice(1)}-${seq}`, `0${epoch}-${seq}`, `NOW`, 'now ', 'now\0',
-    `${epoch}${seq}`, `${epoch}_${seq}`, '\0', '%', '%%%', '%s%n', '-', '--', 'null', 'undefined', '"', '{"id":1}', '💥', '\ufeff',
+    `${epoch}-`,
+    `${epoch}--1`,
+    `${epoch}- 1`,
+    `${epoch}-+1`,
+    `${epoch}-1e3`,
+    `${epoch}-${'9'.repeat(60)}`,
+    `-${seq}`,
+    `${epoch}-18446744073709551616`,
+    `${epoch}-18446744073709551617`,
+    `${epoch}-9223372036854775808`,
+    `${epoch}-0x1`,
+    `${epoch}-1 `,
+    `${epoch}-1\n`,
+    ` ${id}`,
+    `${id}\0`,
+    `${id}x`,
+    `${epoch.slice(1)}-${seq}`,
+    `0${epoch}-${seq}`,
+    `NOW`,
+    'now ',
+    'now\0',
+    `${epoch}${seq}`,
+    `${epoch}_${seq}`,
+    '\0',
+    '%',
+    '%%%',
+    '%s%n',
+    '-',
+    '--',
+    'null',
+    'undefined',
+    '"',
+    '{"id":1}',
+    '💥',
+    '\ufeff',
   ].map((s) => Buffer.from(s));
   const ids = [...near, ...Array.from({ length: 250 }, () => bytes(1 + int(int(4) ? 40 : 1500)))];
   const escaped = (b) => Array.from(b, (x) => `%${x.toString(16).padStart(2, '0')}`).join('');
-  const loose = (b) => b.toString('latin1').replace(/[^!-~]|[#&=+%?]/g, (c) => `%${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
+  const loose = (b) =>
+    b
+      .toString('latin1')
+      .replace(/[^!-~]|[#&=+%?]/g, (c) => `%${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
 
   const judge = async (what, answer, endpoint) => {
     const name = `${endpoint} with ${what.toString('latin1')}`;
@@ -182,34 +303,89 @@ throughBoth('any bytes as id get a reset, never an error, never a hang', async (
       assert.deepEqual(texts(body.messages), endpoint === 'update' ? ['kept'] : [], name);
     }
   };
-  await Promise.all(ids.map(async (b, i) => {
-    if (b.equals(Buffer.from('now'))) return;
-    const at = i % 2 ? escaped(b) : loose(b);
-    await judge(b, await stack.http(`update?id=${at}`, { agent }), 'update');
-    await judge(b, await stack.http(`update?channel=empty&id=${at}`, { agent }), 'update of nothing');
-    await judge(b, await stack.http(`subscribe?id=${at}`, { agent }), 'subscribe');
-    await judge(b, await stack.http('update', { agent, method: 'POST', headers: FORM, body: `id=${escaped(b)}` }), 'update');
-    const header = b.toString('latin1').replace(/[^ -~]/g, '').trim();
-    if (header && header !== 'now' && header !== id)
-      await judge(Buffer.from(header), await stack.http('update', { agent, headers: { 'Last-Event-ID': header } }), 'update');
-  }));
+  await Promise.all(
+    ids.map(async (b, i) => {
+      if (b.equals(Buffer.from('now'))) return;
+      const at = i % 2 ? escaped(b) : loose(b);
+      await judge(b, await stack.http(`update?id=${at}`, { agent }), 'update');
+      await judge(
+        b,
+        await stack.http(`update?channel=empty&id=${at}`, { agent }),
+        'update of nothing',
+      );
+      await judge(b, await stack.http(`subscribe?id=${at}`, { agent }), 'subscribe');
+      await judge(
+        b,
+        await stack.http('update', {
+          agent,
+          method: 'POST',
+          headers: FORM,
+          body: `id=${escaped(b)}`,
+        }),
+        'update',
+      );
+      const header = b
+        .toString('latin1')
+        .replace(/[^ -~]/g, '')
+        .trim();
+      if (header && header !== 'now' && header !== id)
+        await judge(
+          Buffer.from(header),
+          await stack.http('update', { agent, headers: { 'Last-Event-ID': header } }),
+          'update',
+        );
+    }),
+  );
   assert.equal((await stack.status()).holds, 0);
 });
 
-throughBoth('broken percent-encoding, and fields nobody knows, never break anything', async (t, server) => {
-  const stack = await startStack(t, { server });
-  const { int, bytes } = random('broken encoding');
-  const pieces = ['%', '%4', '%zz', '%00', '&', '&&', '=', '==', 'msg', 'msg=', 'id=', 'channel=', 'channel=a', 'timeout=0', '+', ';', 'a'.repeat(300)];
-  for (let i = 0; i < 150; i++) {
-    let body = Array.from({ length: 1 + int(8) }, () => pieces[int(pieces.length)]).join(int(2) ? '&' : '');
-    if (int(3) === 0) body += bytes(int(20)).toString('latin1');
-    const raw = Buffer.from(body, 'latin1');
-    const created = await stack.http('create', { method: 'POST', headers: FORM, body: raw });
-    assert.ok([200, 400].includes(created.status), `${created.status} for ${JSON.stringify(body)}`);
-    expectCommon(created);
-    const updated = await stack.http('update', { method: 'POST', headers: FORM, body: Buffer.concat([Buffer.from('timeout=0&'), raw]) });
-    assert.ok([200, 400].includes(updated.status), `${updated.status} for ${JSON.stringify(body)}`);
-    expectCommon(updated);
-  }
-  assert.equal((await stack.status()).holds, 0);
-});
+throughBoth(
+  'broken percent-encoding, and fields nobody knows, never break anything',
+  async (t, server) => {
+    const stack = await startStack(t, { server });
+    const { int, bytes } = random('broken encoding');
+    const pieces = [
+      '%',
+      '%4',
+      '%zz',
+      '%00',
+      '&',
+      '&&',
+      '=',
+      '==',
+      'msg',
+      'msg=',
+      'id=',
+      'channel=',
+      'channel=a',
+      'timeout=0',
+      '+',
+      ';',
+      'a'.repeat(300),
+    ];
+    for (let i = 0; i < 150; i++) {
+      let body = Array.from({ length: 1 + int(8) }, () => pieces[int(pieces.length)]).join(
+        int(2) ? '&' : '',
+      );
+      if (int(3) === 0) body += bytes(int(20)).toString('latin1');
+      const raw = Buffer.from(body, 'latin1');
+      const created = await stack.http('create', { method: 'POST', headers: FORM, body: raw });
+      assert.ok(
+        [200, 400].includes(created.status),
+        `${created.status} for ${JSON.stringify(body)}`,
+      );
+      expectCommon(created);
+      const updated = await stack.http('update', {
+        method: 'POST',
+        headers: FORM,
+        body: Buffer.concat([Buffer.from('timeout=0&'), raw]),
+      });
+      assert.ok(
+        [200, 400].includes(updated.status),
+        `${updated.status} for ${JSON.stringify(body)}`,
+      );
+      expectCommon(updated);
+    }
+    assert.equal((await stack.status()).holds, 0);
+  },
+);

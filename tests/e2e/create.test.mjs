@@ -20,8 +20,14 @@ throughBoth('create answers with the cursor of the message it stored', async (t,
   assert.deepEqual(Object.keys(told), ['id']);
   assert.match(told.id, CURSOR);
   const message = await only(stack);
-  assert.deepEqual({ ...message, time: 0 }, { id: told.id, channel: 'main', time: 0, data: 'hello' });
-  assert.ok(message.time >= before - 1000 && message.time <= Date.now() + 1000, 'time is milliseconds since 1970');
+  assert.deepEqual(
+    { ...message, time: 0 },
+    { id: told.id, channel: 'main', time: 0, data: 'hello' },
+  );
+  assert.ok(
+    message.time >= before - 1000 && message.time <= Date.now() + 1000,
+    'time is milliseconds since 1970',
+  );
   assert.equal(epochOf(told.id), (await stack.status()).epoch);
 });
 
@@ -33,28 +39,60 @@ throughBoth('cursors of one log share its epoch and rise', async (t, server) => 
   for (let i = 1; i < ids.length; i++) assert.ok(seqOf(ids[i]) > seqOf(ids[i - 1]));
 });
 
-throughBoth('a message may come as form field, query, text, JSON or bytes without a type', async (t, server) => {
-  const stack = await startStack(t, { server });
-  const post = (at, headers, body) => stack.http(at, { method: 'POST', headers, body });
-  const forms = [
-    ['create', FORM, 'msg=form+field%21', 'form field!'],
-    ['create', { 'Content-Type': 'application/x-www-form-urlencoded; charset=UTF-8' }, 'x=1&msg=jquery&y=2', 'jquery'],
-    ['create', { 'Content-Type': 'Application/X-WWW-Form-URLencoded' }, 'msg=any+case', 'any case'],
-    ['create?msg=from%20the+query', {}, undefined, 'from the query'],
-    ['create', TEXT, 'msg=not a form', 'msg=not a form'],
-    ['create', { 'Content-Type': 'application/json' }, '{"a": [1, "zwei"]}', '{"a": [1, "zwei"]}'],
-    ['create', { 'Content-Type': 'application/octet-stream' }, 'bytes', 'bytes'],
-    ['create', {}, 'no type at all', 'no type at all'],
-  ];
-  for (const [at, headers, body] of forms) expectJson(await post(at, headers, body));
-  assert.deepEqual(texts(await stack.all()), forms.map((f) => f[3]));
-});
+throughBoth(
+  'a message may come as form field, query, text, JSON or bytes without a type',
+  async (t, server) => {
+    const stack = await startStack(t, { server });
+    const post = (at, headers, body) => stack.http(at, { method: 'POST', headers, body });
+    const forms = [
+      ['create', FORM, 'msg=form+field%21', 'form field!'],
+      [
+        'create',
+        { 'Content-Type': 'application/x-www-form-urlencoded; charset=UTF-8' },
+        'x=1&msg=jquery&y=2',
+        'jquery',
+      ],
+      [
+        'create',
+        { 'Content-Type': 'Application/X-WWW-Form-URLencoded' },
+        'msg=any+case',
+        'any case',
+      ],
+      ['create?msg=from%20the+query', {}, undefined, 'from the query'],
+      ['create', TEXT, 'msg=not a form', 'msg=not a form'],
+      [
+        'create',
+        { 'Content-Type': 'application/json' },
+        '{"a": [1, "zwei"]}',
+        '{"a": [1, "zwei"]}',
+      ],
+      ['create', { 'Content-Type': 'application/octet-stream' }, 'bytes', 'bytes'],
+      ['create', {}, 'no type at all', 'no type at all'],
+    ];
+    for (const [at, headers, body] of forms) expectJson(await post(at, headers, body));
+    assert.deepEqual(
+      texts(await stack.all()),
+      forms.map((f) => f[3]),
+    );
+  },
+);
 
 throughBoth('every text comes out as it went in', async (t, server) => {
   const stack = await startStack(t, { server });
   const samples = [
-    ' leading and trailing ', 'two\nlines', 'cr\rcrlf\r\nend', 'tab\tbell\x07escape\x1b', '"quotes" \\ / \'single\'',
-    '<script>alert(1)</script>&amp;', 'Grüße, 世界, 👩‍🚀 \u2028\u2029\ufeff', '\u{10ffff}\ufffd', '%41+%', 'a=b&c=d', '\x7f', '0', 'null',
+    ' leading and trailing ',
+    'two\nlines',
+    'cr\rcrlf\r\nend',
+    'tab\tbell\x07escape\x1b',
+    '"quotes" \\ / \'single\'',
+    '<script>alert(1)</script>&amp;',
+    'Grüße, 世界, 👩‍🚀 \u2028\u2029\ufeff',
+    '\u{10ffff}\ufffd',
+    '%41+%',
+    'a=b&c=d',
+    '\x7f',
+    '0',
+    'null',
   ];
   for (const sample of samples) {
     await stack.create(sample);
@@ -62,7 +100,10 @@ throughBoth('every text comes out as it went in', async (t, server) => {
     expectJson(await stack.http('create', { method: 'POST', headers: FORM, body: form }));
     expectJson(await stack.http(`create?msg=${encodeURIComponent(sample)}`, { method: 'POST' }));
   }
-  assert.deepEqual(texts(await stack.all()), samples.flatMap((s) => [s, s, s]));
+  assert.deepEqual(
+    texts(await stack.all()),
+    samples.flatMap((s) => [s, s, s]),
+  );
 });
 
 throughBoth('without a message, create makes one of six characters A-Z0-9', async (t, server) => {
@@ -80,28 +121,49 @@ throughBoth('an empty msg field is an empty message', async (t, server) => {
   const stack = await startStack(t, { server });
   expectJson(await stack.http('create', { method: 'POST', headers: FORM, body: 'msg=' }));
   expectJson(await stack.http('create?msg=', { method: 'POST' }));
-  expectJson(await stack.http('create', { method: 'POST', headers: FORM, body: 'channel=main&msg' }));
+  expectJson(
+    await stack.http('create', { method: 'POST', headers: FORM, body: 'channel=main&msg' }),
+  );
   assert.deepEqual(texts(await stack.all()), ['', '', '']);
 });
 
 throughBoth('a form without msg is refused and told so', async (t, server) => {
   const stack = await startStack(t, { server });
-  expectError(await stack.http('create', { method: 'POST', headers: FORM, body: 'hello' }), 400, /msg/);
-  expectError(await stack.http('create', { method: 'POST', headers: FORM, body: 'message=hello&x=1' }), 400, /msg/);
+  expectError(
+    await stack.http('create', { method: 'POST', headers: FORM, body: 'hello' }),
+    400,
+    /msg/,
+  );
+  expectError(
+    await stack.http('create', { method: 'POST', headers: FORM, body: 'message=hello&x=1' }),
+    400,
+    /msg/,
+  );
   assert.equal((await stack.status()).messages, 0);
 });
 
-throughBoth('the channel comes from the query or the form, and is main otherwise', async (t, server) => {
-  const stack = await startStack(t, { server });
-  expectJson(await stack.http('create?channel=q', { method: 'POST', headers: TEXT, body: 'in the query' }));
-  expectJson(await stack.http('create', { method: 'POST', headers: FORM, body: 'channel=f&msg=in+the+form' }));
-  expectJson(await stack.http('create?channel=qm&msg=both', { method: 'POST' }));
-  expectJson(await stack.http('create', { method: 'POST', headers: FORM, body: 'msg=default' }));
-  assert.equal((await only(stack, 'q')).data, 'in the query');
-  assert.equal((await only(stack, 'f')).data, 'in the form');
-  assert.equal((await only(stack, 'qm')).data, 'both');
-  assert.equal((await only(stack)).data, 'default');
-});
+throughBoth(
+  'the channel comes from the query or the form, and is main otherwise',
+  async (t, server) => {
+    const stack = await startStack(t, { server });
+    expectJson(
+      await stack.http('create?channel=q', { method: 'POST', headers: TEXT, body: 'in the query' }),
+    );
+    expectJson(
+      await stack.http('create', {
+        method: 'POST',
+        headers: FORM,
+        body: 'channel=f&msg=in+the+form',
+      }),
+    );
+    expectJson(await stack.http('create?channel=qm&msg=both', { method: 'POST' }));
+    expectJson(await stack.http('create', { method: 'POST', headers: FORM, body: 'msg=default' }));
+    assert.equal((await only(stack, 'q')).data, 'in the query');
+    assert.equal((await only(stack, 'f')).data, 'in the form');
+    assert.equal((await only(stack, 'qm')).data, 'both');
+    assert.equal((await only(stack)).data, 'default');
+  },
+);
 
 throughBoth('a body sent in chunks, without a length, is a message', async (t, server) => {
   const stack = await startStack(t, { server });
@@ -110,7 +172,7 @@ throughBoth('a body sent in chunks, without a length, is a message', async (t, s
   assert.equal((await only(stack)).data, 'one two three');
 });
 
-throughBoth('any path before the last segment is the web server\'s business', async (t, server) => {
+throughBoth("any path before the last segment is the web server's business", async (t, server) => {
   const stack = await startStack(t, { server });
   expectJson(await stack.http('deep/er/create', { method: 'POST', headers: TEXT, body: 'deep' }));
   assert.equal((await only(stack)).data, 'deep');
@@ -118,7 +180,9 @@ throughBoth('any path before the last segment is the web server\'s business', as
 
 throughBoth('publishers at once each get the cursor of their own message', async (t, server) => {
   const stack = await startStack(t, { server });
-  const sent = await Promise.all(Array.from({ length: 100 }, async (_, i) => [await stack.create(`m${i}`), `m${i}`]));
+  const sent = await Promise.all(
+    Array.from({ length: 100 }, async (_, i) => [await stack.create(`m${i}`), `m${i}`]),
+  );
   const stored = new Map((await stack.all()).map((m) => [m.id, m.data]));
   assert.equal(stored.size, 100);
   for (const [id, text] of sent) assert.equal(stored.get(id), text);

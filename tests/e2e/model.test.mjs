@@ -1,5 +1,5 @@
-// Random creates, reads and restarts, compared with a model that is a list: whatever part of an answer comes from
-// memory and whatever part from disk, it is what the list says.
+// Random creates, reads and restarts, compared with a model that is a list: whatever part of an
+// answer comes from memory and whatever part from disk, it is what the list says.
 import assert from 'node:assert/strict';
 import { claim, startStack } from './lib/harness.mjs';
 import { expectUpdate, seqOf } from './lib/expect.mjs';
@@ -10,25 +10,37 @@ const CHANNELS = ['a', 'b', 'c', 'd', 'e', 'never-used'];
 async function create(stack, { int, pick }, list) {
   const channel = pick(CHANNELS.slice(0, 5));
   const data = `${list.length}:`.padEnd(int(6) ? int(60) : int(3000), '.');
-  const answer = await stack.raw({ method: 'POST', uri: `/comet/create?channel=${channel}`, type: 'text/plain', body: data });
+  const answer = await stack.raw({
+    method: 'POST',
+    uri: `/comet/create?channel=${channel}`,
+    type: 'text/plain',
+    body: data,
+  });
   assert.equal(answer.status, 200);
   const { id } = answer.json();
   list.push({ id, seq: seqOf(id), channel, data: data || null });
 }
 
-const pickChannels = ({ int, pick }) => [...new Set(Array.from({ length: 1 + int(4) }, () => pick(CHANNELS)))];
+const pickChannels = ({ int, pick }) => [
+  ...new Set(Array.from({ length: 1 + int(4) }, () => pick(CHANNELS))),
+];
 
 async function read(stack, id, channels, limit) {
   const fields = channels.map((c) => `channel=${c}`).join('&');
-  const answer = await stack.raw({ uri: `/comet/update?id=${id}&timeout=0&limit=${limit}&${fields}` });
+  const answer = await stack.raw({
+    uri: `/comet/update?id=${id}&timeout=0&limit=${limit}&${fields}`,
+  });
   assert.equal(answer.status, 200, answer.body);
   const body = answer.json();
   return expectUpdate(body, { reset: body.reset === true });
 }
 
 claim('reads are what a list would give, across memory, disk and restarts', async (t) => {
-  const dice = random('model'), { int, pick } = dice;
-  const stack = await startStack(t, { args: ['--memory', '6K', '--keep-messages', '0', '--keep-bytes', '0'] });
+  const dice = random('model'),
+    { int, pick } = dice;
+  const stack = await startStack(t, {
+    args: ['--memory', '6K', '--keep-messages', '0', '--keep-bytes', '0'],
+  });
   const list = [];
   await create(stack, dice, list);
   const epoch = list[0].id.split('-')[0];
@@ -36,13 +48,23 @@ claim('reads are what a list would give, across memory, disk and restarts', asyn
     const what = int(100);
     if (what < 40) await create(stack, dice, list);
     else if (what < 99) {
-      const channels = pickChannels(dice), limit = int(3) ? 1 + int(30) : 1000;
+      const channels = pickChannels(dice),
+        limit = int(3) ? 1 + int(30) : 1000;
       const from = int(8) === 0 ? 0n : pick(list).seq;
       const mine = list.filter((m) => m.seq > from && channels.includes(m.channel));
       const body = await read(stack, from ? `${epoch}-${from}` : '', channels, limit);
       assert.equal(body.reset, undefined);
-      assert.deepEqual(body.messages.map((m) => m.id), mine.slice(0, limit).map((m) => m.id), `after ${from} on ${channels}`);
-      assert.ok(body.messages.every((m, i) => m.channel === mine[i].channel && (mine[i].data === null || m.data === mine[i].data)));
+      assert.deepEqual(
+        body.messages.map((m) => m.id),
+        mine.slice(0, limit).map((m) => m.id),
+        `after ${from} on ${channels}`,
+      );
+      assert.ok(
+        body.messages.every(
+          (m, i) =>
+            m.channel === mine[i].channel && (mine[i].data === null || m.data === mine[i].data),
+        ),
+      );
       assert.equal(body.more, mine.length > limit);
       assert.equal(body.id, (body.more ? body.messages : list).at(-1).id);
     } else {
@@ -54,39 +76,54 @@ claim('reads are what a list would give, across memory, disk and restarts', asyn
   }
 });
 
-// Retention deletes when it likes, so the model only knows bounds: what it must have kept, and what is told of the rest.
-claim('with retention a read is the newest part of the list, and says when something is missing', async (t) => {
-  const KEEP = 25;
-  const dice = random('model with retention'), { int, pick } = dice;
-  const stack = await startStack(t, { args: ['--memory', '4K', '--keep-messages', String(KEEP)] });
-  const list = [];
-  await create(stack, dice, list);
-  const epoch = list[0].id.split('-')[0];
-  let resets = 0;
-  for (let step = 0; step < 1200; step++) {
-    const what = int(100);
-    if (what < 50) await create(stack, dice, list);
-    else if (what < 99) {
-      const channels = pickChannels(dice);
-      const from = int(8) === 0 ? 0n : pick(list).seq;
-      const body = await read(stack, from ? `${epoch}-${from}` : '', channels, 1000);
-      const after = body.reset ? 0n : from;
-      const mine = list.filter((m) => m.seq > after && channels.includes(m.channel)).map((m) => m.id);
-      const got = body.messages.map((m) => m.id);
-      for (const channel of channels) { // of each channel: the newest ones, at least as many as are kept
-        const of = (ids) => ids.filter((id) => list.find((m) => m.id === id).channel === channel);
-        const want = of(mine), have = of(got);
-        assert.deepEqual(have, want.slice(want.length - have.length), channel);
-        assert.ok(have.length >= Math.min(want.length, KEEP), `${channel}: ${have.length} of ${want.length} after ${from}, reset ${body.reset}, more ${body.more}`);
-        if (!body.reset && from) assert.equal(have.length, want.length, `${channel}: missing, and not told`);
+// Retention deletes when it likes, so the model only knows bounds: what it must have kept, and what
+// is told of the rest.
+claim(
+  'with retention a read is the newest part of the list, and says when something is missing',
+  async (t) => {
+    const KEEP = 25;
+    const dice = random('model with retention'),
+      { int, pick } = dice;
+    const stack = await startStack(t, {
+      args: ['--memory', '4K', '--keep-messages', String(KEEP)],
+    });
+    const list = [];
+    await create(stack, dice, list);
+    const epoch = list[0].id.split('-')[0];
+    let resets = 0;
+    for (let step = 0; step < 1200; step++) {
+      const what = int(100);
+      if (what < 50) await create(stack, dice, list);
+      else if (what < 99) {
+        const channels = pickChannels(dice);
+        const from = int(8) === 0 ? 0n : pick(list).seq;
+        const body = await read(stack, from ? `${epoch}-${from}` : '', channels, 1000);
+        const after = body.reset ? 0n : from;
+        const mine = list
+          .filter((m) => m.seq > after && channels.includes(m.channel))
+          .map((m) => m.id);
+        const got = body.messages.map((m) => m.id);
+        for (const channel of channels) {
+          // of each channel: the newest ones, at least as many as are kept
+          const of = (ids) => ids.filter((id) => list.find((m) => m.id === id).channel === channel);
+          const want = of(mine),
+            have = of(got);
+          assert.deepEqual(have, want.slice(want.length - have.length), channel);
+          assert.ok(
+            have.length >= Math.min(want.length, KEEP),
+            `${channel}: ${have.length} of ${want.length} after ${from}, reset ${body.reset}`,
+          );
+          if (!body.reset && from)
+            assert.equal(have.length, want.length, `${channel}: missing, and not told`);
+        }
+        resets += body.reset === true;
+      } else {
+        if (int(2)) await stack.daemon.stop();
+        else await stack.daemon.kill('SIGKILL');
+        stack.daemon.judged = false;
+        await stack.daemon.start();
       }
-      resets += body.reset === true;
-    } else {
-      if (int(2)) await stack.daemon.stop();
-      else await stack.daemon.kill('SIGKILL');
-      stack.daemon.judged = false;
-      await stack.daemon.start();
     }
-  }
-  assert.ok(resets > 0, 'some reads were behind retention');
-});
+    assert.ok(resets > 0, 'some reads were behind retention');
+  },
+);

@@ -4,8 +4,19 @@ import { claim, daemonBinary, run, startStack, throughBoth } from './lib/harness
 import { CURSOR, epochOf, expectCommon, expectJson } from './lib/expect.mjs';
 
 const FIELDS = [
-  'version', 'uptime', 'epoch', 'head', 'connections', 'holds', 'holds_by_channel', 'messages', 'bytes', 'creates',
-  'deliveries', 'commits', 'last_error',
+  'version',
+  'uptime',
+  'epoch',
+  'head',
+  'connections',
+  'holds',
+  'holds_by_channel',
+  'messages',
+  'bytes',
+  'creates',
+  'deliveries',
+  'commits',
+  'last_error',
 ];
 
 throughBoth('status tells the state in these fields', async (t, server) => {
@@ -26,7 +37,10 @@ throughBoth('status tells the state in these fields', async (t, server) => {
 
 throughBoth('status counts what happened', async (t, server) => {
   const stack = await startStack(t, { server });
-  const held = [stack.update({ id: 'now', channel: ['a', 'b'] }), stack.subscribe({ channel: 'a' })];
+  const held = [
+    stack.update({ id: 'now', channel: ['a', 'b'] }),
+    stack.subscribe({ channel: 'a' }),
+  ];
   await stack.holds(2);
   assert.deepEqual((await stack.status()).holds_by_channel, { a: 2, b: 1 });
   await stack.create('12345', { channel: 'a' });
@@ -43,27 +57,55 @@ throughBoth('status counts what happened', async (t, server) => {
   assert.deepEqual(told.holds_by_channel, {});
 });
 
-throughBoth('any other path is a 404 with a greeting that lists the endpoints', async (t, server) => {
-  const stack = await startStack(t, { server });
-  for (const at of ['', 'nothing', 'create/', 'Create', 'status.json', '%63reatex', 'update/x?id=1']) {
-    for (const method of ['GET', 'POST']) {
-      const answer = await stack.http(at, { method });
-      assert.equal(answer.status, 404, `${method} ${at}`);
-      expectCommon(answer);
-      assert.match(answer.headers['content-type'], /^text\/plain/);
-      for (const word of ['create', 'update', 'subscribe', 'status']) assert.match(answer.body, new RegExp(`\\b${word}\\b`));
-      assert.ok(answer.body.endsWith('\n'), 'a terminal\'s prompt starts on a line of its own');
+throughBoth(
+  'any other path is a 404 with a greeting that lists the endpoints',
+  async (t, server) => {
+    const stack = await startStack(t, { server });
+    for (const at of [
+      '',
+      'nothing',
+      'create/',
+      'Create',
+      'status.json',
+      '%63reatex',
+      'update/x?id=1',
+    ]) {
+      for (const method of ['GET', 'POST']) {
+        const answer = await stack.http(at, { method });
+        assert.equal(answer.status, 404, `${method} ${at}`);
+        expectCommon(answer);
+        assert.match(answer.headers['content-type'], /^text\/plain/);
+        for (const word of ['create', 'update', 'subscribe', 'status'])
+          assert.match(answer.body, new RegExp(`\\b${word}\\b`));
+        assert.ok(answer.body.endsWith('\n'), "a terminal's prompt starts on a line of its own");
+      }
     }
-  }
-});
+  },
+);
 
 claim('--help names every option and --version the version', async () => {
   const help = run([daemonBinary(), '--help']);
   assert.deepEqual((await help.exited).code, 0);
   for (const option of [
-    'socket', 'socket-mode', 'db', 'hold', 'hold-max', 'max-holds', 'max-message', 'max-channels', 'keep-messages',
-    'keep-age', 'keep-bytes', 'memory', 'queue', 'request-timeout', 'log-level', 'help', 'version',
-  ]) assert.match(help.stdout, new RegExp(`--${option}\\b`), option);
+    'socket',
+    'socket-mode',
+    'db',
+    'hold',
+    'hold-max',
+    'max-holds',
+    'max-message',
+    'max-channels',
+    'keep-messages',
+    'keep-age',
+    'keep-bytes',
+    'memory',
+    'queue',
+    'request-timeout',
+    'log-level',
+    'help',
+    'version',
+  ])
+    assert.match(help.stdout, new RegExp(`--${option}\\b`), option);
   assert.match(help.stdout, /ENCKE_/);
   assert.equal(help.stderr, '');
   const version = run([daemonBinary(), '--version']);

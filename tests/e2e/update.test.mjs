@@ -12,7 +12,10 @@ throughBoth('without id, update gives everything retained', async (t, server) =>
   for (const at of ['update', 'update?id=', 'update?channel=main', 'update?id=&channel=main']) {
     const body = expectUpdate(expectJson(await stack.http(at)));
     assert.deepEqual(texts(body.messages), ['one', 'two', 'three']);
-    assert.deepEqual(body.messages.map((m) => m.id), ids);
+    assert.deepEqual(
+      body.messages.map((m) => m.id),
+      ids,
+    );
     assert.equal(body.id, ids[2]);
     assert.equal(body.more, false);
   }
@@ -28,18 +31,21 @@ throughBoth('update with a cursor gives only what is newer', async (t, server) =
   assert.equal(body.id, last);
 });
 
-throughBoth('update holds until something newer comes and then answers at once', async (t, server) => {
-  const stack = await startStack(t, { server });
-  const id = await stack.create('old');
-  const held = stack.update({ id });
-  await stack.holds(1);
-  assert.deepEqual((await stack.status()).holds_by_channel, { main: 1 });
-  const next = await stack.create('new');
-  const body = expectUpdate(await held);
-  assert.deepEqual(texts(body.messages), ['new']);
-  assert.equal(body.id, next);
-  assert.equal((await stack.status()).holds, 0);
-});
+throughBoth(
+  'update holds until something newer comes and then answers at once',
+  async (t, server) => {
+    const stack = await startStack(t, { server });
+    const id = await stack.create('old');
+    const held = stack.update({ id });
+    await stack.holds(1);
+    assert.deepEqual((await stack.status()).holds_by_channel, { main: 1 });
+    const next = await stack.create('new');
+    const body = expectUpdate(await held);
+    assert.deepEqual(texts(body.messages), ['new']);
+    assert.equal(body.id, next);
+    assert.equal((await stack.status()).holds, 0);
+  },
+);
 
 throughBoth('id=now gives only what comes', async (t, server) => {
   const stack = await startStack(t, { server });
@@ -58,27 +64,34 @@ throughBoth('on an empty log, update holds, with and without id', async (t, serv
   const held = [stack.update(), stack.update({ id: 'now' }), stack.update({ id: '' })];
   await stack.holds(3);
   await stack.create('first');
-  for (const body of await Promise.all(held)) assert.deepEqual(texts(expectUpdate(body).messages), ['first']);
+  for (const body of await Promise.all(held))
+    assert.deepEqual(texts(expectUpdate(body).messages), ['first']);
 });
 
-throughBoth('at the end of its hold, update answers 200, no messages and a cursor', async (t, server) => {
-  const stack = await startStack(t, { server });
-  const id = await stack.create('seen');
-  for (const timeout of [0, 1]) {
-    const body = expectUpdate(expectJson(await stack.http(`update?id=${id}&timeout=${timeout}`)));
-    assert.deepEqual(body, { id, messages: [], more: false });
-  }
-  assert.equal((await stack.status()).holds, 0);
-});
+throughBoth(
+  'at the end of its hold, update answers 200, no messages and a cursor',
+  async (t, server) => {
+    const stack = await startStack(t, { server });
+    const id = await stack.create('seen');
+    for (const timeout of [0, 1]) {
+      const body = expectUpdate(expectJson(await stack.http(`update?id=${id}&timeout=${timeout}`)));
+      assert.deepEqual(body, { id, messages: [], more: false });
+    }
+    assert.equal((await stack.status()).holds, 0);
+  },
+);
 
-throughBoth('the cursor of an empty answer is the head, past what other channels got', async (t, server) => {
-  const stack = await startStack(t, { server });
-  const held = stack.update({ id: 'now', channel: 'quiet', timeout: 2 });
-  await stack.holds(1);
-  const head = await stack.create('elsewhere', { channel: 'loud' });
-  const body = expectUpdate(await held);
-  assert.deepEqual(body, { id: head, messages: [], more: false });
-});
+throughBoth(
+  'the cursor of an empty answer is the head, past what other channels got',
+  async (t, server) => {
+    const stack = await startStack(t, { server });
+    const held = stack.update({ id: 'now', channel: 'quiet', timeout: 2 });
+    await stack.holds(1);
+    const head = await stack.create('elsewhere', { channel: 'loud' });
+    const body = expectUpdate(await held);
+    assert.deepEqual(body, { id: head, messages: [], more: false });
+  },
+);
 
 throughBoth('limit splits an answer and more says so', async (t, server) => {
   const stack = await startStack(t, { server });
@@ -101,13 +114,21 @@ throughBoth('with limit and several channels nothing is skipped', async (t, serv
   const stack = await startStack(t, { server });
   for (let i = 0; i < 30; i++) await stack.create(`m${i}`, { channel: ['a', 'b', 'c'][i % 3] });
   const seen = [];
-  let id = '', more = true;
+  let id = '',
+    more = true;
   while (more) {
-    const body = expectUpdate(await stack.update({ id, channel: ['a', 'c'], limit: 4, timeout: 0 }));
+    const body = expectUpdate(
+      await stack.update({ id, channel: ['a', 'c'], limit: 4, timeout: 0 }),
+    );
     seen.push(...texts(body.messages));
     ({ id, more } = body);
   }
-  assert.deepEqual(seen, Array.from({ length: 30 }, (_, i) => i).filter((i) => i % 3 !== 1).map((i) => `m${i}`));
+  assert.deepEqual(
+    seen,
+    Array.from({ length: 30 }, (_, i) => i)
+      .filter((i) => i % 3 !== 1)
+      .map((i) => `m${i}`),
+  );
   assert.equal(id, (await stack.status()).head);
 });
 
@@ -126,21 +147,31 @@ throughBoth('an answer has a thousand messages at most', async (t, server) => {
 
 throughBoth('an answer stops at about a mebibyte, and the rest follows', async (t, server) => {
   const stack = await startStack(t, { server });
-  const size = 60_000, count = 40;
-  for (let i = 0; i < count; i++) await stack.create(String.fromCharCode(97 + (i % 26)).repeat(size));
+  const size = 60_000,
+    count = 40;
+  for (let i = 0; i < count; i++)
+    await stack.create(String.fromCharCode(97 + (i % 26)).repeat(size));
   const seen = [];
-  let id = '', more = true, answers = 0;
+  let id = '',
+    more = true,
+    answers = 0;
   while (more) {
     const answer = await stack.http(`update?id=${id}&timeout=0`);
     const body = expectUpdate(expectJson(answer));
-    assert.ok(body.messages.length * size <= 2 ** 20 + size, `${body.messages.length} messages in one answer`);
+    assert.ok(
+      body.messages.length * size <= 2 ** 20 + size,
+      `${body.messages.length} messages in one answer`,
+    );
     assert.ok(body.messages.length > 0);
     seen.push(...texts(body.messages));
     ({ id, more } = body);
     answers++;
   }
   assert.ok(answers >= 3);
-  assert.deepEqual(seen.map((s) => [s[0], s.length]), Array.from({ length: count }, (_, i) => [String.fromCharCode(97 + (i % 26)), size]));
+  assert.deepEqual(
+    seen.map((s) => [s[0], s.length]),
+    Array.from({ length: count }, (_, i) => [String.fromCharCode(97 + (i % 26)), size]),
+  );
 });
 
 throughBoth('one cursor serves any set of channels', async (t, server) => {
@@ -150,24 +181,48 @@ throughBoth('one cursor serves any set of channels', async (t, server) => {
   await stack.create('c1', { channel: 'c' });
   const a2 = await stack.create('a2', { channel: 'a' });
   const both = expectUpdate(await stack.update({ channel: ['a', 'b'] }));
-  assert.deepEqual(both.messages.map((m) => [m.channel, m.data]), [['a', 'a1'], ['b', 'b1'], ['a', 'a2']]);
+  assert.deepEqual(
+    both.messages.map((m) => [m.channel, m.data]),
+    [
+      ['a', 'a1'],
+      ['b', 'b1'],
+      ['a', 'a2'],
+    ],
+  );
   assert.equal(both.id, a2);
-  assert.deepEqual(texts((await stack.update({ id: a1, channel: ['c', 'b'] })).messages), ['b1', 'c1']);
-  assert.deepEqual(texts((await stack.update({ id: a1, channel: 'c' })).messages), ['c1'], 'a cursor from another channel');
-  assert.deepEqual(texts((await stack.update({ channel: ['a', 'a'] })).messages), ['a1', 'a2'], 'named twice, given once');
+  assert.deepEqual(texts((await stack.update({ id: a1, channel: ['c', 'b'] })).messages), [
+    'b1',
+    'c1',
+  ]);
+  assert.deepEqual(
+    texts((await stack.update({ id: a1, channel: 'c' })).messages),
+    ['c1'],
+    'a cursor from another channel',
+  );
+  assert.deepEqual(
+    texts((await stack.update({ channel: ['a', 'a'] })).messages),
+    ['a1', 'a2'],
+    'named twice, given once',
+  );
 });
 
-throughBoth('a hold on several channels is woken by any of them and by no other', async (t, server) => {
-  const stack = await startStack(t, { server });
-  for (const waking of ['x', 'y', 'z']) {
-    const held = stack.update({ id: 'now', channel: ['x', 'y', 'z'] });
-    await stack.holds(1);
-    await stack.create('not this', { channel: 'other' });
-    assert.equal((await stack.status()).holds, 1);
-    await stack.create('this', { channel: waking });
-    assert.deepEqual((await held).messages.map((m) => [m.channel, m.data]), [[waking, 'this']]);
-  }
-});
+throughBoth(
+  'a hold on several channels is woken by any of them and by no other',
+  async (t, server) => {
+    const stack = await startStack(t, { server });
+    for (const waking of ['x', 'y', 'z']) {
+      const held = stack.update({ id: 'now', channel: ['x', 'y', 'z'] });
+      await stack.holds(1);
+      await stack.create('not this', { channel: 'other' });
+      assert.equal((await stack.status()).holds, 1);
+      await stack.create('this', { channel: waking });
+      assert.deepEqual(
+        (await held).messages.map((m) => [m.channel, m.data]),
+        [[waking, 'this']],
+      );
+    }
+  },
+);
 
 throughBoth('every hold of a channel gets the same answer', async (t, server) => {
   const stack = await startStack(t, { server });
@@ -183,7 +238,7 @@ throughBoth('every hold of a channel gets the same answer', async (t, server) =>
   assert.ok((await stack.status()).deliveries >= 150);
 });
 
-throughBoth('as=html gives the board\'s shape, escaped', async (t, server) => {
+throughBoth("as=html gives the board's shape, escaped", async (t, server) => {
   const stack = await startStack(t, { server });
   await stack.create('plain');
   const last = await stack.create('<b class="x">\'&amp;\'</b>');
@@ -191,9 +246,15 @@ throughBoth('as=html gives the board\'s shape, escaped', async (t, server) => {
   const escaped = '<div>&lt;b class=&quot;x&quot;&gt;&#39;&amp;amp;&#39;&lt;/b&gt;</div>';
   const body = expectJson(answer);
   assert.deepEqual(Object.keys(body), ['html', 'id']);
-  assert.equal(body.html.replaceAll('&#x27;', '&#39;').replaceAll('&#039;', '&#39;'), `<div>plain</div>${escaped}`);
+  assert.equal(
+    body.html.replaceAll('&#x27;', '&#39;').replaceAll('&#039;', '&#39;'),
+    `<div>plain</div>${escaped}`,
+  );
   assert.equal(body.id, last);
-  assert.deepEqual(expectJson(await stack.http(`update?as=html&timeout=0&id=${last}`)), { html: '', id: last });
+  assert.deepEqual(expectJson(await stack.http(`update?as=html&timeout=0&id=${last}`)), {
+    html: '',
+    id: last,
+  });
   const held = stack.http(`update?as=html&id=${last}`);
   const json = stack.http(`update?as=json&id=${last}`);
   await stack.holds(2);
@@ -205,19 +266,33 @@ throughBoth('as=html gives the board\'s shape, escaped', async (t, server) => {
 throughBoth('as=html with an id that is not known gives all that is held', async (t, server) => {
   const stack = await startStack(t, { server });
   const last = await stack.create('here');
-  assert.deepEqual(expectJson(await stack.http('update?as=html&id=0')), { html: '<div>here</div>', id: last });
+  assert.deepEqual(expectJson(await stack.http('update?as=html&id=0')), {
+    html: '<div>here</div>',
+    id: last,
+  });
 });
 
 throughBoth('id comes from the form, then the query, then Last-Event-ID', async (t, server) => {
   const stack = await startStack(t, { server });
   const ids = [];
   for (let i = 0; i < 4; i++) ids.push(await stack.create(`m${i}`));
-  const ask = async (at, options) => texts(expectUpdate(expectJson(await stack.http(at, options))).messages);
+  const ask = async (at, options) =>
+    texts(expectUpdate(expectJson(await stack.http(at, options))).messages);
   const last = { 'Last-Event-ID': ids[0] };
   assert.deepEqual(await ask('update', { headers: last }), ['m1', 'm2', 'm3']);
   assert.deepEqual(await ask(`update?id=${ids[1]}`, { headers: last }), ['m2', 'm3']);
-  assert.deepEqual(await ask(`update?id=${ids[1]}`, { method: 'POST', headers: { ...last, ...FORM }, body: `id=${ids[2]}` }), ['m3']);
-  assert.deepEqual(await ask('update', { method: 'POST', headers: FORM, body: `id=${ids[1]}&limit=1` }), ['m2']);
+  assert.deepEqual(
+    await ask(`update?id=${ids[1]}`, {
+      method: 'POST',
+      headers: { ...last, ...FORM },
+      body: `id=${ids[2]}`,
+    }),
+    ['m3'],
+  );
+  assert.deepEqual(
+    await ask('update', { method: 'POST', headers: FORM, body: `id=${ids[1]}&limit=1` }),
+    ['m2'],
+  );
 });
 
 throughBoth('POST update takes all its fields from a form', async (t, server) => {
@@ -225,7 +300,8 @@ throughBoth('POST update takes all its fields from a form', async (t, server) =>
   const id = await stack.create('a', { channel: 'a' });
   await stack.create('b', { channel: 'b' });
   await stack.create('c', { channel: 'c' });
-  const post = async (body) => expectJson(await stack.http('update', { method: 'POST', headers: FORM, body }));
+  const post = async (body) =>
+    expectJson(await stack.http('update', { method: 'POST', headers: FORM, body }));
   assert.deepEqual(texts((await post(`channel=b&channel=c&id=${id}`)).messages), ['b', 'c']);
   assert.deepEqual(texts((await post('channel=b&channel=c&limit=1&timeout=0')).messages), ['b']);
   assert.equal((await post('channel=b&as=html')).html, '<div>b</div>');
@@ -235,7 +311,8 @@ throughBoth('POST update takes all its fields from a form', async (t, server) =>
 throughBoth('a cursor that is not of this log gets everything, marked reset', async (t, server) => {
   const stack = await startStack(t, { server });
   const id = await stack.create('kept');
-  const foreign = `${epochOf(id) === 'ffffffffffff' ? '000000000000' : 'ffffffffffff'}-${seqOf(id)}`;
+  const other = epochOf(id) === 'ffffffffffff' ? '000000000000' : 'ffffffffffff';
+  const foreign = `${other}-${seqOf(id)}`;
   const ahead = `${epochOf(id)}-${seqOf(id) + 1n}`;
   for (const unknown of [foreign, ahead, 'nonsense', '0', `${epochOf(id)}`, '-']) {
     const body = expectUpdate(await stack.update({ id: unknown }), { reset: true });
@@ -244,16 +321,22 @@ throughBoth('a cursor that is not of this log gets everything, marked reset', as
   }
 });
 
-throughBoth('a cursor that is not of this log is answered at once even where nothing is retained', async (t, server) => {
-  const stack = await startStack(t, { server });
-  const body = expectUpdate(await stack.update({ id: 'ffffffffffff-7' }), { reset: true });
-  assert.deepEqual(body.messages, []);
-  assert.equal(body.id, (await stack.status()).head);
-  const head = await stack.create('x');
-  const empty = expectUpdate(await stack.update({ id: 'ffffffffffff-7', channel: 'nothing-here' }), { reset: true });
-  assert.deepEqual(empty.messages, []);
-  assert.equal(empty.id, head);
-});
+throughBoth(
+  'a cursor that is not of this log is answered at once even where nothing is retained',
+  async (t, server) => {
+    const stack = await startStack(t, { server });
+    const body = expectUpdate(await stack.update({ id: 'ffffffffffff-7' }), { reset: true });
+    assert.deepEqual(body.messages, []);
+    assert.equal(body.id, (await stack.status()).head);
+    const head = await stack.create('x');
+    const empty = expectUpdate(
+      await stack.update({ id: 'ffffffffffff-7', channel: 'nothing-here' }),
+      { reset: true },
+    );
+    assert.deepEqual(empty.messages, []);
+    assert.equal(empty.id, head);
+  },
+);
 
 throughBoth('answers come from the log where memory does not reach back', async (t, server) => {
   const stack = await startStack(t, { server, args: ['--memory', '64K'] });
@@ -264,7 +347,10 @@ throughBoth('answers come from the log where memory does not reach back', async 
   }
   assert.deepEqual(texts(await stack.all()), sent);
   const first = (await stack.update({ limit: 1 })).id;
-  assert.deepEqual(texts(await stack.all({ channel: 'main' })).slice(1), texts((await stack.update({ id: first })).messages));
+  assert.deepEqual(
+    texts(await stack.all({ channel: 'main' })).slice(1),
+    texts((await stack.update({ id: first })).messages),
+  );
 });
 
 claim('an update through one web server wakes a hold through the other', async (t) => {

@@ -10,7 +10,11 @@ export const seqOf = (cursor) => BigInt(cursor.split('-')[1]);
 export function expectCommon(answer) {
   assert.equal(answer.headers['cache-control'], 'no-store', 'Cache-Control');
   assert.equal(answer.headers['x-content-type-options'], 'nosniff', 'X-Content-Type-Options');
-  assert.equal(answer.headers['content-length'], String(Buffer.byteLength(answer.body)), 'Content-Length');
+  assert.equal(
+    answer.headers['content-length'],
+    String(Buffer.byteLength(answer.body)),
+    'Content-Length',
+  );
 }
 
 export function expectJson(answer, status = 200) {
@@ -56,7 +60,10 @@ export function expectUpdate(body, { reset = false } = {}) {
 
 export function expectAscending(messages) {
   for (let i = 1; i < messages.length; i++)
-    assert.ok(seqOf(messages[i - 1].id) < seqOf(messages[i].id), `${messages[i - 1].id} before ${messages[i].id}`);
+    assert.ok(
+      seqOf(messages[i - 1].id) < seqOf(messages[i].id),
+      `${messages[i - 1].id} before ${messages[i].id}`,
+    );
 }
 
 export const texts = (messages) => messages.map((m) => m.data);

@@ -3,7 +3,8 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { ROOT, plainBinary, until } from './harness.mjs';
 
-// Options for startStack (a directory of its own, the shim, the daemon without sanitizers), and the handle.
+// Options for startStack (a directory of its own, the shim, the daemon without sanitizers), and the
+// handle.
 export function faultyDisk(dir) {
   const shims = process.env.ENCKE_SHIMS ?? path.join(ROOT, 'build/tests');
   const shim = path.join(shims, 'fault.so');
@@ -11,8 +12,13 @@ export function faultyDisk(dir) {
   const control = path.join(dir, 'fault');
   const disk = {
     options: {
-      dir, bin: plainBinary(),
-      env: { LD_PRELOAD: shim, ENCKE_FAULT_FILES: path.join(dir, 'encke.db'), ENCKE_FAULT_CONTROL: control },
+      dir,
+      bin: plainBinary(),
+      env: {
+        LD_PRELOAD: shim,
+        ENCKE_FAULT_FILES: path.join(dir, 'encke.db'),
+        ENCKE_FAULT_CONTROL: control,
+      },
     },
     // Words as fault.c explains them; none: the disk is well.
     set(...words) {
@@ -20,10 +26,18 @@ export function faultyDisk(dir) {
       fs.renameSync(`${control}.new`, control);
     },
     hits(kind) {
-      try { return fs.readFileSync(`${control}.hits`, 'utf8').split('\n').filter((l) => l === kind).length; } catch { return 0; }
+      try {
+        return fs
+          .readFileSync(`${control}.hits`, 'utf8')
+          .split('\n')
+          .filter((l) => l === kind).length;
+      } catch {
+        return 0;
+      }
     },
     // Waits until the daemon runs into the fault once more than `since`.
-    hit: (kind, since = 0) => until(`the daemon's ${kind} meets the fault`, () => disk.hits(kind) > since),
+    hit: (kind, since = 0) =>
+      until(`the daemon's ${kind} meets the fault`, () => disk.hits(kind) > since),
   };
   return disk;
 }

@@ -1,15 +1,30 @@
-// A raw FastCGI client over a unix socket, for tests of what the daemon does with bytes that no web server
-// would send, and for asking the daemon directly. It knows records, not policy: a test can build any bytes.
+// A raw FastCGI client over a unix socket, for tests of what the daemon does with bytes that no web
+// server would send, and for asking the daemon directly. It knows records, not policy: a test can
+// build any bytes.
 import net from 'node:net';
 
 export const TYPE = {
-  BEGIN: 1, ABORT: 2, END: 3, PARAMS: 4, STDIN: 5, STDOUT: 6, STDERR: 7, DATA: 8, GET_VALUES: 9, GET_VALUES_RESULT: 10,
+  BEGIN: 1,
+  ABORT: 2,
+  END: 3,
+  PARAMS: 4,
+  STDIN: 5,
+  STDOUT: 6,
+  STDERR: 7,
+  DATA: 8,
+  GET_VALUES: 9,
+  GET_VALUES_RESULT: 10,
 };
 export const KEEP_CONN = 1;
 export const RESPONDER = 1;
 
 // One record. Every header field can be told a lie, for the tests of bad records.
-export function record(type, id, content = Buffer.alloc(0), { version = 1, padding = 0, length } = {}) {
+export function record(
+  type,
+  id,
+  content = Buffer.alloc(0),
+  { version = 1, padding = 0, length } = {},
+) {
   const bytes = Buffer.from(content);
   const head = Buffer.alloc(8);
   head[0] = version;
@@ -21,7 +36,16 @@ export function record(type, id, content = Buffer.alloc(0), { version = 1, paddi
 }
 
 export function begin(id, { keep = false, role = RESPONDER, flags } = {}) {
-  return record(TYPE.BEGIN, id, [role >> 8, role & 255, flags ?? (keep ? KEEP_CONN : 0), 0, 0, 0, 0, 0]);
+  return record(TYPE.BEGIN, id, [
+    role >> 8,
+    role & 255,
+    flags ?? (keep ? KEEP_CONN : 0),
+    0,
+    0,
+    0,
+    0,
+    0,
+  ]);
 }
 
 function nv_length(n) {
@@ -32,7 +56,8 @@ function nv_length(n) {
 }
 
 export function pair(name, value) {
-  const n = Buffer.from(name), v = Buffer.from(String(value));
+  const n = Buffer.from(name),
+    v = Buffer.from(String(value));
   return Buffer.concat([nv_length(n.length), nv_length(v.length), n, v]);
 }
 
@@ -45,12 +70,24 @@ export function stream(type, id, bytes, { chunk = 65528, padding = 0 } = {}) {
   return Buffer.concat(parts);
 }
 
-export function paramsOf({ method = 'GET', uri = '/comet/status', body = '', type, params = {} } = {}) {
+export function paramsOf({
+  method = 'GET',
+  uri = '/comet/status',
+  body = '',
+  type,
+  params = {},
+} = {}) {
   const all = {
-    GATEWAY_INTERFACE: 'CGI/1.1', SERVER_PROTOCOL: 'HTTP/1.1', SERVER_SOFTWARE: 'test',
-    REQUEST_METHOD: method, REQUEST_URI: uri, QUERY_STRING: uri.split('?')[1] ?? '',
-    SCRIPT_NAME: uri.split('?')[0], CONTENT_LENGTH: body.length ? String(body.length) : '',
-    ...(type !== undefined ? { CONTENT_TYPE: type } : {}), ...params,
+    GATEWAY_INTERFACE: 'CGI/1.1',
+    SERVER_PROTOCOL: 'HTTP/1.1',
+    SERVER_SOFTWARE: 'test',
+    REQUEST_METHOD: method,
+    REQUEST_URI: uri,
+    QUERY_STRING: uri.split('?')[1] ?? '',
+    SCRIPT_NAME: uri.split('?')[0],
+    CONTENT_LENGTH: body.length ? String(body.length) : '',
+    ...(type !== undefined ? { CONTENT_TYPE: type } : {}),
+    ...params,
   };
   return Buffer.concat(Object.entries(all).map(([k, v]) => pair(k, v)));
 }
@@ -77,10 +114,16 @@ export function cgiAnswer(bytes) {
     headers[line.slice(0, colon).toLowerCase()] = line.slice(colon + 1).trim();
   }
   const body = bytes.subarray(end + 4).toString('utf8');
-  return { status: headers.status ? Number.parseInt(headers.status, 10) : 200, headers, body, json: () => JSON.parse(body) };
+  return {
+    status: headers.status ? Number.parseInt(headers.status, 10) : 200,
+    headers,
+    body,
+    json: () => JSON.parse(body),
+  };
 }
 
-// One connection to the daemon. `closed` settles when the daemon's side is gone, with the error or null.
+// One connection to the daemon. `closed` settles when the daemon's side is gone, with the error or
+// null.
 export class Connection {
   constructor(socket) {
     this.socket = socket;
@@ -89,16 +132,24 @@ export class Connection {
     this.bad = null;
     this.closed = new Promise((resolve) => {
       let error = null;
-      socket.on('error', (e) => { error = e; });
+      socket.on('error', (e) => {
+        error = e;
+      });
       socket.on('close', () => {
         for (const waiting of this.requests.values())
-          waiting.reject(new Error(`the connection closed before the answer${error ? `: ${error.message}` : ''}`));
+          waiting.reject(
+            new Error(
+              `the connection closed before the answer${error ? `: ${error.message}` : ''}`,
+            ),
+          );
         this.requests.clear();
         resolve(error);
       });
     });
     this.isClosed = false;
-    this.closed.then(() => { this.isClosed = true; });
+    this.closed.then(() => {
+      this.isClosed = true;
+    });
     socket.on('data', (bytes) => this.#take(bytes));
   }
 
@@ -106,18 +157,23 @@ export class Connection {
     return new Promise((resolve, reject) => {
       const socket = net.connect(path);
       socket.once('error', reject);
-      socket.once('connect', () => { socket.removeListener('error', reject); resolve(new Connection(socket)); });
+      socket.once('connect', () => {
+        socket.removeListener('error', reject);
+        resolve(new Connection(socket));
+      });
     });
   }
 
   write(bytes) {
     return new Promise((resolve, reject) => {
-      if (this.socket.destroyed || !this.socket.writable) reject(new Error('the connection is closed'));
+      if (this.socket.destroyed || !this.socket.writable)
+        reject(new Error('the connection is closed'));
       else this.socket.write(bytes, (e) => (e ? reject(e) : resolve()));
     });
   }
 
-  // The answer to the request `id` on this connection: {status, headers, body, json(), appStatus, protocolStatus}.
+  // The answer to the request `id` on this connection: {status, headers, body, json(), appStatus,
+  // protocolStatus}.
   answer(id = 1) {
     if (this.isClosed) return Promise.reject(new Error('the connection is closed'));
     const waiting = { out: [], err: [] };
@@ -136,8 +192,13 @@ export class Connection {
   #take(bytes) {
     this.received = this.received.length ? Buffer.concat([this.received, bytes]) : bytes;
     while (this.received.length >= 8) {
-      const head = this.received, length = head.readUInt16BE(4), whole = 8 + length + head[6];
-      if (head[0] !== 1) { this.bad = `record of version ${head[0]}`; return; }
+      const head = this.received,
+        length = head.readUInt16BE(4),
+        whole = 8 + length + head[6];
+      if (head[0] !== 1) {
+        this.bad = `record of version ${head[0]}`;
+        return;
+      }
       if (head.length < whole) return;
       this.#record(head[1], head.readUInt16BE(2), head.subarray(8, 8 + length));
       this.received = this.received.subarray(whole);
@@ -146,26 +207,41 @@ export class Connection {
 
   #record(type, id, content) {
     const waiting = this.requests.get(id);
-    if (!waiting) { this.bad = `a record of type ${type} for request ${id}, which nobody asked`; return; }
+    if (!waiting) {
+      this.bad = `a record of type ${type} for request ${id}, which nobody asked`;
+      return;
+    }
     if (type === TYPE.STDOUT) waiting.out.push(Buffer.from(content));
     else if (type === TYPE.STDERR) waiting.err.push(Buffer.from(content));
     else if (type === TYPE.END) {
       this.requests.delete(id);
       try {
         waiting.resolve({
-          ...cgiAnswer(Buffer.concat(waiting.out)), stderr: Buffer.concat(waiting.err).toString(),
-          appStatus: content.readUInt32BE(0), protocolStatus: content[4],
+          ...cgiAnswer(Buffer.concat(waiting.out)),
+          stderr: Buffer.concat(waiting.err).toString(),
+          appStatus: content.readUInt32BE(0),
+          protocolStatus: content[4],
         });
-      } catch (e) { waiting.reject(e); }
+      } catch (e) {
+        waiting.reject(e);
+      }
     } else this.bad = `a record of type ${type}`;
   }
 
-  end() { this.socket.end(); }
-  destroy() { this.socket.destroy(); }
+  end() {
+    this.socket.end();
+  }
+  destroy() {
+    this.socket.destroy();
+  }
 }
 
 // One request on a connection of its own.
 export async function ask(path, opts = {}) {
   const connection = await Connection.open(path);
-  try { return await connection.ask(opts); } finally { connection.destroy(); }
+  try {
+    return await connection.ask(opts);
+  } finally {
+    connection.destroy();
+  }
 }

@@ -1,5 +1,6 @@
-// Runs the real daemon behind a real web server for one test: a temp directory, a socket, a log and a free port
-// each; ready when it answers; all of it stopped, and the daemon's stderr and exit code judged, when the test ends.
+// Runs the real daemon behind a real web server for one test: a temp directory, a socket, a log and
+// a free port each; ready when it answers; all of it stopped, and the daemon's stderr and exit code
+// judged, when the test ends.
 //
 //   const stack = await startStack(t, { server: 'nginx' });
 //   const id = await stack.create('hello');
@@ -14,7 +15,7 @@ import http from 'node:http';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Connection, ask } from './fcgi.mjs';
 
@@ -36,8 +37,11 @@ export async function until(what, condition, { within = READY_MS, every = 10 } =
       const value = await condition();
       if (value) return value;
       last = undefined;
-    } catch (error) { last = error; }
-    if (Date.now() > end) throw new Error(`still not so after ${within} ms: ${what}`, { cause: last });
+    } catch (error) {
+      last = error;
+    }
+    if (Date.now() > end)
+      throw new Error(`still not so after ${within} ms: ${what}`, { cause: last });
     await tick(every);
   }
 }
@@ -56,38 +60,57 @@ export function throughBoth(name, fn, options) {
 export function daemonBinary() {
   const given = process.env.ENCKE_BIN || 'build/encke';
   if (path.isAbsolute(given)) return given;
-  return [path.resolve(given), path.join(ROOT, given)].find((p) => fs.existsSync(p)) ?? path.join(ROOT, given);
+  return (
+    [path.resolve(given), path.join(ROOT, given)].find((p) => fs.existsSync(p)) ??
+    path.join(ROOT, given)
+  );
 }
 
 // The daemon without sanitizers, for tests that preload a library of their own.
 export function plainBinary() {
-  return process.env.ENCKE_PLAIN_BIN ? path.resolve(ROOT, process.env.ENCKE_PLAIN_BIN) : path.join(ROOT, 'build/encke');
+  return process.env.ENCKE_PLAIN_BIN
+    ? path.resolve(ROOT, process.env.ENCKE_PLAIN_BIN)
+    : path.join(ROOT, 'build/encke');
 }
 
-// Whatever happens, no process outlives the test file.
+// Whatever happens, no process outlives the test file, nor keeps it from ending.
 const children = new Set();
-process.on('exit', () => {
+function killAll() {
   for (const child of children) {
-    try { child.kill('SIGKILL'); } catch { /* gone already */ }
+    try {
+      child.kill('SIGKILL');
+    } catch {
+      /* gone already */
+    }
   }
-});
+}
+after(killAll);
+process.on('exit', killAll);
 
 // A child process whose stderr is kept line by line and whose end is a promise.
 export function run(argv, { env, cwd, stdin = 'ignore', stdio } = {}) {
   const child = spawn(argv[0], argv.slice(1), {
-    cwd, env: env ?? process.env, stdio: stdio ?? [stdin, 'pipe', 'pipe'],
+    cwd,
+    env: env ?? process.env,
+    stdio: stdio ?? [stdin, 'pipe', 'pipe'],
   });
   children.add(child);
   const handle = { child, pid: child.pid, stdout: '', stderr: '', ended: false };
-  child.stdout?.setEncoding('utf8').on('data', (s) => { handle.stdout += s; });
-  child.stderr?.setEncoding('utf8').on('data', (s) => { handle.stderr += s; });
+  child.stdout?.setEncoding('utf8').on('data', (s) => {
+    handle.stdout += s;
+  });
+  child.stderr?.setEncoding('utf8').on('data', (s) => {
+    handle.stderr += s;
+  });
   handle.exited = new Promise((resolve) => {
     const done = (code, signal, error) => {
       children.delete(child);
       handle.ended = true;
       resolve({ code, signal, error });
     };
-    child.on('error', (error) => { if (child.pid === undefined) done(null, null, error); });
+    child.on('error', (error) => {
+      if (child.pid === undefined) done(null, null, error);
+    });
     child.on('close', (code, signal) => done(code, signal));
   });
   handle.kill = (signal = 'SIGTERM') => child.kill(signal);
@@ -103,11 +126,15 @@ export async function within(promise, ms, what) {
   const late = new Promise((_, reject) => {
     timer = setTimeout(() => reject(new Error(`waited ${ms} ms for ${what}`)), ms);
   });
-  try { return await Promise.race([promise, late]); } finally { clearTimeout(timer); }
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
-// A port nobody listens on, below the range that outgoing connections take theirs from, so that a web server that
-// is stopped and started again finds it still free.
+// A port nobody listens on, below the range that outgoing connections take theirs from, so that a
+// web server that is stopped and started again finds it still free.
 export async function freePort() {
   for (let tries = 0; tries < 200; tries++) {
     const port = 12_000 + Math.floor(Math.random() * 20_000);
@@ -120,7 +147,8 @@ export async function freePort() {
   throw new Error('no free port');
 }
 
-// Runs `undo` when the test ends, the last deferred first (t.after runs the first first), each whatever the others do.
+// Runs `undo` when the test ends, the last deferred first (t.after runs the first first), each
+// whatever the others do.
 const undoing = new WeakMap();
 export function defer(t, undo) {
   if (!undoing.has(t)) {
@@ -128,10 +156,15 @@ export function defer(t, undo) {
     t.after(async () => {
       const faults = [];
       for (const one of undoing.get(t).reverse()) {
-        try { await one(); } catch (error) { faults.push(error); }
+        try {
+          await one();
+        } catch (error) {
+          faults.push(error);
+        }
       }
       if (faults.length === 1) throw faults[0];
-      if (faults.length) throw new Error(faults.map((f) => f.message).join('\n'), { cause: faults });
+      if (faults.length)
+        throw new Error(faults.map((f) => f.message).join('\n'), { cause: faults });
     });
   }
   undoing.get(t).push(undo);
@@ -144,28 +177,45 @@ export function tempDir(t, prefix = 'encke-') {
   return dir;
 }
 
-// One HTTP request: {status, headers, rawHeaders, body, json()}. A connection of its own unless an agent is given.
-// `signal` aborts it. `chunks` (an array or async iterable) is sent instead of `body`, piece by piece.
-export function fetchHttp(url, { method = 'GET', headers = {}, body, chunks, agent, signal, wait = ANSWER_MS } = {}) {
+// One HTTP request: {status, headers, rawHeaders, body, json()}. A connection of its own unless an
+// agent is given. `signal` aborts it. `chunks` (an array or async iterable) is sent instead of
+// `body`, piece by piece.
+export function fetchHttp(
+  url,
+  { method = 'GET', headers = {}, body, chunks, agent, signal, wait = ANSWER_MS } = {},
+) {
   return new Promise((resolve, reject) => {
     const bytes = body === undefined ? undefined : Buffer.from(body);
     const sent = { ...(bytes ? { 'Content-Length': bytes.length } : {}), ...headers };
     const req = http.request(url, { method, headers: sent, agent: agent ?? false, signal });
     let answered = false;
-    const timer = setTimeout(() => req.destroy(new Error(`no answer to ${method} ${url} within ${wait} ms`)), wait);
-    req.on('error', (error) => { // an early answer may come with the rest of our body refused
-      if (!answered) { clearTimeout(timer); reject(error); }
+    const timer = setTimeout(
+      () => req.destroy(new Error(`no answer to ${method} ${url} within ${wait} ms`)),
+      wait,
+    );
+    req.on('error', (error) => {
+      // an early answer may come with the rest of our body refused
+      if (!answered) {
+        clearTimeout(timer);
+        reject(error);
+      }
     });
     req.on('response', (res) => {
       answered = true;
       const parts = [];
       res.on('data', (part) => parts.push(part));
-      res.on('error', (error) => { clearTimeout(timer); reject(error); });
+      res.on('error', (error) => {
+        clearTimeout(timer);
+        reject(error);
+      });
       res.on('end', () => {
         clearTimeout(timer);
         const text = Buffer.concat(parts).toString('utf8');
         resolve({
-          status: res.statusCode, headers: res.headers, rawHeaders: res.rawHeaders, body: text,
+          status: res.statusCode,
+          headers: res.headers,
+          rawHeaders: res.rawHeaders,
+          body: text,
           json: () => JSON.parse(text),
         });
       });
@@ -173,7 +223,11 @@ export function fetchHttp(url, { method = 'GET', headers = {}, body, chunks, age
     if (chunks) {
       (async () => {
         for await (const part of chunks)
-          if (!req.write(part)) await new Promise((next) => { req.once('drain', next); req.once('close', next); });
+          if (!req.write(part))
+            await new Promise((next) => {
+              req.once('drain', next);
+              req.once('close', next);
+            });
         req.end();
       })().catch((error) => req.destroy(error));
     } else req.end(bytes);
@@ -193,7 +247,9 @@ export function query(fields) {
 // Runs deploy/site and gives the command that runs the web server in the foreground.
 async function writeSite(server, dir, port, socket) {
   fs.mkdirSync(dir, { recursive: true });
-  const site = run([path.join(ROOT, 'deploy/site'), server, dir, String(port), socket], { cwd: ROOT });
+  const site = run([path.join(ROOT, 'deploy/site'), server, dir, String(port), socket], {
+    cwd: ROOT,
+  });
   const { code, error } = await within(site.exited, READY_MS, 'deploy/site');
   if (error) throw error;
   assert.equal(code, 0, `deploy/site failed: ${site.stderr}`);
@@ -205,13 +261,16 @@ async function writeSite(server, dir, port, socket) {
 function connects(port) {
   return new Promise((resolve) => {
     const socket = net.connect(port, '127.0.0.1');
-    socket.once('connect', () => { socket.destroy(); resolve(true); });
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
     socket.once('error', () => resolve(false));
   });
 }
 
-// The web server of a stack. Its own complaints are shown when a test fails, but do not fail it: it reports a
-// daemon that was killed on purpose.
+// The web server of a stack. Its own complaints are shown when a test fails, but do not fail it: it
+// reports a daemon that was killed on purpose.
 export class Web {
   constructor(server, dir, socket) {
     Object.assign(this, { server, dir, socket, port: 0, process: null });
@@ -224,14 +283,22 @@ export class Web {
       const command = await writeSite(this.server, this.dir, this.port, this.socket);
       this.process = run(['/bin/sh', '-c', `exec ${command}`], { cwd: ROOT });
       try {
-        await until(`${this.server} accepts connections`, () => {
-          if (this.process.ended) throw new Error(`${this.server} ended: ${this.process.stderr}`);
-          return connects(this.port);
-        }, { within: this.restarted ? READY_MS : 10_000 });
+        await until(
+          `${this.server} accepts connections`,
+          () => {
+            if (this.process.ended) throw new Error(`${this.server} ended: ${this.process.stderr}`);
+            return connects(this.port);
+          },
+          { within: this.restarted ? READY_MS : 10_000 },
+        );
         break;
-      } catch (error) { // somebody may have taken the port between the look and the bind
+      } catch (error) {
+        // somebody may have taken the port between the look and the bind
         await this.process.stop('SIGKILL');
-        if (this.restarted || tries >= 3) throw new Error(`${this.server} does not start: ${this.process.stderr}`, { cause: error });
+        if (this.restarted || tries >= 3)
+          throw new Error(`${this.server} does not start: ${this.process.stderr}`, {
+            cause: error,
+          });
       }
     }
     this.restarted = true;
@@ -247,23 +314,45 @@ const LEVEL = /^encke: (error|warn|info|debug): /;
 
 class Daemon {
   constructor({ bin, socket, db, args, env, wrap }) {
-    Object.assign(this, { bin, socket, db, args, env, wrap, process: null, runs: [], allowed: [], judged: true });
+    Object.assign(this, {
+      bin,
+      socket,
+      db,
+      args,
+      env,
+      wrap,
+      process: null,
+      runs: [],
+      allowed: [],
+      judged: true,
+    });
   }
 
-  get pid() { return this.process?.pid; }
-  get exited() { return this.process.exited; }
-  stderr() { return this.runs.map((r) => r.stderr).join(''); }
+  get pid() {
+    return this.process?.pid;
+  }
+  get exited() {
+    return this.process.exited;
+  }
+  stderr() {
+    return this.runs.map((r) => r.stderr).join('');
+  }
 
-  argv() { return [...this.wrap, this.bin, '--socket', this.socket, '--db', this.db, ...this.args]; }
+  argv() {
+    return [...this.wrap, this.bin, '--socket', this.socket, '--db', this.db, ...this.args];
+  }
 
   spawn() {
     assert.ok(!this.process || this.process.ended, 'the daemon runs already');
     this.process = run(this.argv(), {
       env: {
-        ...process.env, UBSAN_OPTIONS: 'print_stacktrace=1',
-        ENCKE_MAX_HOLDS: '4000', // the default needs more files than some machines allow, and warns there
+        ...process.env,
+        UBSAN_OPTIONS: 'print_stacktrace=1',
+        ENCKE_MAX_HOLDS: '4000', // few enough for the file limit of any machine
         ...this.env,
-        ASAN_OPTIONS: ['detect_leaks=1', process.env.ASAN_OPTIONS, this.env.ASAN_OPTIONS].filter(Boolean).join(':'),
+        ASAN_OPTIONS: ['detect_leaks=1', process.env.ASAN_OPTIONS, this.env.ASAN_OPTIONS]
+          .filter(Boolean)
+          .join(':'),
       },
     });
     this.runs.push(this.process);
@@ -273,18 +362,26 @@ class Daemon {
   // Ready means: it answers `status` on its own socket.
   async start() {
     const started = this.spawn();
-    const ready = until('the daemon answers', async () => started.ended || (await ask(this.socket)).status === 200, { every: 5 });
+    const ready = until(
+      'the daemon answers',
+      async () => started.ended || (await ask(this.socket)).status === 200,
+      { every: 5 },
+    );
     await ready.catch((error) => {
       throw new Error(`the daemon does not answer:\n${started.stderr}`, { cause: error });
     });
     if (started.ended) {
       const { code, signal, error } = await started.exited;
-      throw new Error(`the daemon ended (${error?.message ?? signal ?? `exit code ${code}`}):\n${started.stderr}`);
+      throw new Error(
+        `the daemon ended (${error?.message ?? signal ?? `exit code ${code}`}):\n${started.stderr}`,
+      );
     }
     return this;
   }
 
-  async stop(signal = 'SIGTERM') { return this.process.stop(signal); }
+  async stop(signal = 'SIGTERM') {
+    return this.process.stop(signal);
+  }
 
   // Sends a signal and waits for the end where it is one that ends the daemon.
   async kill(signal = 'SIGKILL') {
@@ -292,23 +389,38 @@ class Daemon {
     return within(this.process.exited, STOP_MS, `the daemon to end after ${signal}`);
   }
 
-  // Lines that the test expects; each must match one of these to be allowed beside info and debug lines.
-  allow(...patterns) { this.allowed.push(...patterns); }
+  // Lines that the test expects; each must match one of these to be allowed beside info and debug
+  // lines.
+  allow(...patterns) {
+    this.allowed.push(...patterns);
+  }
 
   unexpected() {
-    return this.stderr().split('\n').filter((line) => {
-      if (line === '') return false;
-      const level = LEVEL.exec(line)?.[1];
-      if (level === 'info' || level === 'debug') return false;
-      return !this.allowed.some((pattern) => pattern.test(line));
-    });
+    return this.stderr()
+      .split('\n')
+      .filter((line) => {
+        if (line === '') return false;
+        const level = LEVEL.exec(line)?.[1];
+        if (level === 'info' || level === 'debug') return false;
+        return !this.allowed.some((pattern) => pattern.test(line));
+      });
   }
 }
 
-export async function startStack(t, {
-  server, args = [], env = {}, bin = daemonBinary(), wrap = [], start = true, db, allow = [],
-  dir = tempDir(t),
-} = {}) {
+export async function startStack(
+  t,
+  {
+    server,
+    args = [],
+    env = {},
+    bin = daemonBinary(),
+    wrap = [],
+    start = true,
+    db,
+    allow = [],
+    dir = tempDir(t),
+  } = {},
+) {
   const socket = path.join(dir, 'encke.sock');
   const daemon = new Daemon({ bin, socket, db: db ?? path.join(dir, 'encke.db'), args, env, wrap });
   daemon.allow(...allow);
@@ -323,43 +435,67 @@ export async function startStack(t, {
     if (daemon.process && !daemon.process.ended) {
       try {
         const { code, signal } = await daemon.stop();
-        if (daemon.judged && code !== 0) faults.push(`the daemon ended with ${signal ?? `exit code ${code}`} after SIGTERM`);
+        if (daemon.judged && code !== 0)
+          faults.push(`the daemon ended with ${signal ?? `exit code ${code}`} after SIGTERM`);
       } catch (error) {
         faults.push(error.message);
         daemon.process.kill('SIGKILL');
         await daemon.process.exited;
       }
     }
-    try { await web?.stop(); } catch (error) { web.process.kill('SIGKILL'); faults.push(error.message); }
+    try {
+      await web?.stop();
+    } catch (error) {
+      web.process.kill('SIGKILL');
+      faults.push(error.message);
+    }
     const lines = daemon.unexpected();
     if (lines.length) faults.push(`the daemon said on stderr:\n${lines.slice(0, 80).join('\n')}`);
     if (faults.length) throw new Error(faults.join('\n'));
   });
 
   const stack = {
-    dir, socket, db: daemon.db, daemon, web, server,
-    get url() { return `http://127.0.0.1:${web.port}/comet`; },
-    get origin() { return `http://127.0.0.1:${web.port}`; },
+    dir,
+    socket,
+    db: daemon.db,
+    daemon,
+    web,
+    server,
+    get url() {
+      return `http://127.0.0.1:${web.port}/comet`;
+    },
+    get origin() {
+      return `http://127.0.0.1:${web.port}`;
+    },
 
     // Any request through the web server: path is what follows /comet/.
-    http: (at, options = {}) => fetchHttp(`${stack.url}/${at}`, { signal: controller.signal, ...options }),
+    http: (at, options = {}) =>
+      fetchHttp(`${stack.url}/${at}`, { signal: controller.signal, ...options }),
     // Any request straight on the socket, as a web server would send it.
     raw: (opts) => ask(socket, opts),
     connect: () => Connection.open(socket),
 
-    // The verbs, asked through the web server where there is one. Each asserts 200 and gives the JSON.
+    // The verbs, asked through the web server where there is one. Each asserts 200 and gives the
+    // JSON.
     async ask(endpoint, fields, options = {}) {
       const at = `${endpoint}${query(fields)}`;
       const method = options.method ?? 'GET';
       const answer = web
         ? await stack.http(at, { ...options, method })
-        : await stack.raw({ uri: `/comet/${at}`, method, body: options.body ?? '', type: options.headers?.['Content-Type'] });
+        : await stack.raw({
+            uri: `/comet/${at}`,
+            method,
+            body: options.body ?? '',
+            type: options.headers?.['Content-Type'],
+          });
       assert.equal(answer.status, 200, `${method} ${at}: ${answer.status} ${answer.body}`);
       return answer.json();
     },
     async create(data, { channel, ...options } = {}) {
       const headers = { 'Content-Type': 'text/plain; charset=utf-8' };
-      return (await stack.ask('create', { channel }, { ...options, method: 'POST', headers, body: data })).id;
+      return (
+        await stack.ask('create', { channel }, { ...options, method: 'POST', headers, body: data })
+      ).id;
     },
     update: (fields = {}, options) => stack.ask('update', fields, options),
     subscribe: (fields = {}, options) => stack.ask('subscribe', fields, options),

@@ -5,7 +5,8 @@ export function random(name) {
   const seed = process.env.ENCKE_SEED ?? String(Date.now());
   process.stderr.write(`# ENCKE_SEED=${seed} for ${name}\n`);
   let state = createHash('sha256').update(`${seed} ${name}`).digest().readUInt32LE(0);
-  const next = () => { // mulberry32
+  const next = () => {
+    // mulberry32
     state = (state + 0x6d2b79f5) | 0;
     let x = Math.imul(state ^ (state >>> 15), 1 | state);
     x = (x + Math.imul(x ^ (x >>> 7), 61 | x)) ^ x;
@@ -13,7 +14,9 @@ export function random(name) {
   };
   const int = (below) => Math.floor(next() * below);
   return {
-    seed, next, int,
+    seed,
+    next,
+    int,
     pick: (list) => list[int(list.length)],
     bytes: (n) => Buffer.from(Array.from({ length: n }, () => int(256))),
   };

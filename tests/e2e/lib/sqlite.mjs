@@ -18,9 +18,13 @@ export function foreignDatabase({ applicationId = 0, userVersion = 0 } = {}) {
   file.writeUInt32BE(applicationId, 68);
   file.writeUInt32BE(1, 92); // version valid for
   file.writeUInt32BE(3040001, 96);
-  const texts = ['table', 'notes', 'notes'].map((s) => Buffer.from(s)), sql = Buffer.from('CREATE TABLE notes(text)');
+  const texts = ['table', 'notes', 'notes'].map((s) => Buffer.from(s)),
+    sql = Buffer.from('CREATE TABLE notes(text)');
   const record = Buffer.concat([
-    Buffer.from([6, ...texts.map((s) => 13 + 2 * s.length), 1, 13 + 2 * sql.length]), ...texts, Buffer.from([2]), sql,
+    Buffer.from([6, ...texts.map((s) => 13 + 2 * s.length), 1, 13 + 2 * sql.length]),
+    ...texts,
+    Buffer.from([2]),
+    sql,
   ]);
   const cell = Buffer.concat([Buffer.from([record.length, 1]), record]);
   const at = PAGE - cell.length;
@@ -37,15 +41,22 @@ function leaf(file, at, cells, content) {
   file.writeUInt16BE(content, at + 5);
 }
 
-export const setUserVersion = (file, version) => { file.writeInt32BE(version, 60); return file; };
-export const setApplicationId = (file, id) => { file.writeUInt32BE(id, 68); return file; };
+export const setUserVersion = (file, version) => {
+  file.writeInt32BE(version, 60);
+  return file;
+};
+export const setApplicationId = (file, id) => {
+  file.writeUInt32BE(id, 68);
+  return file;
+};
 export const userVersion = (file) => file.readInt32BE(60);
 
 // The database file alone, as it is after a clean stop: everything must be in it.
 export function settled(db) {
   for (const suffix of ['-wal', '-journal']) {
     const beside = `${db}${suffix}`;
-    if (fs.existsSync(beside) && fs.statSync(beside).size > 0) throw new Error(`${beside} is not empty after a clean stop`);
+    if (fs.existsSync(beside) && fs.statSync(beside).size > 0)
+      throw new Error(`${beside} is not empty after a clean stop`);
   }
   return fs.readFileSync(db);
 }
