@@ -265,24 +265,37 @@ static int inspect(const char *path, int fd, char *why, size_t why_size)
     return -1;
 }
 
+/* Only what is surely damaged may be called so: the advice that goes with it loses the log. */
+static void say_unsound(const char *path, enum log_status status, const char *what, char *why,
+                        size_t why_size)
+{
+    if (status == LOG_FULL)
+        SAY("%s cannot be opened, for want of room on its disk: %s: make room", path, what);
+    else if (status == LOG_LOCKED)
+        SAY("%s is locked by another program: close that first", path);
+    else if (status == LOG_NO_MEMORY)
+        SAY("%s cannot be opened: %s", path, what);
+    else
+        SAY("%s is damaged: %s: put back a copy, or move it away to begin a new log", path, what);
+}
+
 /* Everything that is looked at before anything is changed. */
 static int check(struct file *file, char *why, size_t why_size)
 {
-    char what[400];
+    char what[400] = "";
     int64_t size = size_beside(file->path, "") + size_beside(file->path, "-wal");
+    enum log_status status;
 
     if (sqlite3_db_readonly(file->db, "main")) {
         SAY("%s cannot be written: look at its owner and mode", file->path);
         return -1;
     }
-    if (schema_check(file->db, file->epoch, what, sizeof what) == 0 &&
-        (size > QUICK_CHECK_BYTES || schema_check_pages(file->db, what, sizeof what) == 0))
+    status = schema_check(file->db, file->epoch, what, sizeof what);
+    if (status == LOG_OK && size <= QUICK_CHECK_BYTES)
+        status = schema_check_pages(file->db, what, sizeof what);
+    if (status == LOG_OK)
         return 0;
-    if ((sqlite3_errcode(file->db) & 0xff) == SQLITE_BUSY)
-        SAY("%s is locked by another program: close that first", file->path);
-    else
-        SAY("%s is damaged: %s: put back a copy, or move it away to begin a new log", file->path,
-            what);
+    say_unsound(file->path, status, what, why, why_size);
     return -1;
 }
 

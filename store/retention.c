@@ -124,30 +124,41 @@ static int trim_touched(struct retention *retention, uint64_t *left)
     return SQLITE_OK;
 }
 
-/* Finds the next channel over its count by walking their table once, a stretch a transaction. */
+/* Finds the first channel after those that were swept whose row is over its count: SQLITE_ROW with
+ * *out, SQLITE_DONE, or the error. */
+static int next_over(struct retention *retention, struct channel **out)
+{
+    sqlite3_int64 id = 0;
+    int rc = sqlite3_bind_int64(retention->next_over, 1, retention->swept);
+
+    *out = NULL;
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int64(retention->next_over, 2,
+                                (sqlite3_int64)retention->limits.keep_messages);
+    if (rc == SQLITE_OK)
+        rc = sql_number(retention->next_over, &id);
+    if (rc == SQLITE_ROW)
+        rc = ledger_channel_by_id(retention->ledger, id, out);
+    return rc == SQLITE_OK && *out ? SQLITE_ROW : rc;
+}
+
+/* Walks the table of channels once, a stretch a transaction. */
 static int sweep(struct retention *retention, uint64_t *left)
 {
     struct channel *channel;
-    sqlite3_int64 id = 0;
     int rc = SQLITE_OK;
 
     while (retention->sweeping && *left && rc == SQLITE_OK) {
-        rc = sqlite3_bind_int64(retention->next_over, 1, retention->swept);
-        if (rc == SQLITE_OK)
-            rc = sqlite3_bind_int64(retention->next_over, 2,
-                                    (sqlite3_int64)retention->limits.keep_messages);
-        if (rc == SQLITE_OK)
-            rc = sql_number(retention->next_over, &id);
+        rc = next_over(retention, &channel);
         if (rc == SQLITE_DONE) {
             retention->sweeping = false;
             return SQLITE_OK;
         }
-        if (rc == SQLITE_ROW)
-            rc = ledger_channel_by_id(retention->ledger, id, &channel);
-        if (rc == SQLITE_OK && is_over(retention, channel))
-            rc = trim_channel(retention, channel, left);
-        if (rc == SQLITE_OK && !is_over(retention, channel))
-            retention->swept = id;
+        if (rc != SQLITE_ROW)
+            return rc;
+        rc = is_over(retention, channel) ? trim_channel(retention, channel, left) : SQLITE_OK;
+        if (!is_over(retention, channel))
+            retention->swept = channel->id;
     }
     return rc;
 }

@@ -1,5 +1,6 @@
 #include "store/schema.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -96,14 +97,23 @@ static int compare(sqlite3_stmt *ours, sqlite3_stmt *theirs)
     }
 }
 
+/* SQLite could not do what was asked: why, and what that says of the file. */
+static enum log_status cannot(sqlite3 *db, int rc, const char *doing, char *why, size_t why_size)
+{
+    enum log_status status = sql_status(rc);
+
+    sql_explain(why, why_size, doing, db, rc);
+    return status == LOG_OK ? LOG_FAILED : status;
+}
+
 /* The model to compare with is made afresh in memory: what SQLite keeps of a CREATE statement is
  * SQLite's business. */
-static int check_tables(sqlite3 *db, char *why, size_t why_size)
+static enum log_status check_tables(sqlite3 *db, char *why, size_t why_size)
 {
     sqlite3 *model = NULL;
     sqlite3_stmt *ours = NULL, *theirs = NULL;
+    enum log_status status = LOG_FAILED;
     int rc = sqlite3_open(":memory:", &model);
-    int result = -1;
 
     if (rc == SQLITE_OK)
         rc = sql_exec(model, tables);
@@ -114,15 +124,15 @@ static int check_tables(sqlite3 *db, char *why, size_t why_size)
     if (rc == SQLITE_OK)
         rc = compare(ours, theirs);
     if (rc == SQLITE_DONE)
-        result = 0;
+        status = LOG_OK;
     else if (rc == SQLITE_ROW)
         snprintf(why, why_size, "its tables are not those of an Encke log");
     else
-        sql_explain(why, why_size, "its tables cannot be read", db, rc);
+        status = cannot(db, rc, "its tables cannot be read", why, why_size);
     sqlite3_finalize(ours);
     sqlite3_finalize(theirs);
     sqlite3_close(model);
-    return result;
+    return status;
 }
 
 static bool is_epoch(const char *text)
@@ -132,10 +142,11 @@ static bool is_epoch(const char *text)
 
 /* The head must not be behind a message, or the next append would meet it; and there cannot be more
  * messages than numbers given out. */
-static int check_rows(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why, size_t why_size)
+static enum log_status check_rows(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why,
+                                  size_t why_size)
 {
     sqlite3_stmt *row = NULL;
-    int result = -1;
+    enum log_status status = LOG_FAILED;
     int rc = sql_prepare(db, &row,
                          "SELECT epoch, head >= coalesce((SELECT max(seq) FROM message), 0) AND "
                          "forgotten BETWEEN 0 AND head AND messages BETWEEN 0 AND head AND "
@@ -146,25 +157,27 @@ static int check_rows(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why, size_t 
     if (rc == SQLITE_ROW && is_epoch((const char *)sqlite3_column_text(row, 0)) &&
         sqlite3_column_int(row, 1)) {
         memcpy(epoch, sqlite3_column_text(row, 0), EPOCH_LEN + 1);
-        result = 0;
+        status = LOG_OK;
     } else if (rc == SQLITE_ROW || rc == SQLITE_DONE) {
         snprintf(why, why_size, "its row of `log` makes no sense");
     } else {
-        sql_explain(why, why_size, "its row of `log` cannot be read", db, rc);
+        status = cannot(db, rc, "its row of `log` cannot be read", why, why_size);
     }
     sqlite3_finalize(row);
-    return result;
+    return status;
 }
 
-int schema_check(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why, size_t why_size)
+enum log_status schema_check(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why, size_t why_size)
 {
-    if (check_tables(db, why, why_size) != 0)
-        return -1;
-    return check_rows(db, epoch, why, why_size);
+    enum log_status status;
+
+    errno = 0;
+    status = check_tables(db, why, why_size);
+    return status == LOG_OK ? check_rows(db, epoch, why, why_size) : status;
 }
 
 /* The writer keeps count in rows of their own; a program that deleted messages by hand did not. */
-static int check_counts(sqlite3 *db, char *why, size_t why_size)
+static enum log_status check_counts(sqlite3 *db, char *why, size_t why_size)
 {
     sqlite3_stmt *counts = NULL;
     sqlite3_int64 equal = 0;
@@ -176,34 +189,38 @@ static int check_counts(sqlite3 *db, char *why, size_t why_size)
         rc = sql_number(counts, &equal);
     sqlite3_finalize(counts);
     if (rc == SQLITE_ROW && equal)
-        return 0;
-    if (rc == SQLITE_ROW)
-        snprintf(why, why_size, "its counts are not those of its messages");
-    else
-        sql_explain(why, why_size, "its messages cannot be counted", db, rc);
-    return -1;
+        return LOG_OK;
+    if (rc != SQLITE_ROW)
+        return cannot(db, rc, "its messages cannot be counted", why, why_size);
+    snprintf(why, why_size, "its counts are not those of its messages");
+    return LOG_FAILED;
 }
 
-int schema_check_pages(sqlite3 *db, char *why, size_t why_size)
+/* Copies the first line of SQLite's report. */
+static void copy_line(char *why, size_t why_size, const char *said)
+{
+    snprintf(why, why_size, "%.*s", (int)strcspn(said, "\n"), said);
+}
+
+enum log_status schema_check_pages(sqlite3 *db, char *why, size_t why_size)
 {
     sqlite3_stmt *check = NULL;
     const char *said = NULL;
-    int result = -1;
-    int rc = sql_prepare(db, &check, "PRAGMA quick_check(1)");
+    enum log_status status = LOG_FAILED;
+    int rc;
 
+    errno = 0;
+    rc = sql_prepare(db, &check, "PRAGMA quick_check(1)");
     if (rc == SQLITE_OK)
         rc = sqlite3_step(check);
     if (rc == SQLITE_ROW)
         said = (const char *)sqlite3_column_text(check, 0);
     if (said && strcmp(said, "ok") == 0)
-        result = 0;
+        status = LOG_OK;
     else if (said)
-        snprintf(why, why_size, "%.200s", said);
+        copy_line(why, why_size, said);
     else
-        sql_explain(why, why_size, "its pages cannot be read", db, rc);
-    for (char *at = why; result != 0 && *at; at++)
-        if (*at == '\n')
-            *at = ' ';
+        status = cannot(db, rc, "its pages cannot be read", why, why_size);
     sqlite3_finalize(check);
-    return result == 0 ? check_counts(db, why, why_size) : result;
+    return status == LOG_OK ? check_counts(db, why, why_size) : status;
 }

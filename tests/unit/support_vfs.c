@@ -1,5 +1,6 @@
 #include "support_vfs.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -155,7 +156,11 @@ static int shim_traits(sqlite3_file *file)
 
 static int shim_map(sqlite3_file *file, int page, int size, int extend, void volatile **out)
 {
-    return real(file)->pMethods->xShmMap(real(file), page, size, extend, out);
+    int rc = meet(SHIM_MAP);
+
+    errno = ENOSPC;
+    return rc != SQLITE_OK ? rc
+                           : real(file)->pMethods->xShmMap(real(file), page, size, extend, out);
 }
 
 static int shim_shm_lock(sqlite3_file *file, int at, int count, int flags)

@@ -6,7 +6,7 @@
 
 #include <stdbool.h>
 
-enum shim_op { SHIM_WRITE = 1, SHIM_SYNC = 2, SHIM_READ = 4 };
+enum shim_op { SHIM_WRITE = 1, SHIM_SYNC = 2, SHIM_READ = 4, SHIM_MAP = 8 };
 
 enum { SHIM_CRASH = -1 }; /* for rc: write half of what is to be written, then _exit(0) */
 
@@ -14,7 +14,7 @@ enum { SHIM_CRASH = -1 }; /* for rc: write half of what is to be written, then _
 void shim_install(void);
 
 /* The nth operation (from 1) of the kinds in ops gives the result code rc; with `on`, all after it
- * too. */
+ * too. One that maps shared memory fails for want of room (errno). */
 void shim_arm(int ops, unsigned nth, int rc, bool on);
 void shim_disarm(void);
 

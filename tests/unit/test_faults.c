@@ -112,6 +112,23 @@ static void a_file_size_limit_counts_as_a_full_disk(void **state)
     free(data);
 }
 
+/* SQLite makes a file of shared memory before it reads a log; the log itself is sound. */
+static void a_sound_log_on_a_full_disk_is_not_called_damaged(void **state)
+{
+    struct store *store = *state;
+
+    store_open(store);
+    store_put(store, "a", "x");
+    store_close(store);
+    shim_arm(SHIM_MAP, 1, SQLITE_IOERR_SHMSIZE, true);
+    assert_int_equal(store_try_open(store), -1);
+    assert_non_null(strstr(store->why, "make room"));
+    assert_null(strstr(store->why, "damaged"));
+    shim_disarm();
+    store_open(store);
+    assert_string_equal(store_read_all(store, "a"), "1=x next 1");
+}
+
 /* Retention cannot work on a full disk either; it goes on once there is room, by itself. */
 static void retention_survives_a_full_disk(void **state)
 {
@@ -441,6 +458,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_full_disk_fails_the_append_and_passes),
         TEST(a_file_size_limit_counts_as_a_full_disk),
+        TEST(a_sound_log_on_a_full_disk_is_not_called_damaged),
         TEST(retention_survives_a_full_disk),
         TEST(every_write_may_meet_a_full_disk),
         TEST(every_write_may_fail),
