@@ -245,7 +245,7 @@ export function query(fields) {
 }
 
 // Runs deploy/site and gives the command that runs the web server in the foreground.
-async function writeSite(server, dir, port, socket) {
+async function writeSite(server, dir, port, socket, more) {
   fs.mkdirSync(dir, { recursive: true });
   const site = run([path.join(ROOT, 'deploy/site'), server, dir, String(port), socket], {
     cwd: ROOT,
@@ -253,6 +253,7 @@ async function writeSite(server, dir, port, socket) {
   const { code, error } = await within(site.exited, READY_MS, 'deploy/site');
   if (error) throw error;
   assert.equal(code, 0, `deploy/site failed: ${site.stderr}`);
+  fs.appendFileSync(path.join(dir, `${server}.conf`), more);
   const command = site.stdout.trim().split('\n').at(-1);
   assert.ok(command, 'deploy/site printed no command');
   return command;
@@ -272,15 +273,15 @@ function connects(port) {
 // The web server of a stack. Its own complaints are shown when a test fails, but do not fail it: it
 // reports a daemon that was killed on purpose.
 export class Web {
-  constructor(server, dir, socket) {
-    Object.assign(this, { server, dir, socket, port: 0, process: null });
+  constructor(server, dir, socket, more = '') {
+    Object.assign(this, { server, dir, socket, more, port: 0, process: null });
   }
 
   async start() {
     assert.ok(!this.process || this.process.ended, 'the web server runs already');
     for (let tries = 0; ; tries++) {
       if (!this.port || tries) this.port = await freePort();
-      const command = await writeSite(this.server, this.dir, this.port, this.socket);
+      const command = await writeSite(this.server, this.dir, this.port, this.socket, this.more);
       this.process = run(['/bin/sh', '-c', `exec ${command}`], { cwd: ROOT });
       try {
         await until(
@@ -418,6 +419,7 @@ export async function startStack(
     start = true,
     db,
     allow = [],
+    webConfig = {},
     dir = tempDir(t),
   } = {},
 ) {
@@ -425,7 +427,7 @@ export async function startStack(
   const daemon = new Daemon({ bin, socket, db: db ?? path.join(dir, 'encke.db'), args, env, wrap });
   daemon.allow(...allow);
   const site = path.join(dir, 'site');
-  const web = server ? new Web(server, site, socket) : null;
+  const web = server ? new Web(server, site, socket, webConfig[server]) : null;
   const controller = new AbortController();
   setMaxListeners(0, controller.signal); // one a request
 
