@@ -71,8 +71,8 @@ static void free_channel(struct tail *tail, struct tail_channel *channel)
     free(channel);
 }
 
-/* A channel that had no messages has the floor of the forgotten. If it has older ones on disk, its
- * true floor is below start, where nobody asks. */
+/* The floor of a channel that had no messages comes with the same report (log_drain). If it has
+ * older ones on disk, its true floor is below start, where nobody asks: 0 is as good. */
 static struct tail_channel *make_channel(struct tail *tail, const char *name)
 {
     size_t name_size = strlen(name) + 1;
@@ -81,7 +81,6 @@ static struct tail_channel *make_channel(struct tail *tail, const char *name)
     if (!channel)
         return NULL;
     memcpy(channel->name, name, name_size);
-    channel->floor = tail->forgotten;
     if (resize(channel, MIN_SLOTS) != 0) {
         free(channel);
         return NULL;
