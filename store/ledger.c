@@ -226,14 +226,17 @@ int ledger_remove(struct ledger *ledger, struct channel *channel, uint64_t seq, 
 {
     size_t size = message_size_of(channel->name_len, data_len);
 
-    if (channel->count == 0 || ledger->now.messages == 0 || ledger->now.bytes < size)
+    if (channel->count == 0 || ledger->now.messages == 0)
         return SQLITE_CORRUPT;
     touch(ledger, channel);
     channel->count--;
     if (seq > channel->floor)
         channel->floor = seq;
     ledger->now.messages--;
-    ledger->now.bytes -= size;
+    /* The bytes are an estimate, and may have been counted by another version's: never an error. */
+    ledger->now.bytes -= size < ledger->now.bytes ? size : ledger->now.bytes;
+    if (ledger->now.messages == 0)
+        ledger->now.bytes = 0;
     return SQLITE_OK;
 }
 

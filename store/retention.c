@@ -197,6 +197,7 @@ static int find_prefix(struct retention *retention, int64_t now_ms, uint64_t row
 {
     sqlite3_stmt *oldest = retention->oldest;
     struct channel *channel;
+    size_t size;
     int rc;
 
     *prefix = (struct prefix){.bytes = retention->ledger->now.bytes, .stay_ms = INT64_MIN};
@@ -215,8 +216,8 @@ static int find_prefix(struct retention *retention, int64_t now_ms, uint64_t row
         rc = ledger_channel_by_id(retention->ledger, sqlite3_column_int64(oldest, 1), &channel);
         if (rc != SQLITE_OK)
             break;
-        prefix->bytes -=
-            message_size_of(channel->name_len, (size_t)sqlite3_column_int64(oldest, 2));
+        size = message_size_of(channel->name_len, (size_t)sqlite3_column_int64(oldest, 2));
+        prefix->bytes -= size < prefix->bytes ? size : prefix->bytes;
         prefix->rows++;
     }
     sqlite3_reset(oldest);
