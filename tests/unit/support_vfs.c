@@ -219,8 +219,8 @@ void shim_install(void)
         shim.zName = "shim";
         shim.szOsFile = (int)sizeof(struct shim_file) + disk->szOsFile;
         shim.xOpen = shim_open;
-        sqlite3_vfs_register(&shim, 1);
     }
+    sqlite3_vfs_register(&shim, 1); /* each time: sqlite3_shutdown forgets it */
     memset(&fault, 0, sizeof fault);
 }
 

@@ -312,6 +312,97 @@ static void every_sync_may_fail_and_stops_the_writer(void **state)
     }
 }
 
+/* ---- no memory ---- */
+
+static sqlite3_mem_methods memory;
+static unsigned allocations_left; /* 0: no fault armed */
+static unsigned allocations_refused;
+
+static bool refuse(void)
+{
+    unsigned left = __atomic_load_n(&allocations_left, __ATOMIC_RELAXED);
+
+    if (left == 0)
+        return false;
+    __atomic_store_n(&allocations_left, left - 1, __ATOMIC_RELAXED);
+    if (left > 1)
+        return false;
+    allocations_refused++;
+    return true;
+}
+
+static void *short_malloc(int size)
+{
+    return refuse() ? NULL : memory.xMalloc(size);
+}
+
+static void *short_realloc(void *old, int size)
+{
+    return refuse() ? NULL : memory.xRealloc(old, size);
+}
+
+static void lend_memory(void)
+{
+    sqlite3_mem_methods lent;
+
+    sqlite3_shutdown();
+    sqlite3_config(SQLITE_CONFIG_GETMALLOC, &memory);
+    lent = memory;
+    lent.xMalloc = short_malloc;
+    lent.xRealloc = short_realloc;
+    sqlite3_config(SQLITE_CONFIG_MALLOC, &lent);
+}
+
+static void take_memory_back(void)
+{
+    sqlite3_shutdown();
+    sqlite3_config(SQLITE_CONFIG_MALLOC, &memory);
+}
+
+/* One allocation of SQLite's fails: what was asked fails with it, or not, and the log goes on. */
+static void every_allocation_may_fail(void **state)
+{
+    struct store *store = *state;
+    char *expected;
+    unsigned seen = 0, failures = 0;
+
+    lend_memory();
+    store->options.keep_messages = 5;
+    store->options.memory_bytes = 2 * message_size_of(1, 1);
+    for (unsigned nth = 1; nth < 400; nth += nth < 150 ? 1 : 7) {
+        const char *said;
+
+        store_open(store);
+        store_put_many(store, "b", 10);
+        seen = (unsigned)log_head(store->log);
+        allocations_left = nth;
+        for (int i = 0; i < 3; i++) {
+            uint64_t seq = store_put(store, "a", "x");
+
+            if (seq == 0) {
+                failures++;
+                assert_int_equal(store->last, LOG_NO_MEMORY);
+            } else {
+                assert_int_equal(seq, ++seen);
+            }
+            said = store_read_all(store, "a b");
+            if (strncmp(said, "status", 6) == 0) {
+                failures++;
+                assert_string_equal(said, "status 4"); /* LOG_NO_MEMORY */
+            }
+        }
+        allocations_left = 0;
+        assert_false(store->failed);
+        expected = strdup(store_read_all(store, "a b"));
+        store_reopen(store);
+        assert_string_equal(store_read_all(store, "a b"), expected);
+        free(expected);
+        store_close(store);
+    }
+    assert_true(failures > 0 && allocations_refused > 0);
+    take_memory_back();
+}
+
 static void a_read_that_fails_ends_the_log(void **state)
 {
     struct store *store = *state;
@@ -463,6 +554,7 @@ int main(void)
         TEST(every_write_may_meet_a_full_disk),
         TEST(every_write_may_fail),
         TEST(every_sync_may_fail_and_stops_the_writer),
+        TEST(every_allocation_may_fail),
         TEST(a_read_that_fails_ends_the_log),
         TEST(every_operation_may_be_the_last),
         TEST(a_power_cut_loses_nothing_that_was_acknowledged),
