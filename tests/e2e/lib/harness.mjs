@@ -78,7 +78,8 @@ const children = new Set();
 function killAll() {
   for (const child of children) {
     try {
-      child.kill('SIGKILL');
+      if (child.leader) process.kill(-child.pid, 'SIGKILL');
+      else child.kill('SIGKILL');
     } catch {
       /* gone already */
     }
@@ -86,14 +87,18 @@ function killAll() {
 }
 after(killAll);
 process.on('exit', killAll);
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => process.exit(1));
 
-// A child process whose stderr is kept line by line and whose end is a promise.
-export function run(argv, { env, cwd, stdin = 'ignore', stdio } = {}) {
+// A child process whose stderr is kept and whose end is a promise. With `group` it leads a group of
+// its own, and SIGKILL is for all of it: a server's workers outlive its master otherwise.
+export function run(argv, { env, cwd, stdin = 'ignore', stdio, group = false } = {}) {
   const child = spawn(argv[0], argv.slice(1), {
     cwd,
+    detached: group,
     env: env ?? process.env,
     stdio: stdio ?? [stdin, 'pipe', 'pipe'],
   });
+  child.leader = group;
   children.add(child);
   const handle = { child, pid: child.pid, stdout: '', stderr: '', ended: false };
   child.stdout?.setEncoding('utf8').on('data', (s) => {
@@ -113,9 +118,12 @@ export function run(argv, { env, cwd, stdin = 'ignore', stdio } = {}) {
     });
     child.on('close', (code, signal) => done(code, signal));
   });
-  handle.kill = (signal = 'SIGTERM') => child.kill(signal);
+  handle.kill = (signal = 'SIGTERM') => {
+    if (group && signal === 'SIGKILL') process.kill(-child.pid, signal);
+    else child.kill(signal);
+  };
   handle.stop = async (signal = 'SIGTERM') => {
-    if (!handle.ended) child.kill(signal);
+    if (!handle.ended) handle.kill(signal);
     return within(handle.exited, STOP_MS, `${argv[0]} to end after ${signal}`);
   };
   return handle;
@@ -282,7 +290,7 @@ export class Web {
     for (let tries = 0; ; tries++) {
       if (!this.port || tries) this.port = await freePort();
       const command = await writeSite(this.server, this.dir, this.port, this.socket, this.more);
-      this.process = run(['/bin/sh', '-c', `exec ${command}`], { cwd: ROOT });
+      this.process = run(['/bin/sh', '-c', `exec ${command}`], { cwd: ROOT, group: true });
       try {
         await until(
           `${this.server} accepts connections`,
