@@ -5,7 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEEP = 256 * 1024 }; /* a buffer that grew beyond this gives its memory back */
+enum {
+    KEEP = 256 * 1024, /* a buffer that grew beyond this gives its memory back */
+    ORDINARY = 128     /* bytes that most of what is formatted needs */
+};
 
 void buf_reset(struct buf *buf)
 {
@@ -57,14 +60,17 @@ void buf_printf(struct buf *buf, const char *format, ...)
     va_list args, again;
     va_start(args, format);
     va_copy(again, args);
-    int len = vsnprintf(NULL, 0, format, args);
-    char *room = len >= 0 ? buf_room(buf, (size_t)len + 1) : NULL;
-    if (room) {
-        vsnprintf(room, (size_t)len + 1, format, again);
-        buf->len += (size_t)len;
-    } else {
-        buf->failed = true;
+    /* most fit the first time; only what does not is formatted twice */
+    char *room = buf_room(buf, ORDINARY);
+    int len = room ? vsnprintf(room, buf->cap - buf->len, format, args) : -1;
+    if (len >= 0 && (size_t)len >= buf->cap - buf->len) {
+        room = buf_room(buf, (size_t)len + 1);
+        len = room ? vsnprintf(room, (size_t)len + 1, format, again) : -1;
     }
+    if (len >= 0)
+        buf->len += (size_t)len;
+    else
+        buf->failed = true;
     va_end(again);
     va_end(args);
 }
