@@ -327,7 +327,7 @@ static bool refuse(void)
     __atomic_store_n(&allocations_left, left - 1, __ATOMIC_RELAXED);
     if (left > 1)
         return false;
-    allocations_refused++;
+    __atomic_fetch_add(&allocations_refused, 1, __ATOMIC_RELAXED);
     return true;
 }
 
@@ -369,13 +369,13 @@ static void every_allocation_may_fail(void **state)
     lend_memory();
     store->options.keep_messages = 5;
     store->options.memory_bytes = 2 * message_size_of(1, 1);
-    for (unsigned nth = 1; nth < 400; nth += nth < 150 ? 1 : 7) {
+    for (unsigned nth = 1; nth < 400; nth += nth < 100 ? 1 : 11) {
         const char *said;
 
         store_open(store);
         store_put_many(store, "b", 10);
         seen = (unsigned)log_head(store->log);
-        allocations_left = nth;
+        __atomic_store_n(&allocations_left, nth, __ATOMIC_RELAXED);
         for (int i = 0; i < 3; i++) {
             uint64_t seq = store_put(store, "a", "x");
 
@@ -391,7 +391,7 @@ static void every_allocation_may_fail(void **state)
                 assert_string_equal(said, "status 4"); /* LOG_NO_MEMORY */
             }
         }
-        allocations_left = 0;
+        __atomic_store_n(&allocations_left, 0, __ATOMIC_RELAXED);
         assert_false(store->failed);
         expected = strdup(store_read_all(store, "a b"));
         store_reopen(store);
