@@ -9,6 +9,8 @@
 # What it costs: one small process (this one) for every request held, and what the web server
 # needs beside it. That is fine for some dozens of readers, not for thousands: see nginx.conf or
 # lighttpd.conf. The web server must let a CGI program run for longer than --hold (Apache: Timeout).
+# A browser that goes away may keep its process until the hold ends; lighttpd can be told to end it:
+# cgi.limits = ( "tcp-fin-propagate" => "SIGTERM" ).
 #
 # Do not let cgi-fcgi start the daemon (-start, or -connect with a program): two requests at once
 # would start two, and the one that is refused by the log has taken the socket's name by then.
