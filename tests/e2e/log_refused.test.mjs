@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
-import { claim, daemonBinary, run, startStack, tempDir } from './lib/harness.mjs';
+import { ask } from './lib/fcgi.mjs';
+import { claim, daemonBinary, run, startStack, tempDir, until } from './lib/harness.mjs';
 import {
   foreignDatabase,
   setApplicationId,
@@ -167,6 +168,30 @@ claim('a second daemon on the same log is refused, and the first goes on', async
     (await stack.all()).map((m) => m.data),
     ['before', 'after'],
   );
+});
+
+claim('of several daemons started at once on a new log exactly one runs', async (t) => {
+  for (let round = 0; round < 5; round++) {
+    const dir = tempDir(t),
+      db = path.join(dir, 'encke.db');
+    const all = Array.from({ length: 5 }, (_, i) =>
+      run([daemonBinary(), '--socket', path.join(dir, `${i}.sock`), '--db', db]),
+    );
+    const runs = async (daemon, i) => {
+      if (daemon.ended) return false;
+      const answer = await ask(path.join(dir, `${i}.sock`)).catch(() => null);
+      return answer?.status === 200;
+    };
+    await until('all but one have ended', () => all.filter((d) => d.ended).length === 4);
+    const [one] = all.filter((d) => !d.ended);
+    await until('the one answers', () => runs(one, all.indexOf(one)));
+    for (const daemon of all) {
+      if (daemon === one) continue;
+      assert.ok((await daemon.exited).code > 0);
+      assert.match(daemon.stderr, /^encke: error: .*in use/m);
+    }
+    assert.equal((await one.stop()).code, 0);
+  }
 });
 
 claim('the lock of a daemon that was killed does not keep the next one out', async (t) => {

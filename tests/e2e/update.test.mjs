@@ -174,6 +174,18 @@ throughBoth('an answer stops at about a mebibyte, and the rest follows', async (
   );
 });
 
+throughBoth('an answer arrives whole however much escaping makes of it', async (t, server) => {
+  const stack = await startStack(t, { server });
+  const sent = ['\u0001', '"', "'", '\\', '<', '&'].map((c) => c.repeat(65_536));
+  for (let i = 0; i < 18; i++) await stack.create(sent[i % sent.length]);
+  const seen = texts(await stack.all());
+  assert.equal(seen.length, 18);
+  seen.forEach((text, i) => assert.ok(text === sent[i % sent.length], `message ${i}`));
+  const { html } = await stack.update({ as: 'html' });
+  assert.ok(html.startsWith(`<div>\u0001\u0001`) && html.endsWith('</div>'));
+  assert.ok(html.includes(`<div>${'&amp;'.repeat(65_536)}</div>`));
+});
+
 throughBoth('one cursor serves any set of channels', async (t, server) => {
   const stack = await startStack(t, { server });
   const a1 = await stack.create('a1', { channel: 'a' });
