@@ -103,20 +103,10 @@ static const char *channel_of(const struct request *request, const char **compla
     return channel ? channel : "main";
 }
 
-static struct frame *refused(enum log_status status)
-{
-    bool failed = status == LOG_FAILED;
-    bool full = status == LOG_FULL;
-    return frame_error(failed ? 500
-                       : full ? 507
-                              : 503,
-                       failed || full ? NULL : "Retry-After: 1\r\n", log_status_text(status));
-}
-
 struct frame *create_answer(const struct append *append, const char *epoch)
 {
     return append->status == LOG_OK ? render_id(epoch, append->message->seq)
-                                    : refused(append->status);
+                                    : render_refusal(append->status);
 }
 
 void endpoint_create(struct conn *conn, const struct request *request)
@@ -147,5 +137,5 @@ void endpoint_create(struct conn *conn, const struct request *request)
         return;
     }
     message_drop(message);
-    conn_answer(conn, refused(queued));
+    conn_answer(conn, render_refusal(queued));
 }

@@ -109,3 +109,12 @@ struct frame *render_id(const char *epoch, uint64_t seq)
     int len = snprintf(body, sizeof body, "{\"id\":\"%s\"}\n", cursor_print(id, epoch, seq));
     return frame_new(200, TYPE_JSON, NULL, body, (size_t)len);
 }
+
+struct frame *render_refusal(enum log_status status)
+{
+    bool lasts = status == LOG_FULL || status == LOG_FAILED;
+    return frame_error(status == LOG_FULL     ? 507
+                       : status == LOG_FAILED ? 500
+                                              : 503,
+                       lasts ? NULL : "Retry-After: 1\r\n", log_status_text(status));
+}

@@ -24,4 +24,8 @@ struct frame *render_nothing(struct buf *scratch, enum format format, const char
 /* `{"id":"<cursor of seq>"}` */
 struct frame *render_id(const char *epoch, uint64_t seq);
 
+/* The error that tells why the log did not do it: 507 for a full disk, 500 when it has failed, and
+ * 503 for what may pass. */
+struct frame *render_refusal(enum log_status status);
+
 #endif
