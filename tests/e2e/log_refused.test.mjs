@@ -137,7 +137,8 @@ claim(
 
 claim('a directory, or a path that does not exist, is refused', async (t) => {
   const dir = tempDir(t);
-  for (const db of [dir, path.join(dir, 'no/such/dir/encke.db')]) {
+  fs.mkdirSync(path.join(dir, 'directory'));
+  for (const db of [path.join(dir, 'directory'), path.join(dir, 'no/such/dir/encke.db')]) {
     const daemon = run([daemonBinary(), '--socket', path.join(dir, 's'), '--db', db]);
     assert.ok((await daemon.exited).code > 0);
     assert.match(daemon.stderr, /^encke: error: /m);
