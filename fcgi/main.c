@@ -1,12 +1,27 @@
 /* encke - live pages behind an existing web server: a FastCGI responder over a durable log. */
+#include <fcntl.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "fcgi/diag.h"
 #include "fcgi/options.h"
 #include "fcgi/server.h"
 
+/* Fills descriptors 0 to 2 where they are closed. Otherwise the log's file would become one of
+ * them, and what is meant for stderr would be written into it. */
+static void fill_standard_descriptors(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
 int main(int argc, char **argv)
 {
+    fill_standard_descriptors();
     static struct server server;
     static struct options options;
     enum options_verdict verdict = options_parse(&options, argc, argv);
