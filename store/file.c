@@ -321,6 +321,31 @@ static int prepare(struct file *file, char *why, size_t why_size)
     return -1;
 }
 
+/* What the last run left in the write-ahead log may never have reached the disk: it was killed
+ * before its fsync returned, or the fsync failed. A power cut could still take it back, and its
+ * numbers would be given out again. So it is put there before anybody is shown it: the checkpoint
+ * syncs what it copies from and to, and where it cannot copy all (no room, a reader), a sync must
+ * do. */
+static int settle(struct file *file, char *why, size_t why_size)
+{
+    char name[PATH_MAX];
+    int pages = 0, copied = 0;
+    int rc = sqlite3_wal_checkpoint_v2(file->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &pages, &copied);
+
+    file->pending = rc != SQLITE_OK || copied < pages;
+    if (!file->pending)
+        return 0;
+    if (sql_status(rc) == LOG_FAILED) {
+        sql_explain(why, why_size, "what the last run left cannot be synced", file->db, rc);
+        return -1;
+    }
+    snprintf(name, sizeof name, "%s-wal", file->path);
+    if (sync_path(name, 0) == 0)
+        return 0;
+    SAY("%s cannot be synced: %s", name, strerror(errno));
+    return -1;
+}
+
 static int connect_to(struct file *file, char *why, size_t why_size)
 {
     int rc =
@@ -351,7 +376,8 @@ int file_open(struct file *file, char *path, char *why, size_t why_size)
     }
     if (inspect(path, file->fd, why, why_size) != 0 || connect_to(file, why, why_size) != 0)
         goto out;
-    if (check(file, why, why_size) == 0 && prepare(file, why, why_size) == 0)
+    if (check(file, why, why_size) == 0 && prepare(file, why, why_size) == 0 &&
+        settle(file, why, why_size) == 0)
         return 0;
     /* Closing would move what is in the write-ahead log into a file that we refuse. */
     if (pending)
@@ -382,6 +408,8 @@ void file_close(struct file *file, bool trusted)
 {
     int rc = SQLITE_ERROR;
 
+    /* a reader of another program's must not hold up the end */
+    sqlite3_busy_timeout(file->db, 0);
     if (trusted)
         rc = sqlite3_wal_checkpoint_v2(file->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
     if (rc != SQLITE_OK)

@@ -24,6 +24,7 @@ struct file {
                     descriptor of a file drops this process's POSIX locks on it, SQLite's too: so
                     it is opened before SQLite opens it and closed after SQLite closed it */
     char epoch[EPOCH_LEN + 1];
+    bool pending; /* the write-ahead log of the last run is not all copied yet */
 };
 
 /* Returns path, absolute and without symbolic links, for free(); the last name need not exist yet.

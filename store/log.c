@@ -143,7 +143,7 @@ static enum log_status worst_of(const struct append_list *list, enum log_status 
         if (append->status == LOG_FAILED)
             return LOG_FAILED;
         if (append->status != LOG_OK)
-            worst = LOG_FULL;
+            worst = append->status;
     }
     return worst;
 }
@@ -162,6 +162,8 @@ enum log_status log_close(struct log *log)
     status = writer_stop(log->writer, &report);
     status = worst_of(&report.done, status);
     log->failed = log->failed || report.failed;
+    if (log->failed)
+        status = LOG_FAILED;
     free_appends(&report.done);
     free_floors(&report.floors);
     close_parts(log);

@@ -64,8 +64,8 @@ int log_open(struct log **out, const struct log_options *options, char *why, siz
 
 /* Lets the writer commit what is queued, checkpoints, ends its thread, and frees all. Appends not
  * yet taken by log_drain are committed and freed, their owners untouched. Blocks on the disk.
- * Returns LOG_OK, LOG_FULL when something queued could not be committed, or LOG_FAILED when the
- * log failed. NULL is allowed. */
+ * Returns LOG_OK; why something queued could not be committed; or LOG_FAILED when the log failed.
+ * NULL is allowed. */
 enum log_status log_close(struct log *log);
 
 /* The notification pipe's reading end: readable when log_drain has something to say. Stays the

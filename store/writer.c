@@ -204,6 +204,8 @@ static enum log_status undo(struct writer *writer, int rc)
 {
     enum log_status status = sql_status(rc);
 
+    if (status == LOG_OK) /* a result that is no error, where one was due: not to be trusted */
+        status = LOG_FAILED;
     if (status == LOG_FAILED)
         fail(writer, "writing the log", rc);
     else
@@ -410,7 +412,7 @@ int writer_start(struct writer **out, struct file *file, const struct retention_
     }
     writer->file = file;
     writer->notify_fd = notify_fd;
-    writer->checkpoint_ms = now_ms(); /* a write-ahead log may be left from the last run */
+    writer->checkpoint_ms = file->pending ? now_ms() : INT64_MAX;
     STAILQ_INIT(&writer->queue);
     clear_report(&writer->report);
     pthread_mutex_init(&writer->mutex, NULL);
