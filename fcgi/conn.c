@@ -59,7 +59,6 @@ void conn_end(struct conn *conn)
         inbound_free(conn->u.inbound);
     } else if (conn->state == CONN_CREATING) {
         conn->u.append->owner = NULL; /* it is committed all the same, and answers nobody */
-        server->creating--;
     } else if (conn->state == CONN_SENDING) {
         frame_drop(conn->u.sending.frame);
     }
@@ -95,6 +94,9 @@ static void finish(struct conn *conn)
     }
     timer_clear(&conn->server->loop.timers, &conn->timer);
     enter(conn, CONN_IDLE, &conn->server->idle);
+    if (conn->blocked)
+        watch(conn, WATCH_INPUT);
+    conn->blocked = false;
 }
 
 /* Leaves whatever the request waited in, for the busy list. */
@@ -105,8 +107,25 @@ static void stop_waiting(struct conn *conn)
     enter(conn, CONN_SENDING, &conn->server->busy);
     if (was == CONN_HELD)
         hold_left(&conn->server->holds, group);
-    else if (was == CONN_CREATING)
-        conn->server->creating--;
+}
+
+/* Sends what the socket takes; the rest when it is writable again. */
+static void send_on(struct conn *conn)
+{
+    int sent =
+        frame_send(&conn->u.sending.frame, &conn->u.sending.sent, conn->fd, conn->request_id);
+    if (sent < 0) {
+        conn_end(conn);
+    } else if (sent == 0) {
+        set_timeout(conn); /* for the next bytes, not for all: it may move slowly */
+        if (!conn->blocked)
+            watch(conn, WATCH_OUTPUT);
+        conn->blocked = true;
+    } else {
+        frame_drop(conn->u.sending.frame);
+        conn->u.sending.frame = NULL;
+        finish(conn);
+    }
 }
 
 void conn_answer(struct conn *conn, struct frame *frame)
@@ -114,38 +133,11 @@ void conn_answer(struct conn *conn, struct frame *frame)
     stop_waiting(conn);
     conn->u.sending.frame = frame;
     conn->u.sending.sent = 0;
-    int sent = -1;
     if (frame) {
         conn->server->deliveries += frame->messages;
-        sent =
-            frame_send(&conn->u.sending.frame, &conn->u.sending.sent, conn->fd, conn->request_id);
-    }
-    if (sent < 0) {
-        conn_end(conn);
-    } else if (sent == 0) {
-        set_timeout(conn);
-        watch(conn, WATCH_OUTPUT);
+        send_on(conn);
     } else {
-        frame_drop(conn->u.sending.frame);
-        conn->u.sending.frame = NULL;
-        finish(conn);
-    }
-}
-
-static void go_on_sending(struct conn *conn)
-{
-    int sent =
-        frame_send(&conn->u.sending.frame, &conn->u.sending.sent, conn->fd, conn->request_id);
-    if (sent < 0) {
         conn_end(conn);
-    } else if (sent == 0) {
-        set_timeout(conn); /* it moves, however slowly */
-    } else {
-        frame_drop(conn->u.sending.frame);
-        conn->u.sending.frame = NULL;
-        finish(conn);
-        if (conn->state == CONN_IDLE)
-            watch(conn, WATCH_INPUT);
     }
 }
 
@@ -153,7 +145,6 @@ void conn_await(struct conn *conn, struct append *append)
 {
     enter(conn, CONN_CREATING, &conn->server->busy);
     conn->u.append = append;
-    conn->server->creating++;
 }
 
 void conn_park(struct conn *conn, struct group *group, struct conn_list *list, uint64_t ms)
@@ -275,7 +266,7 @@ static void on_ready(struct source *source, uint32_t events)
     if (conn->state == CONN_IDLE || conn->state == CONN_READING)
         read_request(conn);
     else if (conn->state == CONN_SENDING && !(events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)))
-        go_on_sending(conn);
+        send_on(conn);
     else
         conn_end(conn);
 }

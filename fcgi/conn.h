@@ -41,6 +41,7 @@ struct conn {
     uint8_t state;    /* enum conn_state */
     bool keep : 1;    /* the web server wants to use the connection again */
     bool watched : 1; /* epoll knows it */
+    bool blocked : 1; /* its socket is full: epoll tells when it is writable, not readable */
     union {
         struct inbound *inbound; /* READING: what has arrived so far, owned */
         struct append *append;   /* CREATING: the log's */

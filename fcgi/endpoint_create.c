@@ -137,5 +137,6 @@ void endpoint_create(struct conn *conn, const struct request *request)
         return;
     }
     message_drop(message);
+    server_note_create(server, queued);
     conn_answer(conn, render_refusal(queued));
 }

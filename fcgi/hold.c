@@ -161,32 +161,40 @@ static void group_let_go(struct holds *holds, struct group *group)
 /* A storm of clients that were all answered at once must not come back at once. */
 static uint64_t jittered(uint64_t ms)
 {
-    return ms - (uint64_t)random() % (ms / 10 + 1);
+    return ms - arc4random_uniform((uint32_t)(ms / 10) + 1);
 }
 
-static void refuse(struct holds *holds, struct conn *conn, const char *why)
+static void refuse(struct conn *conn, const char *why)
 {
-    if (holds->refused++ == 0 && !holds->server->draining)
-        diag(DIAG_WARN, "%s: answering 503 (said once)", why);
     char header[32];
-    snprintf(header, sizeof header, "Retry-After: %d\r\n", 1 + (int)(random() % 10));
+    snprintf(header, sizeof header, "Retry-After: %u\r\n", 1 + arc4random_uniform(10));
     conn_answer(conn, frame_error(503, header, why));
+}
+
+/* Told once, and again only after it had become better by a tenth. */
+static void note_too_many(struct holds *holds)
+{
+    holds->refused++;
+    if (!holds->full)
+        diag(DIAG_WARN, "%u requests are held, the limit (--max-holds): refusing more", holds->max);
+    holds->full = true;
 }
 
 void hold_park(struct conn *conn, const struct wanted *wanted)
 {
     struct holds *holds = &conn->server->holds;
     if (conn->server->draining) {
-        refuse(holds, conn, "the service is about to stop");
+        refuse(conn, "the service is about to stop");
         return;
     }
     if (holds->count >= holds->max) {
-        refuse(holds, conn, "too many requests are held");
+        note_too_many(holds);
+        refuse(conn, "too many requests are held");
         return;
     }
     struct group *group = group_get(holds, wanted);
     if (!group) {
-        refuse(holds, conn, "out of memory");
+        refuse(conn, "out of memory");
         return;
     }
     group->count++;
@@ -198,6 +206,8 @@ void hold_left(struct holds *holds, struct group *group)
 {
     group->count--;
     holds->count--;
+    if (holds->count < holds->max - holds->max / 10)
+        holds->full = false;
     group_let_go(holds, group);
 }
 
@@ -231,8 +241,9 @@ static struct frame *render_news(struct holds *holds, const struct group *group,
             channels[count++] = group->members[i].channel->name;
     struct page page;
     struct cursor cursor = {.kind = CURSOR_AT, .seq = before};
-    if (log_read(server->log, channels, count, cursor, group->limit, &page) != LOG_OK)
-        return frame_error(503, "Retry-After: 1\r\n", "the log cannot be read");
+    enum log_status status = log_read(server->log, channels, count, cursor, group->limit, &page);
+    if (status != LOG_OK)
+        return render_refusal(status);
     struct frame *frame =
         render_page(&server->scratch, group->format, log_epoch(server->log), &page);
     page_free(&page);

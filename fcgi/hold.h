@@ -15,6 +15,7 @@
 #ifndef ENCKE_FCGI_HOLD_H
 #define ENCKE_FCGI_HOLD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "fcgi/conn.h"
@@ -31,6 +32,7 @@ struct holds {
     unsigned count;           /* requests held */
     unsigned max;
     uint64_t refused; /* for being too many, since the start */
+    bool full;        /* and the operator has been told */
 };
 
 void holds_init(struct holds *holds, struct server *server, unsigned max);

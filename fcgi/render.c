@@ -92,7 +92,7 @@ struct frame *render_page(struct buf *scratch, enum format format, const char *e
         return NULL;
     struct frame *frame = frame_new(200, TYPE_JSON, NULL, scratch->bytes, scratch->len);
     if (frame)
-        frame->messages = (uint16_t)page->count;
+        frame->messages = format == FORMAT_WORD ? 0 : (uint16_t)page->count;
     return frame;
 }
 

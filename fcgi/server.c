@@ -4,7 +4,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -19,6 +18,7 @@ enum {
     SPARE_SHARE = 8,      /* one in so many connections is kept free of holds, for short requests */
     ACCEPTS = 512,        /* connections accepted before others get their turn */
     ACCEPT_RETRY_MS = 100, /* when the system is out of descriptors */
+    BACKLOG_MOST = 4096,   /* connections of the backlog that a drain still takes */
     DRAIN_MS = 1500        /* what a drain may take before it cuts connections off */
 };
 
@@ -102,12 +102,12 @@ static void on_accept_timer(struct timer *timer)
 static void on_drain_timer(struct timer *timer)
 {
     struct server *server = OWNER(timer, drain_timer);
-    bool late = timer_now_ms() >= server->drain_until_ms;
-    if (!LIST_EMPTY(&server->busy) && !late) {
+    bool served = LIST_EMPTY(&server->busy);
+    if (!served && timer_now_ms() < server->drain_until_ms) {
         timer_set(&server->loop.timers, timer, 0);
         return;
     }
-    if (late)
+    if (!served)
         diag(DIAG_WARN, "some requests were not finished in time and are cut off");
     loop_stop(&server->loop);
 }
@@ -118,7 +118,8 @@ static void drain(struct server *server)
         return;
     diag(DIAG_INFO, "draining: answering %u held requests", server->holds.count);
     sd_notify(0, "STOPPING=1");
-    while (accept_one(server)) /* the backlog's requests came before the end */
+    /* the backlog's requests came before the end; but those who keep coming must not put it off */
+    for (int i = 0; i < BACKLOG_MOST && accept_one(server); i++)
         ;
     server->draining = true;
     server->drain_until_ms = timer_now_ms() + DRAIN_MS;
@@ -139,13 +140,12 @@ static void on_signal(struct source *source, uint32_t events)
 
 /* -- News from the log ------------------------------------------------------------------------ */
 
-/* Tells the operator when creates begin to fail, and when they work again, not each. */
-static void report(struct server *server, enum log_status status)
+void server_note_create(struct server *server, enum log_status status)
 {
     if (status == server->last_status)
         return;
     server->last_status = status;
-    const char *error = log_error(server->log);
+    const char *error = status == LOG_QUEUE ? NULL : log_error(server->log);
     if (status == LOG_OK)
         diag(DIAG_INFO, "messages are stored again");
     else
@@ -161,13 +161,13 @@ static void on_log(struct source *source, uint32_t events)
     log_drain(server->log, &news);
     struct append *append;
     STAILQ_FOREACH (append, &news.done, next) {
-        report(server, append->status);
+        server_note_create(server, append->status);
         if (append->owner)
             conn_answer(append->owner, create_answer(append, log_epoch(server->log)));
     }
     holds_wake(&server->holds, &news);
     if (news.failed) {
-        report(server, LOG_FAILED);
+        server_note_create(server, LOG_FAILED);
         server->exit_code = EXIT_FAILURE;
         drain(server);
     }
@@ -234,14 +234,6 @@ static int watch_all(struct server *server)
     return loop_watch(loop, server->signal_fd, EPOLLIN, &server->signal_source);
 }
 
-static void seed_jitter(void)
-{
-    unsigned seed;
-    if (getrandom(&seed, sizeof seed, 0) != sizeof seed)
-        seed = (unsigned)getpid();
-    srandom(seed);
-}
-
 int server_open(struct server *server, const struct options *options)
 {
     *server = (struct server){.options = options,
@@ -250,7 +242,6 @@ int server_open(struct server *server, const struct options *options)
                               .loop.epoll_fd = -1,
                               .started_ms = timer_now_ms()};
     char why[512] = "";
-    seed_jitter();
     set_limits(server);
     if (listener_open(&server->listener, options->socket, (mode_t)options->socket_mode, why,
                       sizeof why) != 0 ||
@@ -288,8 +279,8 @@ int server_close(struct server *server)
     end_all(&server->busy);
     listener_close(&server->listener);
     enum log_status status = log_close(server->log);
-    if (status != LOG_OK)
-        diag(DIAG_ERROR, "the log was not closed cleanly: %s", log_status_text(status));
+    if (status != LOG_OK && status != server->last_status)
+        diag(DIAG_ERROR, "messages were not stored: %s", log_status_text(status));
     decoder_free(server->decoder);
     buf_free(&server->scratch);
     loop_free(&server->loop);

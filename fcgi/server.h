@@ -33,7 +33,6 @@ struct server {
     struct conn_list busy; /* reading, waiting for a commit, or sending */
     unsigned conns;        /* all connections, those in holds included */
     unsigned conns_max;    /* what the descriptors allow */
-    unsigned creating;     /* connections that wait for a commit */
 
     uint64_t started_ms;
     uint64_t deliveries; /* messages handed to readers */
@@ -50,8 +49,8 @@ struct server {
     uint8_t inbox[INBOX_SIZE];
 };
 
-/* Opens everything: the log, the socket, libfcgi. SIGTERM and SIGINT must not have threads yet
- * that do not block them. Blocks on the disk. Returns 0, or -1 after saying why on stderr; either
+/* Opens everything: the log, the socket, libfcgi. Blocks SIGTERM and SIGINT, so no thread may have
+ * been started before. Blocks on the disk. Returns 0, or -1 after saying why on stderr; either
  * way server_close. */
 int server_open(struct server *server, const struct options *options);
 
@@ -61,6 +60,10 @@ int server_run(struct server *server);
 /* Ends every connection and closes what server_open opened. Blocks on the disk. Returns the
  * process's exit code: EXIT_FAILURE if the log could not be closed cleanly. */
 int server_close(struct server *server);
+
+/* How a create ended: tells the operator when creates begin to fail, and when they work again, not
+ * each. */
+void server_note_create(struct server *server, enum log_status status);
 
 /* A connection has ended: its descriptor can serve another. */
 void server_conn_ended(struct server *server);
