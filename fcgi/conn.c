@@ -180,7 +180,7 @@ static void dispatch(struct conn *conn, const struct gate *gate, const uint8_t *
         route(conn, request);
         request_release(server->decoder);
     } else {
-        diag(DIAG_WARN, "libfcgi refused a request that looked whole");
+        diag(DIAG_WARN, "a request that looked whole could not be decoded");
         conn_end(conn);
     }
     inbound_free(inbound);

@@ -1,6 +1,7 @@
 #include "fcgi/diag.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -39,8 +40,10 @@ void diag(enum diag_level level, const char *format, ...)
     if (len > sizeof line - 2)
         len = sizeof line - 2;
     line[len++] = '\n';
-    /* one write a line, so that the lines of two threads never mix */
-    if (write(STDERR_FILENO, line, len) < 0)
-        shown = DIAG_ERROR; /* nobody reads: say less, there is nowhere to complain */
+    /* One write a line, so that lines never mix. One that would block, because nobody reads the
+     * other end of a pipe, is dropped: the loop must not wait for it (invariant 6). */
+    struct pollfd err = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (poll(&err, 1, 0) == 1 && write(STDERR_FILENO, line, len) < 0)
+        errno = saved; /* there is nowhere to complain */
     errno = saved;
 }

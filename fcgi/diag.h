@@ -2,7 +2,8 @@
  *
  *     encke: warn: 20000 requests are held, the limit (--max-holds): refusing more
  *
- * Any thread. Nothing that a client sent is ever printed.
+ * Any thread. Never blocks: a line for which a pipe has no room is dropped. Nothing that a client
+ * sent is ever printed.
  */
 #ifndef ENCKE_FCGI_DIAG_H
 #define ENCKE_FCGI_DIAG_H

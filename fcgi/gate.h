@@ -16,10 +16,7 @@
 #include <stdint.h>
 
 enum {
-    GATE_PARAMS_MAX = 64 * 1024, /* bytes of all parameters of a request */
-    /* The longest record: header, content and padding. A buffer that has room for this much
-     * beyond what was scanned never stops a record from becoming whole. */
-    GATE_RECORD_MAX = 8 + 65535 + 255
+    GATE_PARAMS_MAX = 64 * 1024 /* bytes of all parameters of a request */
 };
 
 enum gate_verdict {

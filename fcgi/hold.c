@@ -60,7 +60,7 @@ void holds_init(struct holds *holds, struct server *server, unsigned max)
     *holds = (struct holds){.server = server, .max = max};
 }
 
-/* -- Groups ----------------------------------------------------------------------------------- */
+/* ---- groups ---- */
 
 /* What makes two holds the same: form, limit and the sorted channels, as text. The result is the
  * buffer's. */
@@ -156,7 +156,7 @@ static void group_let_go(struct holds *holds, struct group *group)
     group_free(holds, group);
 }
 
-/* -- Parking and ending ----------------------------------------------------------------------- */
+/* ---- parking and ending ---- */
 
 /* A storm of clients that were all answered at once must not come back at once. */
 static uint64_t jittered(uint64_t ms)
@@ -222,7 +222,7 @@ void hold_expired(struct holds *holds, struct conn *conn)
     conn_answer(conn, nothing_new(holds, conn->u.group->format));
 }
 
-/* -- News ------------------------------------------------------------------------------------- */
+/* ---- news ---- */
 
 /* Answers everybody in the group. The group may be gone afterwards, unless it has news. */
 static void answer_group(struct group *group, struct frame *frame)
@@ -266,10 +266,11 @@ static struct frame *news_for(struct holds *holds, const struct group *group, ui
 {
     struct channel *channel = only_news(group);
     struct rendering *rendering;
-    if (channel)
-        SLIST_FOREACH(rendering, &channel->renderings, next)
-    if (rendering->format == group->format && rendering->limit == group->limit)
-        return frame_hold(rendering->frame);
+    if (channel) {
+        SLIST_FOREACH (rendering, &channel->renderings, next)
+            if (rendering->format == group->format && rendering->limit == group->limit)
+                return frame_hold(rendering->frame);
+    }
     struct frame *frame = render_news(holds, group, before);
     if (channel && frame && (rendering = malloc(sizeof *rendering)) != NULL) {
         *rendering = (struct rendering){

@@ -50,8 +50,8 @@ struct decoder *decoder_new(size_t body_max)
         return NULL;
     decoder->body_max = body_max;
     decoder->body = malloc(body_max + 1);
-    decoder->file = memfd_create("encke-request", MFD_CLOEXEC);
-    if (decoder->body && decoder->file >= 0 && start_libfcgi() == 0)
+    decoder->file = -1;
+    if (decoder->body && start_libfcgi() == 0)
         return decoder;
     int saved = errno;
     decoder_free(decoder);
@@ -72,6 +72,10 @@ void decoder_free(struct decoder *decoder)
 /* Puts the request into the memory file, with nothing of an earlier one behind it. */
 static bool fill_file(struct decoder *decoder, const uint8_t *bytes, size_t len)
 {
+    if (decoder->file < 0) {
+        decoder->file = memfd_create("encke-request", MFD_CLOEXEC);
+        decoder->file_len = 0;
+    }
     if (len < decoder->file_len && ftruncate(decoder->file, (off_t)len) != 0)
         return false;
     decoder->file_len = len;
@@ -179,9 +183,7 @@ static bool libfcgi_decode(struct decoder *decoder)
     decoder->fcgx.keepConnection = 1;
     if (FCGX_Accept_r(&decoder->fcgx) == 0)
         return true;
-    /* refused: libfcgi has closed the file */
-    decoder->file = memfd_create("encke-request", MFD_CLOEXEC);
-    decoder->file_len = 0;
+    decoder->file = -1; /* refused: libfcgi has closed it */
     return false;
 }
 

@@ -25,7 +25,7 @@ enum {
 #define OWNER(pointer, member)                                                                     \
     ((struct server *)((char *)(pointer)-offsetof(struct server, member)))
 
-/* -- Accepting -------------------------------------------------------------------------------- */
+/* ---- accepting ---- */
 
 static void stop_accepting(struct server *server)
 {
@@ -70,6 +70,7 @@ static bool accept_one(struct server *server)
     }
     int fd = accept4(server->listener.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
+        server->starved = false;
         conn_accept(server, fd);
         return true;
     }
@@ -77,7 +78,9 @@ static bool accept_one(struct server *server)
         return true;
     if (errno == EAGAIN || errno == EWOULDBLOCK)
         return false;
-    diag(DIAG_WARN, "cannot accept a connection: %s; trying again", strerror(errno));
+    if (!server->starved)
+        diag(DIAG_WARN, "cannot accept a connection: %s; trying on", strerror(errno));
+    server->starved = true;
     stop_accepting(server);
     timer_set(&server->loop.timers, &server->accept_timer, ACCEPT_RETRY_MS);
     return false;
@@ -96,7 +99,7 @@ static void on_accept_timer(struct timer *timer)
     go_on_accepting(OWNER(timer, accept_timer));
 }
 
-/* -- Draining --------------------------------------------------------------------------------- */
+/* ---- draining ---- */
 
 /* Looks from time to time whether all are served: what raced in on kept connections is, too. */
 static void on_drain_timer(struct timer *timer)
@@ -138,7 +141,7 @@ static void on_signal(struct source *source, uint32_t events)
         drain(server);
 }
 
-/* -- News from the log ------------------------------------------------------------------------ */
+/* ---- news from the log ---- */
 
 void server_note_create(struct server *server, enum log_status status)
 {
@@ -174,7 +177,7 @@ static void on_log(struct source *source, uint32_t events)
     log_news_free(&news);
 }
 
-/* -- Life ------------------------------------------------------------------------------------- */
+/* ---- life ---- */
 
 static void set_limits(struct server *server)
 {
@@ -249,7 +252,7 @@ int server_open(struct server *server, const struct options *options)
         loop_init(&server->loop) != 0 ||
         !(server->decoder = decoder_new(request_body_max((size_t)options->max_message))) ||
         watch_all(server) != 0) {
-        diag(DIAG_ERROR, "%s", *why ? why : strerror(errno));
+        diag(DIAG_ERROR, "%s%s", *why ? why : "cannot start: ", *why ? "" : strerror(errno));
         return -1;
     }
     return 0;

@@ -39,6 +39,7 @@ struct server {
     bool draining;       /* answer at once, hold nothing */
     uint64_t drain_until_ms;
     bool accepting;              /* the listener is watched */
+    bool starved;                /* the last accept failed, and the operator has been told */
     enum log_status last_status; /* of the latest create */
     int exit_code;
 
