@@ -23,16 +23,23 @@ static json_t *status_of(const struct server *server)
     cursor_print(head, log_epoch(server->log), log_head(server->log));
     json_t *channels = json_object();
     holds_each_channel(&server->holds, add_channel, channels);
-    /* clang-format off: a name and its value a line */
-    return json_pack(
-        "{s:s, s:I, s:s, s:s, s:i, s:i, s:i, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:s?}", "version",
-        ENCKE_VERSION, "uptime", (json_int_t)(timer_now_ms() - server->started_ms) / 1000, "epoch",
-        log_epoch(server->log), "head", head, "connections", (int)server->conns, "holds",
-        (int)server->holds.count, "holds_max", (int)server->holds.max, "holds_by_channel", channels,
-        "holds_refused", (json_int_t)server->holds.refused, "messages", (json_int_t)log.messages,
-        "bytes", (json_int_t)log.bytes, "creates", (json_int_t)log.appended, "deliveries",
-        (json_int_t)server->deliveries, "commits", (json_int_t)log.commits, "last_error",
-        log_error(server->log));
+    /* clang-format off */
+    return json_pack("{s:s, s:I, s:s, s:s, s:i, s:i, s:i, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:s?}",
+                     "version", ENCKE_VERSION,
+                     "uptime", (json_int_t)(timer_now_ms() - server->started_ms) / 1000,
+                     "epoch", log_epoch(server->log),
+                     "head", head,
+                     "connections", (int)server->conns,
+                     "holds", (int)server->holds.count,
+                     "holds_max", (int)server->holds.max,
+                     "holds_by_channel", channels,
+                     "holds_refused", (json_int_t)server->holds.refused,
+                     "messages", (json_int_t)log.messages,
+                     "bytes", (json_int_t)log.bytes,
+                     "creates", (json_int_t)log.appended,
+                     "deliveries", (json_int_t)server->deliveries,
+                     "commits", (json_int_t)log.commits,
+                     "last_error", log_error(server->log));
     /* clang-format on */
 }
 
