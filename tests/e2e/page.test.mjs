@@ -331,7 +331,7 @@ throughBoth('in an outage it asks more and more seldom, and at once when the net
 });
 
 throughBoth('a server that names a time to come back is left alone for that long', async (t, server) => {
-  const stack = await startStack(t, { server, args: ['--max-holds', '1'], allow: [/too many requests are held/] });
+  const stack = await startStack(t, { server, args: ['--max-holds', '1'], allow: [/1 requests are held, the limit/] });
   const taken = stack.update({ id: 'now', channel: 'taken' });
   await stack.holds(1);
   const waits = [];
