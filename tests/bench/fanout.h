@@ -1,0 +1,222 @@
+/* fanout.h - the mode of the load generator that holds many requests and publishes once.
+ *
+ *     run_fanout();    // with `load` filled in and all connections made ready by open_all
+ */
+#ifndef ENCKE_BENCH_FANOUT_H
+#define ENCKE_BENCH_FANOUT_H
+
+#include "tests/bench/loadgen.h"
+
+/* How many requests the server holds, by its own count; -1 if it does not say. */
+static long held(const struct request *status)
+{
+    const char *text = ask_and_wait(status);
+    const char *number = text ? strstr(text, load.options.held) : NULL;
+
+    return number ? strtol(number + strlen(load.options.held), NULL, 10) : -1;
+}
+
+/* Waits until the server holds as many as were asked. False if it does not come to that. */
+static bool wait_held(const struct request *status, long asked)
+{
+    uint64_t until = clock_ns() + (uint64_t)load.options.give_up_s * 1000000000U;
+    const struct timespec nap = {.tv_nsec = 2000000};
+    long now;
+
+    while ((now = held(status)) < asked) {
+        if (now < 0)
+            die("the server's status does not say how many requests it holds");
+        if (clock_ns() > until)
+            return false;
+        nanosleep(&nap, NULL);
+    }
+    return true;
+}
+
+/* Asks on every connection, a batch at a time so that no backlog overflows, and waits until all
+ * that could be asked are held. Returns how many those are. */
+static int park(const struct request *poll_request, const struct request *status)
+{
+    int asked = 0;
+
+    for (int i = 0; i < load.options.conns; i++) {
+        asked += ask(&load.conns[i], poll_request);
+        if ((i + 1) % load.options.batch == 0 && !wait_held(status, asked))
+            break;
+    }
+    /* Not an error of its own: each request that is not held is answered early, or never. */
+    wait_held(status, asked);
+    return asked;
+}
+
+struct round {
+    int asked;
+    int answered;
+    uint64_t sent_ns; /* the publish; 0: not yet */
+    uint64_t done_ns; /* its acknowledgement; 0: not yet */
+    const char *message;
+    struct samples answers; /* since sent_ns */
+};
+
+static void take_answer(struct round *round, struct conn *conn, enum conn_news news)
+{
+    const struct answer *a = &conn->answer;
+
+    count_news(news);
+    if (news == CONN_ANSWERED && a->status != 200)
+        count_status(a->status);
+    if (conn == load.control) {
+        round->done_ns = clock_ns();
+        return;
+    }
+    round->asked--;
+    if (news != CONN_ANSWERED || a->status != 200)
+        return;
+    if (!round->sent_ns) {
+        load.errors.early++;
+        return;
+    }
+    samples_add(&round->answers, clock_ns() - round->sent_ns);
+    round->answered++;
+    if (!memmem(a->text, a->kept, round->message, strlen(round->message)))
+        load.errors.wrong++;
+}
+
+/* One turn of epoll, of at most `wait_ms`. */
+static void turn(struct round *round, int wait_ms)
+{
+    struct epoll_event events[CONN_EVENTS];
+    int n = epoll_wait(load.epoll, events, CONN_EVENTS, wait_ms);
+
+    for (int i = 0; i < n; i++) {
+        struct conn *conn = events[i].data.ptr;
+        bool asked = conn->asked;
+        enum conn_news news = conn_step(conn, load.epoll, events[i].events);
+
+        if (news != CONN_NOTHING && asked)
+            take_answer(round, conn, news);
+    }
+}
+
+static void gather(struct round *round)
+{
+    uint64_t until = clock_ns() + (uint64_t)load.options.give_up_s * 1000000000U;
+
+    while ((round->asked > 0 || !round->done_ns) && clock_ns() < until)
+        turn(round, 100);
+    load.errors.unanswered += (unsigned)round->asked + !round->done_ns;
+}
+
+static void report_round(int number, struct round *round)
+{
+    static const struct {
+        const char *name;
+        double share;
+    } of[] = {{"first", 0}, {"median", 0.5}, {"p99", 0.99}, {"last", 1}};
+    double acked = (double)(round->done_ns - round->sent_ns) / 1e6;
+    char name[32];
+
+    figures_add(&load.figures, number, "answers", round->answered);
+    figures_add(&load.figures, number, "ack_ms", acked);
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+        snprintf(name, sizeof name, "%s_ms", of[i].name);
+        figures_add(&load.figures, number, name, samples_ms(&round->answers, of[i].share));
+    }
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+        snprintf(name, sizeof name, "%s_after_ack_ms", of[i].name);
+        figures_add(&load.figures, number, name, samples_ms(&round->answers, of[i].share) - acked);
+    }
+}
+
+/* A publish, all its answers, and what they cost. `samples` is only lent, to be used again. */
+static void fan_out(int number, int asked, struct samples *samples)
+{
+    char message[SIZE_MAX_BYTES + 1], body[SIZE_MAX_BYTES + 256];
+    struct round round = {.asked = asked, .message = message, .answers = *samples};
+    struct spent before = {0}, after = {0};
+    struct request publish;
+
+    snprintf(message, sizeof message, "round-%d-%llx-", number, (unsigned long long)clock_ns());
+    for (size_t len = strlen(message); len < (size_t)load.options.size; len++) {
+        message[len] = (char)('a' + len % 26);
+        message[len + 1] = 0;
+    }
+    snprintf(body, sizeof body, "%s%s", load.options.form, message);
+    make_request(&publish, load.options.publish, body, form_type);
+
+    turn(&round, 0); /* what has been answered by now was not held */
+    read_cpu(&before);
+    round.sent_ns = clock_ns();
+    if (!ask(load.control, &publish))
+        die("the message could not be published");
+    gather(&round);
+    read_cpu(&after);
+    if (!round.done_ns)
+        die("the publish was not answered");
+    report_round(number, &round);
+    report_cpu(number, "cpu_ms", &before, &after, 1);
+    request_free(&publish);
+    *samples = round.answers;
+    samples_clear(samples);
+}
+
+static void report_memory(const struct spent *before, const struct spent *after, int holds)
+{
+    for (int i = 0; i < load.watches; i++) {
+        double rss = (double)after->rss_kib[i] - (double)before->rss_kib[i];
+        double anon = (double)after->anon_kib[i] - (double)before->anon_kib[i];
+
+        report_watch(1, i, "rss_bytes_a_hold", rss * 1024 / holds);
+        report_watch(1, i, "heap_bytes_a_hold", anon * 1024 / holds);
+    }
+}
+
+/* Looks on while nothing happens. */
+static void idle(void)
+{
+    struct spent before, after;
+    const struct timespec settle = {.tv_nsec = 200000000};
+    const struct timespec long_nap = {.tv_sec = load.options.idle_s};
+
+    nanosleep(&settle, NULL); /* the end of the parking is not idleness */
+    read_all(&before);
+    nanosleep(&long_nap, NULL);
+    read_all(&after);
+    for (int i = 0; i < load.watches; i++) {
+        report_watch(1, i, "idle_cpu_ms", (double)(after.cpu_ns[i] - before.cpu_ns[i]) / 1e6);
+        report_watch(1, i, "idle_wakeups", (double)(after.sleeps[i] - before.sleeps[i]));
+    }
+}
+
+static void run_fanout(void)
+{
+    struct request poll_request, status;
+    struct samples samples = {0};
+    struct spent before, after;
+
+    make_request(&poll_request, load.options.poll, NULL, "");
+    make_request(&status, load.options.status, NULL, "");
+    if (!conn_open(load.control, &load.target, load.epoll))
+        die("cannot connect: %s", strerror(errno));
+    if (held(&status) != 0)
+        die("the server does not say in its status that it holds nothing yet");
+    for (int number = 1; number <= load.options.rounds; number++) {
+        int asked;
+
+        read_all(&before);
+        asked = park(&poll_request, &status);
+        if (number == 1) {
+            read_all(&after);
+            report_memory(&before, &after, load.options.conns);
+        }
+        if (number == 1 && load.options.idle_s)
+            idle();
+        fan_out(number, asked, &samples);
+        report_errors(number);
+    }
+    samples_free(&samples);
+    request_free(&poll_request);
+    request_free(&status);
+}
+
+#endif

@@ -1,0 +1,258 @@
+/* loadgen.h - what both modes of the load generator share: its options, the connections and who answers
+ * for them, the count of errors, and what the servers have spent.
+ *
+ * For load.c alone, which is one thread and one run: so there is one `load`, and what cannot be
+ * done ends the program with a line that says why.
+ */
+#ifndef ENCKE_BENCH_LOADGEN_H
+#define ENCKE_BENCH_LOADGEN_H
+
+#include <stdarg.h>
+#include <sys/resource.h>
+
+#include "tests/bench/conn.h"
+#include "tests/bench/figures.h"
+#include "tests/bench/watch.h"
+
+enum { CONNS_MAX = 200000, SIZE_MAX_BYTES = 4096, STATUSES = 600 };
+
+static const char form_type[] = "application/x-www-form-urlencoded";
+
+/* What went wrong, by kind. */
+struct errors {
+    unsigned connects;     /* a connection could not be made */
+    unsigned lost;         /* a connection ended before its answer */
+    unsigned bad;          /* bytes that are no answer */
+    unsigned early;        /* answered before the publish */
+    unsigned wrong;        /* a 200 without the message */
+    unsigned unanswered;   /* nothing came within --give-up */
+    unsigned of[STATUSES]; /* another status than 200 */
+};
+
+struct options {
+    int conns;
+    int rounds;
+    int size;
+    int batch;
+    int idle_s;
+    int seconds;
+    int give_up_s;
+    const char *poll, *publish, *form, *status, *held;
+    const char *post, *type;
+};
+
+struct load {
+    struct options options;
+    struct target target;
+    int epoll;
+    struct conn *conns; /* options.conns of them, and `control` behind them */
+    struct conn *control;
+    struct errors errors;
+    struct figures figures;
+    int watches;
+    struct watch watch[WATCHES];
+};
+
+static struct load load;
+
+static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    fputs("load: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+    exit(1);
+}
+
+/* ---- errors ------------------------------------------------------------------------------- */
+
+static void count_status(int status)
+{
+    load.errors.of[status > 0 && status < STATUSES ? status : 0]++;
+}
+
+static void count_news(enum conn_news news)
+{
+    load.errors.lost += news == CONN_LOST;
+    load.errors.bad += news == CONN_BAD;
+}
+
+/* Adds the figure `errors`, always, and one a kind that occurred; then starts counting anew. */
+static void report_errors(int round)
+{
+    const struct errors *e = &load.errors;
+    const struct {
+        const char *name;
+        unsigned n;
+    } kinds[] = {{"error_connect", e->connects}, {"error_lost", e->lost},
+                 {"error_bad", e->bad},          {"error_early", e->early},
+                 {"error_wrong", e->wrong},      {"error_unanswered", e->unanswered}};
+    unsigned all = 0;
+    char name[32];
+
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        all += kinds[i].n;
+        if (kinds[i].n)
+            figures_add(&load.figures, round, kinds[i].name, kinds[i].n);
+    }
+    for (int status = 0; status < STATUSES; status++) {
+        all += e->of[status];
+        snprintf(name, sizeof name, "error_status_%d", status);
+        if (e->of[status])
+            figures_add(&load.figures, round, name, e->of[status]);
+    }
+    figures_add(&load.figures, round, "errors", all);
+    load.errors = (struct errors){0};
+}
+
+/* ---- what the servers spend ------------------------------------------------------------------ */
+
+/* A reading of everything watched, and of this process. */
+struct spent {
+    uint64_t own_ns;
+    uint64_t cpu_ns[WATCHES];
+    uint64_t sleeps[WATCHES];
+    uint64_t rss_kib[WATCHES];
+    uint64_t anon_kib[WATCHES];
+};
+
+static uint64_t own_cpu_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000U + (uint64_t)t.tv_nsec;
+}
+
+/* Only the clocks: cheap enough to stand right beside the publish. */
+static void read_cpu(struct spent *spent)
+{
+    for (int i = 0; i < load.watches; i++)
+        spent->cpu_ns[i] = watch_cpu_ns(&load.watch[i]);
+    spent->own_ns = own_cpu_ns();
+}
+
+static void read_all(struct spent *spent)
+{
+    read_cpu(spent);
+    for (int i = 0; i < load.watches; i++) {
+        spent->sleeps[i] = watch_sleeps(&load.watch[i]);
+        spent->rss_kib[i] = watch_memory_kib(&load.watch[i], "VmRSS:");
+        spent->anon_kib[i] = watch_memory_kib(&load.watch[i], "RssAnon:");
+    }
+}
+
+static void report_watch(int round, int i, const char *what, double value)
+{
+    char name[48];
+
+    snprintf(name, sizeof name, "%s_%s", load.watch[i].name, what);
+    figures_add(&load.figures, round, name, value);
+}
+
+/* CPU between two readings, in milliseconds divided by `per`. */
+static void report_cpu(int round, const char *what, const struct spent *from,
+                       const struct spent *to, double per)
+{
+    char name[48];
+
+    for (int i = 0; i < load.watches; i++)
+        report_watch(round, i, what, (double)(to->cpu_ns[i] - from->cpu_ns[i]) / 1e6 / per);
+    snprintf(name, sizeof name, "load_%s", what);
+    figures_add(&load.figures, round, name, (double)(to->own_ns - from->own_ns) / 1e6 / per);
+}
+
+/* ---- connections ------------------------------------------------------------------------------
+ */
+
+static void make_request(struct request *request, const char *more, const char *body,
+                         const char *type)
+{
+    if (!request_make(request, &load.target, more, body, type))
+        die("a request cannot be made: its address or body is too long");
+}
+
+/* Connects if need be, and sends. False if that failed, which is counted. */
+static bool ask(struct conn *conn, const struct request *request)
+{
+    if (conn->fd < 0 && !conn_open(conn, &load.target, load.epoll)) {
+        load.errors.connects++;
+        return false;
+    }
+    if (conn_ask(conn, &load.target, load.epoll, request))
+        return true;
+    load.errors.lost++;
+    return false;
+}
+
+/* Asks on the control connection and waits for the answer, of which the text is returned; it is
+ * good until the next request there. NULL if no 200 came; what else came is counted. */
+static const char *ask_and_wait(const struct request *request)
+{
+    struct conn *c = load.control;
+    uint64_t until = clock_ns() + (uint64_t)load.options.give_up_s * 1000000000U;
+    enum conn_news news = CONN_NOTHING;
+
+    if (!ask(c, request))
+        return NULL;
+    while (news == CONN_NOTHING && clock_ns() < until) {
+        struct pollfd p = {.fd = c->fd, .events = c->wants_out ? POLLIN | POLLOUT : POLLIN};
+
+        if (poll(&p, 1, 100) > 0)
+            news = conn_step(c, load.epoll, p.revents & POLLOUT ? EPOLLOUT : EPOLLIN);
+    }
+    if (news == CONN_ANSWERED && c->answer.status == 200)
+        return c->answer.text;
+    if (news == CONN_ANSWERED)
+        count_status(c->answer.status);
+    count_news(news);
+    if (news == CONN_NOTHING)
+        load.errors.unanswered++;
+    conn_close(c);
+    return NULL;
+}
+
+/* Room for the descriptors, by raising the soft limit as far as the hard one lets it. */
+static void raise_limit(int conns)
+{
+    struct rlimit limit;
+    rlim_t need = (rlim_t)conns + 32;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < need) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    if (limit.rlim_cur < need)
+        die("%d connections need %lu open files, and no more than %lu are allowed; "
+            "raise the hard limit (ulimit -Hn) or ask for fewer",
+            conns, (unsigned long)need, (unsigned long)limit.rlim_max);
+}
+
+static void open_all(void)
+{
+    int n = load.options.conns;
+
+    raise_limit(n);
+    load.epoll = epoll_create1(EPOLL_CLOEXEC);
+    load.conns = calloc((size_t)n + 1, sizeof *load.conns);
+    if (load.epoll < 0 || !load.conns)
+        die("no epoll, or no memory for %d connections", n);
+    load.control = load.conns + n;
+    for (int i = 0; i <= n; i++) {
+        load.conns[i].number = (unsigned)i;
+        load.conns[i].fd = -1;
+    }
+}
+
+static void close_all(void)
+{
+    for (int i = 0; i <= load.options.conns; i++)
+        conn_close(&load.conns[i]);
+    free(load.conns);
+    close(load.epoll);
+}
+
+#endif

@@ -1,0 +1,95 @@
+/* rate.h - the mode of the load generator that asks as fast as it is answered.
+ *
+ *     run_rate();    // with `load` filled in and all connections made ready by open_all
+ */
+#ifndef ENCKE_BENCH_RATE_H
+#define ENCKE_BENCH_RATE_H
+
+#include "tests/bench/loadgen.h"
+
+struct rate {
+    struct request request;
+    uint64_t from_ns, until_ns; /* answers between these count */
+    uint64_t answered;
+    int open; /* requests without their answer */
+    struct samples answers;
+};
+
+static void rate_ask(struct rate *rate, struct conn *conn)
+{
+    rate->open += ask(conn, &rate->request);
+}
+
+static void rate_news(struct rate *rate, struct conn *conn, enum conn_news news)
+{
+    uint64_t now = clock_ns();
+    bool counts = now >= rate->from_ns && now < rate->until_ns;
+
+    rate->open--;
+    count_news(news);
+    if (news == CONN_ANSWERED && conn->answer.status != 200)
+        count_status(conn->answer.status);
+    else if (news == CONN_ANSWERED && counts)
+        samples_add(&rate->answers, now - conn->asked_ns);
+    if (now < rate->until_ns)
+        rate_ask(rate, conn);
+}
+
+static void rate_turn(struct rate *rate, int wait_ms)
+{
+    struct epoll_event events[CONN_EVENTS];
+    int n = epoll_wait(load.epoll, events, CONN_EVENTS, wait_ms);
+
+    for (int i = 0; i < n; i++) {
+        struct conn *conn = events[i].data.ptr;
+        bool asked = conn->asked;
+        enum conn_news news = conn_step(conn, load.epoll, events[i].events);
+
+        if (news != CONN_NOTHING && asked)
+            rate_news(rate, conn, news);
+    }
+}
+
+/* Turns until `until_ns`, or until no request is open. */
+static void rate_turn_until(struct rate *rate, uint64_t until_ns)
+{
+    while (clock_ns() < until_ns && rate->open > 0)
+        rate_turn(rate, 10);
+}
+
+static void report_rate(struct rate *rate, const struct spent *before, const struct spent *after)
+{
+    struct samples *s = &rate->answers;
+    struct figures *f = &load.figures;
+
+    figures_add(f, 1, "requests_a_second", (double)s->n / load.options.seconds);
+    figures_add(f, 1, "p50_ms", samples_ms(s, 0.5));
+    figures_add(f, 1, "p99_ms", samples_ms(s, 0.99));
+    figures_add(f, 1, "most_ms", samples_ms(s, 1));
+    report_cpu(1, "cpu_us_a_request", before, after, (double)(s->n ? s->n : 1) / 1e3);
+    report_errors(1);
+}
+
+static void run_rate(void)
+{
+    struct rate rate = {0};
+    struct spent before = {0}, after = {0};
+    uint64_t start = clock_ns();
+
+    make_request(&rate.request, "", load.options.post, load.options.type);
+    rate.from_ns = start + 500000000U;
+    rate.until_ns = rate.from_ns + (uint64_t)load.options.seconds * 1000000000U;
+    for (int i = 0; i < load.options.conns; i++)
+        rate_ask(&rate, &load.conns[i]);
+    rate_turn_until(&rate, rate.from_ns);
+    read_cpu(&before);
+    rate_turn_until(&rate, rate.until_ns);
+    read_cpu(&after);
+    rate_turn_until(&rate, rate.until_ns + (uint64_t)load.options.give_up_s * 1000000000U);
+    load.errors.unanswered += (unsigned)rate.open;
+    report_rate(&rate, &before, &after);
+    samples_free(&rate.answers);
+    request_free(&rate.request);
+}
+
+#endif
