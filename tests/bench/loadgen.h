@@ -1,5 +1,5 @@
-/* loadgen.h - what both modes of the load generator share: its options, the connections and who answers
- * for them, the count of errors, and what the servers have spent.
+/* loadgen.h - what both modes of the load generator share: its options, the connections and who
+ * answers for them, the count of errors, and what the servers have spent.
  *
  * For load.c alone, which is one thread and one run: so there is one `load`, and what cannot be
  * done ends the program with a line that says why.
