@@ -12,7 +12,7 @@
 #define ENCKE_VERSION "unknown"
 #endif
 
-enum kind { TEXT, NUMBER, OCTAL, SIZE, AGE, LEVEL };
+enum kind { TEXT, NUMBER, OCTAL, SIZE, AGE, YES_NO, LEVEL };
 
 struct row {
     const char *name;
@@ -37,8 +37,12 @@ static const struct row rows[] = {
      "hold a request so long, less a random tenth"},
     {"hold-max", "SECONDS", NUMBER, AT(hold_max_s), "120", 1, 3600,
      "the longest hold a client may ask for; keep\nthe web server's read timeout above it"},
+    {"stream", "TIME", AGE, AT(stream_s), "10m", 1, 86400,
+     "end a stream after so long, less a random\ntenth; its reader comes back where it was"},
+    {"heartbeat", "SECONDS", NUMBER, AT(heartbeat_s), "25", 1, 3600,
+     "say something in every stream so often; keep\nthe web server's read timeout above it"},
     {"max-holds", "N", NUMBER, AT(max_holds), "20000", 1, 10000000,
-     "requests held at once; more get 503"},
+     "requests held and streams open at once; more\nget 503"},
     {"max-message", "SIZE", SIZE, AT(max_message), "64K", 1, 8 << 20,
      "bytes of one message; more get 413"},
     {"max-channels", "N", NUMBER, AT(max_channels), "32", 1, 512, "channels of one request"},
@@ -54,6 +58,14 @@ static const struct row rows[] = {
      "bytes of messages that may wait for the disk;\nmore get 503"},
     {"request-timeout", "SECONDS", NUMBER, AT(request_timeout_s), "10", 1, 3600,
      "for a request to arrive whole, and for a\nstuck answer to move"},
+    {"websocket-socket", "PATH", TEXT, AT(websocket_socket), NULL, 0, 0,
+     "a second unix socket, for WebSockets (HTTP/1.1)"},
+    {"websocket-create", "yes|no", YES_NO, AT(websocket_create), "no", 0, 0,
+     "whether what clients send is published"},
+    {"websocket-origin", "LIST", TEXT, AT(websocket_origin), NULL, 0, 0,
+     "origins, parted by commas, whose pages may\nconnect besides the same host's; any: all"},
+    {"websocket-rate", "N", NUMBER, AT(websocket_rate), "100", 1, 1000000,
+     "frames a second that a client may send in the\nlong run; ten times as many in a burst"},
     {"log-level", "LEVEL", LEVEL, AT(log_level), "info", 0, 0, "error, warn, info or debug"},
 };
 enum { ROWS = sizeof rows / sizeof *rows, HELP = ROWS, SHOW_VERSION };
@@ -140,6 +152,10 @@ static int set(struct options *options, const struct row *row, const char *text,
     if (row->kind == TEXT) {
         *(const char **)field = text;
         return *text ? 0 : complain("%s is empty", origin);
+    }
+    if (row->kind == YES_NO) {
+        *(bool *)field = strcmp(text, "yes") == 0;
+        return *(bool *)field || strcmp(text, "no") == 0 ? 0 : complain("%s is yes or no", origin);
     }
     if (row->kind == LEVEL)
         return diag_level_parse(text, field) ? 0

@@ -4,6 +4,7 @@
 #ifndef ENCKE_FCGI_OPTIONS_H
 #define ENCKE_FCGI_OPTIONS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,17 +14,23 @@ struct options {
     const char *socket; /* paths live as long as argv and the environment; NULL: not given */
     const char *db;
     int64_t socket_mode;
-    int64_t hold_s;            /* how long a request is held, less a jitter */
-    int64_t hold_max_s;        /* the longest hold that a client may ask for */
-    int64_t max_holds;         /* requests held at once */
-    int64_t max_message;       /* bytes of a message's data */
-    int64_t max_channels;      /* channels of one request */
-    int64_t keep_messages;     /* a channel; 0: no limit, as with the next two */
-    int64_t keep_age_s;        /* seconds */
-    int64_t keep_bytes;        /* the whole log */
-    int64_t memory_bytes;      /* recent messages in memory */
-    int64_t queue_bytes;       /* creates waiting for their commit */
-    int64_t request_timeout_s; /* for a request to arrive whole, and for a full socket to move */
+    int64_t hold_s;               /* how long a request is held, less a jitter */
+    int64_t hold_max_s;           /* the longest hold that a client may ask for */
+    int64_t stream_s;             /* how long a stream goes on, less a jitter */
+    int64_t heartbeat_s;          /* the longest that a stream says nothing */
+    int64_t max_holds;            /* requests held and streams open at once */
+    int64_t max_message;          /* bytes of a message's data */
+    int64_t max_channels;         /* channels of one request */
+    int64_t keep_messages;        /* a channel; 0: no limit, as with the next two */
+    int64_t keep_age_s;           /* seconds */
+    int64_t keep_bytes;           /* the whole log */
+    int64_t memory_bytes;         /* recent messages in memory */
+    int64_t queue_bytes;          /* creates waiting for their commit */
+    int64_t request_timeout_s;    /* for a request to arrive whole, and for a full socket to move */
+    const char *websocket_socket; /* as socket; NULL: no WebSockets, unless one is inherited */
+    const char *websocket_origin; /* parted by commas, or "any"; NULL: none but the same host */
+    bool websocket_create;        /* what clients send is published */
+    int64_t websocket_rate;       /* frames a second that a client may send in the long run */
     enum diag_level log_level;
 };
 

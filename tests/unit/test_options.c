@@ -50,6 +50,23 @@ static void defaults_are_those_of_the_help(void **state)
     assert_int_equal(options.keep_age_s, 7 * 86400);
     assert_int_equal(options.keep_bytes, 1 << 30);
     assert_int_equal(options.log_level, DIAG_INFO);
+    assert_int_equal(options.stream_s, 600);
+    assert_int_equal(options.heartbeat_s, 25);
+    assert_null(options.websocket_socket);
+    assert_null(options.websocket_origin);
+    assert_false(options.websocket_create);
+    assert_int_equal(options.websocket_rate, 100);
+}
+
+static void whether_clients_publish_is_said_with_yes_or_no(void **state)
+{
+    struct options options;
+    assert_int_equal(parse(&options, "--db /x --websocket-create yes"), OPTIONS_RUN);
+    assert_true(options.websocket_create);
+    setenv("ENCKE_WEBSOCKET_CREATE", "yes", 1);
+    assert_int_equal(parse(&options, "--db /x --websocket-create no"), OPTIONS_RUN);
+    assert_false(options.websocket_create);
+    unsetenv("ENCKE_WEBSOCKET_CREATE");
 }
 
 static void the_command_line_wins_over_the_environment(void **state)
@@ -92,6 +109,15 @@ static void what_is_wrong_is_refused(void **state)
         "--db /x --socket-mode 1000",
         "--db /x --max-channels 513",
         "--db /x --log-level loud",
+        "--db /x --heartbeat 0",
+        "--db /x --heartbeat 3601",
+        "--db /x --stream 0",
+        "--db /x --stream 2d",
+        "--db /x --websocket-create true",
+        "--db /x --websocket-create YES",
+        "--db /x --websocket-create=",
+        "--db /x --websocket-rate 0",
+        "--db /x --websocket-socket=",
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         struct options options;
@@ -118,6 +144,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_are_those_of_the_help),
+        cmocka_unit_test(whether_clients_publish_is_said_with_yes_or_no),
         cmocka_unit_test(the_command_line_wins_over_the_environment),
         cmocka_unit_test(what_is_wrong_is_refused),
         cmocka_unit_test(help_and_version_need_nothing_else),
