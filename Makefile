@@ -27,9 +27,11 @@ ASAN    := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omi
 
 # One library a time, so that a missing .pc file costs only its own fallback.
 pc = $(shell $(PKG_CONFIG) $(1) $(2) 2>/dev/null || echo $(3))
-LIB_CFLAGS := $(strip $(foreach l,fcgi sqlite3 jansson libsystemd,$(call pc,--cflags,$l)))
+# wslay and http-parser have no .pc file in Debian.
+LIB_CFLAGS := $(strip $(foreach l,fcgi sqlite3 jansson nettle libsystemd,$(call pc,--cflags,$l)))
 LIBS := $(strip $(call pc,--libs,fcgi,-lfcgi) $(call pc,--libs,sqlite3,-lsqlite3) \
-          $(call pc,--libs,jansson,-ljansson) $(call pc,--libs,libsystemd,-lsystemd)) -pthread
+          $(call pc,--libs,jansson,-ljansson) -lwslay -lhttp_parser \
+          $(call pc,--libs,nettle,-lnettle) $(call pc,--libs,libsystemd,-lsystemd)) -pthread
 
 # `_GNU_SOURCE=` (empty), so that a file may define it too without a warning.
 ALL_CPPFLAGS := -I. -D_GNU_SOURCE= -DENCKE_VERSION='"$(VERSION)"' $(LIB_CFLAGS) $(CPPFLAGS)
