@@ -8,9 +8,11 @@
 
 #include "fcgi/diag.h"
 #include "fcgi/gate.h"
+#include "fcgi/group.h"
 #include "fcgi/hold.h"
 #include "fcgi/routes.h"
 #include "fcgi/server.h"
+#include "fcgi/stream.h"
 
 /* A request that did not come at once: its bytes so far, and how far the gate has looked. */
 struct inbound {
@@ -22,7 +24,11 @@ struct inbound {
 /* The promise of conn.h, invariant 5 of the design. */
 _Static_assert(sizeof(struct conn) <= 128, "a held request costs about a hundred bytes");
 
-enum { WATCH_INPUT = EPOLLIN | EPOLLRDHUP, WATCH_OUTPUT = EPOLLOUT | EPOLLRDHUP };
+enum {
+    WATCH_INPUT = EPOLLIN | EPOLLRDHUP,
+    WATCH_OUTPUT = EPOLLOUT | EPOLLRDHUP,
+    GONE = EPOLLHUP | EPOLLERR | EPOLLRDHUP
+};
 
 static void inbound_free(struct inbound *inbound)
 {
@@ -64,7 +70,9 @@ void conn_end(struct conn *conn)
     }
     LIST_REMOVE(conn, link);
     if (conn->state == CONN_HELD)
-        hold_left(&server->holds, conn->u.group);
+        hold_left(server, conn->u.group);
+    else if (conn->state == CONN_STREAM)
+        stream_left(server, conn->u.stream);
     conn->state = CONN_ENDED;
     timer_clear(&server->loop.timers, &conn->timer);
     loop_forget(&server->loop, -1, &conn->source);
@@ -104,9 +112,12 @@ static void stop_waiting(struct conn *conn)
 {
     enum conn_state was = conn->state;
     struct group *group = conn->u.group;
+    struct stream *stream = conn->u.stream;
     enter(conn, CONN_SENDING, &conn->server->busy);
     if (was == CONN_HELD)
-        hold_left(&conn->server->holds, group);
+        hold_left(conn->server, group);
+    else if (was == CONN_STREAM)
+        stream_left(conn->server, stream);
 }
 
 /* Sends what the socket takes; the rest when it is writable again. */
@@ -147,18 +158,38 @@ void conn_await(struct conn *conn, struct append *append)
     conn->u.append = append;
 }
 
-void conn_park(struct conn *conn, struct group *group, struct conn_list *list, uint64_t ms)
+void conn_park(struct conn *conn, struct group *group, uint64_t ms)
 {
-    enter(conn, CONN_HELD, list);
+    enter(conn, CONN_HELD, &group->conns);
     conn->u.group = group;
     timer_set(&conn->server->loop.timers, &conn->timer, ms);
+}
+
+void conn_stream(struct conn *conn, struct stream *stream, uint64_t ms)
+{
+    enter(conn, CONN_STREAM, &conn->server->behind);
+    conn->u.stream = stream;
+    timer_set(&conn->server->loop.timers, &conn->timer, ms);
+}
+
+void conn_stream_on(struct conn *conn, struct conn_list *list, bool writing)
+{
+    enter(conn, CONN_STREAM, list);
+    if (conn->blocked == writing)
+        return;
+    conn->blocked = writing;
+    watch(conn, writing ? WATCH_OUTPUT : WATCH_INPUT);
 }
 
 static void on_timeout(struct timer *timer)
 {
     struct conn *conn = (struct conn *)((char *)timer - offsetof(struct conn, timer));
     if (conn->state == CONN_HELD) {
-        hold_expired(&conn->server->holds, conn);
+        hold_expired(conn);
+        return;
+    }
+    if (conn->state == CONN_STREAM) {
+        stream_due(conn);
         return;
     }
     diag(DIAG_DEBUG, conn->state == CONN_SENDING ? "closed a connection that takes no answer"
@@ -265,8 +296,10 @@ static void on_ready(struct source *source, uint32_t events)
     struct conn *conn = (struct conn *)source;
     if (conn->state == CONN_IDLE || conn->state == CONN_READING)
         read_request(conn);
-    else if (conn->state == CONN_SENDING && !(events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)))
+    else if (conn->state == CONN_SENDING && !(events & GONE))
         send_on(conn);
+    else if (conn->state == CONN_STREAM && events == EPOLLOUT)
+        stream_writable(conn);
     else
         conn_end(conn);
 }

@@ -2,10 +2,11 @@
  *
  *            +--> IDLE --first bytes--> READING --whole request--> an endpoint
  *            |                                                        |
- *            |        +-----------------------+-----------------------+
- *            |        v                       v                       v
- *   (kept)   |     CREATING --commit-->    answer  <--news, end--   HELD
- *            |                                |
+ *            |        +-----------------------+-----------------------+----------+
+ *            |        v                       v                       v          v
+ *   (kept)   |     CREATING --commit-->    answer  <--news, end--   HELD      STREAM
+ *            |                                |                                  |
+ *            |                                +<--------------- its end ---------+
  *            +------------ all sent ----------+----socket full----> SENDING --> all sent
  *
  * A peer that goes away, a request that does not arrive whole in time, and bytes that are no
@@ -28,13 +29,22 @@
 struct server;
 struct group;
 struct inbound;
+struct stream;
 
-enum conn_state { CONN_IDLE, CONN_READING, CONN_CREATING, CONN_HELD, CONN_SENDING, CONN_ENDED };
+enum conn_state {
+    CONN_IDLE,
+    CONN_READING,
+    CONN_CREATING,
+    CONN_HELD,
+    CONN_STREAM,
+    CONN_SENDING,
+    CONN_ENDED
+};
 
 struct conn {
     struct source source;
     struct timer timer;
-    LIST_ENTRY(conn) link; /* in the server's idle or busy list, or in its group of holds */
+    LIST_ENTRY(conn) link; /* in one of the server's lists, or in its group's */
     struct server *server;
     int fd;
     uint16_t request_id;
@@ -46,6 +56,7 @@ struct conn {
         struct inbound *inbound; /* READING: what has arrived so far, owned */
         struct append *append;   /* CREATING: the log's */
         struct group *group;     /* HELD: see hold.h */
+        struct stream *stream;   /* STREAM: see stream.h */
         struct {
             struct frame *frame; /* SENDING: one reference */
             uint32_t sent;
@@ -65,8 +76,16 @@ void conn_answer(struct conn *conn, struct frame *frame);
 /* Marks the request as waiting for append to be committed. */
 void conn_await(struct conn *conn, struct append *append);
 
-/* Takes the connection out of its list and lets it wait as HELD in the group for ms. */
-void conn_park(struct conn *conn, struct group *group, struct conn_list *list, uint64_t ms);
+/* Lets the connection wait as HELD in the group, for ms. */
+void conn_park(struct conn *conn, struct group *group, uint64_t ms);
+
+/* Makes the connection a STREAM, among the server's that are behind. stream_due is called after
+ * ms. */
+void conn_stream(struct conn *conn, struct stream *stream, uint64_t ms);
+
+/* Moves a STREAM to the list. writing: stream_writable is called when the socket takes bytes.
+ * The connection may have ended when this returns. */
+void conn_stream_on(struct conn *conn, struct conn_list *list, bool writing);
 
 /* Ends the connection and frees all that is its own; the struct itself at the end of the loop's
  * round. */

@@ -22,18 +22,24 @@ static json_t *status_of(const struct server *server)
     char head[CURSOR_SIZE];
     cursor_print(head, log_epoch(server->log), log_head(server->log));
     json_t *channels = json_object();
-    holds_each_channel(&server->holds, add_channel, channels);
+    groups_each_channel(&server->groups, add_channel, channels);
+    json_t *streams = json_object();
+    for (int kind = 0; kind < STREAM_KINDS; kind++)
+        json_object_set_new(streams, transport_name((enum stream_kind)kind),
+                            json_integer(server->streams[kind]));
     /* clang-format off */
-    return json_pack("{s:s, s:I, s:s, s:s, s:i, s:i, s:i, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:s?}",
+    return json_pack("{s:s, s:I, s:s, s:s, s:i, s:i, s:i, s:o, s:I, s:o, s:i, s:I, s:I, s:I, s:I, s:I, s:s?}",
                      "version", ENCKE_VERSION,
                      "uptime", (json_int_t)(timer_now_ms() - server->started_ms) / 1000,
                      "epoch", log_epoch(server->log),
                      "head", head,
                      "connections", (int)server->conns,
-                     "holds", (int)server->holds.count,
-                     "holds_max", (int)server->holds.max,
+                     "holds", (int)server->held,
+                     "holds_max", (int)server->waiting_max,
                      "holds_by_channel", channels,
-                     "holds_refused", (json_int_t)server->holds.refused,
+                     "holds_refused", (json_int_t)server->refused,
+                     "streams", streams,
+                     "streams_behind", (int)server->streams_behind,
                      "messages", (json_int_t)log.messages,
                      "bytes", (json_int_t)log.bytes,
                      "creates", (json_int_t)log.appended,

@@ -1,4 +1,6 @@
-/* update - gives what is newer than the reader's cursor, or holds the request until there is. */
+/* update, subscribe, longpolling - give what is newer than the reader's cursor, or hold the request
+ * until there is something. */
+#include "fcgi/hold.h"
 #include "fcgi/render.h"
 #include "fcgi/routes.h"
 #include "fcgi/server.h"
@@ -9,25 +11,30 @@ static void read_or_park(struct conn *conn, const struct wanted *wanted)
 {
     struct server *server = conn->server;
     struct page page;
-    enum log_status status = log_read(server->log, wanted->channels, wanted->count, wanted->cursor,
-                                      wanted->limit, &page);
+    struct page_limit limit = {wanted->shape.limit, ANSWER_BYTES};
+    enum log_status status =
+        log_read(server->log, wanted->channels, wanted->count, wanted->cursor, limit, &page);
     if (status != LOG_OK) {
         conn_answer(
             conn, frame_error(status == LOG_NO_MEMORY ? 503 : 500, NULL, log_status_text(status)));
         return;
     }
-    if (page.count == 0 && !page.reset && wanted->hold_ms > 0)
+    if (page.count == 0 && !page.reset && wanted->wait_ms > 0)
         hold_park(conn, wanted);
     else
-        conn_answer(conn,
-                    render_page(&server->scratch, wanted->format, log_epoch(server->log), &page));
+        conn_answer(conn, render_page(&server->scratch, wanted->shape.format,
+                                      log_epoch(server->log), &page));
     page_free(&page);
 }
 
-static bool understand(struct conn *conn, const struct request *request, struct wanted *wanted)
+static bool understand(struct conn *conn, const struct request *request, struct terms *terms,
+                       struct wanted *wanted)
 {
     struct server *server = conn->server;
-    const char *complaint = wanted_parse(wanted, request, server->options, log_epoch(server->log));
+    terms->wait_s = server->options->hold_s;
+    terms->wait_max_s = server->options->hold_max_s;
+    terms->max_channels = server->options->max_channels;
+    const char *complaint = wanted_parse(wanted, request, terms, log_epoch(server->log));
     if (complaint)
         conn_answer(conn, frame_error(400, NULL, complaint));
     return complaint == NULL;
@@ -35,20 +42,39 @@ static bool understand(struct conn *conn, const struct request *request, struct 
 
 void endpoint_update(struct conn *conn, const struct request *request)
 {
+    struct terms terms = {.formats = {{"json", FORMAT_JSON}, {"html", FORMAT_HTML}}};
     struct wanted wanted;
-    if (understand(conn, request, &wanted))
+    if (understand(conn, request, &terms, &wanted))
         read_or_park(conn, &wanted);
+}
+
+/* A client of these two that sends no id wants only what comes, or it would be answered at once,
+ * for ever. */
+static void from_now(struct wanted *wanted)
+{
+    if (wanted->cursor.kind == CURSOR_START)
+        wanted->cursor.kind = CURSOR_NOW;
 }
 
 /* subscribe is update for clients that only want the word, and then look for themselves. */
 void endpoint_subscribe(struct conn *conn, const struct request *request)
 {
+    struct terms terms = {.formats = {{"json", FORMAT_WORD}, {"html", FORMAT_WORD}}};
     struct wanted wanted;
-    if (!understand(conn, request, &wanted))
+    if (!understand(conn, request, &terms, &wanted))
         return;
-    wanted.format = FORMAT_WORD;
-    wanted.limit = 1;
-    if (wanted.cursor.kind == CURSOR_START)
-        wanted.cursor.kind = CURSOR_NOW;
+    wanted.shape.limit = 1;
+    from_now(&wanted);
+    read_or_park(conn, &wanted);
+}
+
+/* longpolling is update for people, and for pages that show its text as it comes. */
+void endpoint_longpolling(struct conn *conn, const struct request *request)
+{
+    struct terms terms = {.formats = {{"text", FORMAT_SAYS}}};
+    struct wanted wanted;
+    if (!understand(conn, request, &terms, &wanted))
+        return;
+    from_now(&wanted);
     read_or_park(conn, &wanted);
 }

@@ -1,62 +1,37 @@
-/* hold.h - requests that wait for news, and how news reaches them.
+/* hold.h - long polls: requests that are held until there is news, or their time is over.
  *
- * Holds that want the same - the same channels, the same form of answer, the same limit - form a
- * group. A request is parked only when its channels hold nothing newer than its cursor, and only
- * the loop moves the head; so all holds of a group lack the same messages, and get the same bytes:
- * rendered once, framed once, sent to each (invariants 3 and 4 of the design). A hold itself needs
- * no cursor.
- *
- *     channel "main" ---- member ---- group {main; json; 1000} ---- conn, conn, conn ...
- *               \------- member ---- group {main, news; html; 50} - conn ...
- *     channel "news" ---- member ------/
+ * A request is parked only when its channels hold nothing newer than its cursor, so all that wait
+ * in one group get the same answer (group.h).
  *
  * Loop's thread only.
  */
 #ifndef ENCKE_FCGI_HOLD_H
 #define ENCKE_FCGI_HOLD_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "fcgi/conn.h"
+#include "fcgi/group.h"
 #include "fcgi/wanted.h"
-#include "store/log.h"
 
 struct server;
-struct channel;
 
-struct holds {
-    struct server *server;
-    struct channel *channels; /* by name: those that somebody waits for */
-    struct group *groups;     /* by what they want */
-    unsigned count;           /* requests held */
-    unsigned max;
-    uint64_t refused; /* for being too many, since the start */
-    bool full;        /* and the operator has been told */
-};
-
-void holds_init(struct holds *holds, struct server *server, unsigned max);
-
-/* Parks conn until there is news on what it wants, or wanted->hold_ms less up to a tenth are
+/* Parks conn until there is news on what it wants, or wanted->wait_ms less up to a tenth are
  * over. When it cannot be parked - too many, out of memory - it is answered with a 503. The
  * caller has just found nothing newer. wanted is copied. */
 void hold_park(struct conn *conn, const struct wanted *wanted);
 
-/* Answers every hold that the drained news concern. */
-void holds_wake(struct holds *holds, const struct log_news *news);
+/* Answers every hold of the group, which news concern that came after `before`. */
+void hold_wake(struct server *server, struct group *group, struct rendering *rendering,
+               uint64_t before);
 
 /* Ends a hold whose time is over, with the answer that says so. */
-void hold_expired(struct holds *holds, struct conn *conn);
+void hold_expired(struct conn *conn);
 
-/* Ends all holds likewise, as the daemon is about to stop. */
-void holds_release(struct holds *holds);
+/* Ends all holds of the group likewise, as the daemon is about to stop. */
+void hold_release(struct server *server, struct group *group);
 
-/* A connection has left its group's list, for whatever reason; called by conn.c. */
-void hold_left(struct holds *holds, struct group *group);
-
-/* Calls each with every channel that somebody waits for, and how many do. */
-void holds_each_channel(const struct holds *holds,
-                        void (*each)(void *context, const char *name, unsigned count),
-                        void *context);
+/* A connection has left the group's list, for whatever reason; called by conn.c. */
+void hold_left(struct server *server, struct group *group);
 
 #endif

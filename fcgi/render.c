@@ -1,51 +1,16 @@
 #include "fcgi/render.h"
 
-#include <jansson.h>
-#include <string.h>
+#include <stdio.h>
 
-/* Appends text as a JSON string (RFC 8259, 7), quotes included. It was checked to be UTF-8 when it
- * came in. */
-static void add_json_string(struct buf *out, const char *text, size_t len)
-{
-    json_t *string = json_stringn_nocheck(text, len);
-    size_t room_len = len + len / 8 + 16; /* enough unless there is much to escape */
-    char *room = string ? buf_room(out, room_len) : NULL;
-    size_t need = room ? json_dumpb(string, room, room_len, JSON_ENCODE_ANY) : 0;
-    if (need > room_len && (room = buf_room(out, need)) != NULL)
-        need = json_dumpb(string, room, need, JSON_ENCODE_ANY);
-    json_decref(string);
-    if (need > 0 && room)
-        out->len += need;
-    else
-        out->failed = true;
-}
+#include "fcgi/escape.h"
 
-static void add_html_text(struct buf *out, const char *text, size_t len)
-{
-    const char *end = text + len;
-    while (text < end) {
-        const char *stop = text;
-        while (stop < end && !strchr("&<>\"'", *stop))
-            stop++;
-        buf_add(out, text, (size_t)(stop - text));
-        if (stop == end)
-            return;
-        buf_puts(out, *stop == '&'   ? "&amp;"
-                      : *stop == '<' ? "&lt;"
-                      : *stop == '>' ? "&gt;"
-                      : *stop == '"' ? "&quot;"
-                                     : "&#39;");
-        text = stop + 1;
-    }
-}
-
-static void add_json_message(struct buf *out, const char *epoch, const struct message *message)
+void render_message(struct buf *out, const char *epoch, const struct message *message)
 {
     char id[CURSOR_SIZE];
     buf_printf(out, "{\"id\":\"%s\",\"channel\":\"%s\",\"time\":%lld,\"data\":",
                cursor_print(id, epoch, message->seq), message_channel(message),
                (long long)message->time_ms);
-    add_json_string(out, message_data(message), message->data_len);
+    escape_json(out, message_data(message), message->data_len);
     buf_puts(out, "}");
 }
 
@@ -56,7 +21,7 @@ static void write_json(struct buf *out, const char *epoch, const struct page *pa
     for (size_t i = 0; i < page->count; i++) {
         if (i > 0)
             buf_puts(out, ",");
-        add_json_message(out, epoch, page->messages[i]);
+        render_message(out, epoch, page->messages[i]);
     }
     buf_printf(out, "],\"more\":%s%s}\n", page->more ? "true" : "false",
                page->reset ? ",\"reset\":true" : "");
@@ -68,14 +33,37 @@ static void write_html(struct buf *out, const char *epoch, const struct page *pa
     struct buf html = {0};
     for (size_t i = 0; i < page->count; i++) {
         buf_puts(&html, "<div>");
-        add_html_text(&html, message_data(page->messages[i]), page->messages[i]->data_len);
+        escape_html(&html, message_data(page->messages[i]), page->messages[i]->data_len);
         buf_puts(&html, "</div>");
     }
     buf_puts(out, "{\"html\":");
-    add_json_string(out, html.bytes ? html.bytes : "", html.len);
+    escape_json(out, html.bytes ? html.bytes : "", html.len);
     buf_printf(out, ",\"id\":\"%s\"}\n", cursor_print(id, epoch, page->next));
     out->failed |= html.failed;
     buf_free(&html);
+}
+
+static void write_word(struct buf *out, const struct page *page)
+{
+    buf_printf(out, "{\"ret\":\"%s\"}\n", page->count > 0 || page->reset ? "new" : "punt");
+}
+
+static void write_says(struct buf *out, const struct page *page)
+{
+    for (size_t i = 0; i < page->count; i++) {
+        buf_puts(out, "Server says: ");
+        escape_line(out, message_data(page->messages[i]), page->messages[i]->data_len);
+        buf_puts(out, "\n");
+    }
+}
+
+/* Plain text has no place for the cursor and the gap. */
+static struct frame *frame_says(const struct buf *body, const char *epoch, const struct page *page)
+{
+    char id[CURSOR_SIZE], header[CURSOR_SIZE + 64];
+    snprintf(header, sizeof header, "Last-Event-ID: %s\r\n%s", cursor_print(id, epoch, page->next),
+             page->reset ? "Encke-Reset: true\r\n" : "");
+    return frame_new(200, TYPE_TEXT, header, body->bytes, body->len);
 }
 
 struct frame *render_page(struct buf *scratch, enum format format, const char *epoch,
@@ -83,14 +71,18 @@ struct frame *render_page(struct buf *scratch, enum format format, const char *e
 {
     buf_reset(scratch);
     if (format == FORMAT_WORD)
-        buf_printf(scratch, "{\"ret\":\"%s\"}\n", page->count > 0 || page->reset ? "new" : "punt");
+        write_word(scratch, page);
     else if (format == FORMAT_HTML)
         write_html(scratch, epoch, page);
+    else if (format == FORMAT_SAYS)
+        write_says(scratch, page);
     else
         write_json(scratch, epoch, page);
     if (!buf_ok(scratch))
         return NULL;
-    struct frame *frame = frame_new(200, TYPE_JSON, NULL, scratch->bytes, scratch->len);
+    struct frame *frame = format == FORMAT_SAYS
+                              ? frame_says(scratch, epoch, page)
+                              : frame_new(200, TYPE_JSON, NULL, scratch->bytes, scratch->len);
     if (frame)
         frame->messages = format == FORMAT_WORD ? 0 : (uint16_t)page->count;
     return frame;

@@ -1,4 +1,5 @@
-/* render.h - writes answers: pages of messages as JSON, as the board's HTML, or as one word.
+/* render.h - writes answers: pages of messages as JSON, as the board's HTML, as plain text, or as
+ * one word. How streams write them is transport.c's business.
  *
  * Loop's thread only.
  */
@@ -20,6 +21,10 @@ struct frame *render_page(struct buf *scratch, enum format format, const char *e
 /* The answer at the end of a hold: nothing new, and the cursor to go on with. */
 struct frame *render_nothing(struct buf *scratch, enum format format, const char *epoch,
                              uint64_t head);
+
+/* Appends a message as the JSON object that all readers of JSON get:
+ * {"id":…,"channel":…,"time":…,"data":…} */
+void render_message(struct buf *out, const char *epoch, const struct message *message);
 
 /* `{"id":"<cursor of seq>"}` */
 struct frame *render_id(const char *epoch, uint64_t seq);

@@ -11,6 +11,11 @@
 const char TYPE_JSON[] = "application/json";
 const char TYPE_TEXT[] = "text/plain; charset=utf-8";
 
+/* What every response says. */
+#define COMMON_HEADERS                                                                             \
+    "Cache-Control: no-store\r\n"                                                                  \
+    "X-Content-Type-Options: nosniff\r\n"
+
 enum {
     HEAD_MAX = 1024,     /* bytes of the CGI header */
     RECORD_MAX = 0xfff8, /* content of one record: the longest that needs no padding */
@@ -32,6 +37,8 @@ static const char *reason(int status)
         return "Content Too Large";
     case 415:
         return "Unsupported Media Type";
+    case 426:
+        return "Upgrade Required";
     case 503:
         return "Service Unavailable";
     case 507:
@@ -41,7 +48,7 @@ static const char *reason(int status)
     }
 }
 
-static void put_header(uint8_t *at, int type, uint16_t id, size_t content_len)
+static uint8_t *put_header(uint8_t *at, int type, uint16_t id, size_t content_len)
 {
     FCGI_Header header = {.version = FCGI_VERSION_1,
                           .type = (unsigned char)type,
@@ -50,35 +57,52 @@ static void put_header(uint8_t *at, int type, uint16_t id, size_t content_len)
                           .contentLengthB1 = (unsigned char)(content_len >> 8),
                           .contentLengthB0 = (unsigned char)content_len};
     memcpy(at, &header, sizeof header);
+    return at + sizeof header;
 }
 
 /* Copies head and body into STDOUT records and returns where they end. */
-static uint8_t *put_stdout(uint8_t *at, const char *head, size_t head_len, const char *body,
-                           size_t body_len)
+static uint8_t *put_stdout(uint8_t *at, uint16_t id, const char *head, size_t head_len,
+                           const char *body, size_t body_len)
 {
     size_t left = head_len + body_len;
     while (left > 0) {
         size_t len = left < RECORD_MAX ? left : RECORD_MAX;
-        put_header(at, FCGI_STDOUT, ORDINARY_ID, len);
-        at += FCGI_HEADER_LEN;
         size_t from_head = len < head_len ? len : head_len;
+        at = put_header(at, FCGI_STDOUT, id, len);
         memcpy(at, head, from_head);
-        memcpy(at + from_head, body, len - from_head);
+        if (len > from_head)
+            memcpy(at + from_head, body, len - from_head);
         head += from_head;
         head_len -= from_head;
         body += len - from_head;
         at += len;
         left -= len;
     }
-    put_header(at, FCGI_STDOUT, ORDINARY_ID, 0);
-    return at + FCGI_HEADER_LEN;
+    return at;
 }
 
-static void put_end(uint8_t *at)
+static uint8_t *put_end(uint8_t *at, uint16_t id)
 {
     FCGI_EndRequestBody end = {.protocolStatus = FCGI_REQUEST_COMPLETE};
-    put_header(at, FCGI_END_REQUEST, ORDINARY_ID, sizeof end);
-    memcpy(at + FCGI_HEADER_LEN, &end, sizeof end);
+    at = put_header(at, FCGI_STDOUT, id, 0);
+    at = put_header(at, FCGI_END_REQUEST, id, sizeof end);
+    memcpy(at, &end, sizeof end);
+    return at + sizeof end;
+}
+
+enum { END_LEN = FCGI_HEADER_LEN + sizeof(FCGI_EndRequestRecord) };
+
+static size_t stdout_len(size_t content_len)
+{
+    return content_len + (content_len + RECORD_MAX - 1) / RECORD_MAX * FCGI_HEADER_LEN;
+}
+
+static struct frame *frame_alloc(uint16_t id, size_t len)
+{
+    struct frame *frame = len <= UINT32_MAX ? malloc(sizeof *frame + len) : NULL;
+    if (frame)
+        *frame = (struct frame){.refs = 1, .len = (uint32_t)len, .request_id = id};
+    return frame;
 }
 
 struct frame *frame_new(int status, const char *type, const char *header, const void *body,
@@ -88,23 +112,57 @@ struct frame *frame_new(int status, const char *type, const char *header, const 
     int head_len = snprintf(head, sizeof head,
                             "Status: %d %s\r\n"
                             "Content-Type: %s\r\n"
-                            "Content-Length: %zu\r\n"
-                            "Cache-Control: no-store\r\n"
-                            "X-Content-Type-Options: nosniff\r\n"
-                            "%s\r\n",
+                            "Content-Length: %zu\r\n" COMMON_HEADERS "%s\r\n",
                             status, reason(status), type, body_len, header ? header : "");
     if (head_len < 0 || head_len >= HEAD_MAX)
         return NULL;
-    size_t content = (size_t)head_len + body_len;
-    size_t records = (content + RECORD_MAX - 1) / RECORD_MAX + 1;
-    size_t len = content + records * FCGI_HEADER_LEN + sizeof(FCGI_EndRequestRecord);
-    if (len > UINT32_MAX)
+    struct frame *frame =
+        frame_alloc(ORDINARY_ID, stdout_len((size_t)head_len + body_len) + END_LEN);
+    if (frame)
+        put_end(put_stdout(frame->bytes, ORDINARY_ID, head, (size_t)head_len, body, body_len),
+                ORDINARY_ID);
+    return frame;
+}
+
+/* X-Accel-Buffering: nginx passes this response on as it comes. */
+struct frame *frame_opening(uint16_t request_id, const char *type, const char *header,
+                            const void *body, size_t body_len)
+{
+    char head[HEAD_MAX];
+    int head_len = snprintf(head, sizeof head,
+                            "Status: 200 OK\r\n"
+                            "Content-Type: %s\r\n"
+                            "X-Accel-Buffering: no\r\n" COMMON_HEADERS "%s\r\n",
+                            type, header ? header : "");
+    if (head_len < 0 || head_len >= HEAD_MAX)
         return NULL;
-    struct frame *frame = malloc(sizeof *frame + len);
-    if (!frame)
-        return NULL;
-    *frame = (struct frame){.refs = 1, .len = (uint32_t)len, .request_id = ORDINARY_ID};
-    put_end(put_stdout(frame->bytes, head, (size_t)head_len, body, body_len));
+    struct frame *frame = frame_alloc(request_id, stdout_len((size_t)head_len + body_len));
+    if (frame)
+        put_stdout(frame->bytes, request_id, head, (size_t)head_len, body, body_len);
+    return frame;
+}
+
+struct frame *frame_part(uint16_t request_id, const void *body, size_t body_len)
+{
+    struct frame *frame = frame_alloc(request_id, stdout_len(body_len));
+    if (frame)
+        put_stdout(frame->bytes, request_id, "", 0, body, body_len);
+    return frame;
+}
+
+struct frame *frame_end(uint16_t request_id)
+{
+    struct frame *frame = frame_alloc(request_id, END_LEN);
+    if (frame)
+        put_end(frame->bytes, request_id);
+    return frame;
+}
+
+struct frame *frame_raw(const void *bytes, size_t len)
+{
+    struct frame *frame = frame_alloc(ORDINARY_ID, len);
+    if (frame)
+        memcpy(frame->bytes, bytes, len);
     return frame;
 }
 
@@ -113,6 +171,13 @@ struct frame *frame_error(int status, const char *header, const char *text)
     char body[512];
     int len = snprintf(body, sizeof body, "{\"error\":\"%s\"}\n", text);
     return frame_new(status, TYPE_JSON, header, body, (size_t)len);
+}
+
+struct frame *frame_refusal(const char *text)
+{
+    char header[32];
+    snprintf(header, sizeof header, "Retry-After: %u\r\n", 1 + arc4random_uniform(10));
+    return frame_error(503, header, text);
 }
 
 struct frame *frame_hold(struct frame *frame)

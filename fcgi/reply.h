@@ -1,8 +1,9 @@
 /* reply.h - answers, framed once as FastCGI records and sent as they are.
  *
  * A frame is a whole answer: the CGI header (RFC 3875, 6.3), the body, the end of STDOUT and
- * END_REQUEST (FastCGI 1.0, 3.3 and 5.5). It is counted, so that one frame serves every hold that
- * gets the same answer, and a reader whose socket is full keeps a reference, not a copy.
+ * END_REQUEST (FastCGI 1.0, 3.3 and 5.5). Or it is one part of an answer that goes on. It is
+ * counted, so that one frame serves every reader that gets the same, and a reader whose socket is
+ * full keeps a reference, not a copy.
  *
  * Loop's thread only.
  */
@@ -16,7 +17,8 @@ struct frame {
     uint32_t refs;
     uint32_t len;
     uint16_t request_id; /* that the records carry now */
-    uint16_t messages;   /* how many messages the answer delivers, for the counters */
+    uint16_t messages;   /* how many messages it delivers, for the counters */
+    uint64_t seq;        /* of a stream's part: the cursor once it is sent */
     uint8_t bytes[];
 };
 
@@ -31,6 +33,19 @@ struct frame *frame_new(int status, const char *type, const char *header, const 
 
 /* The same for `{"error":text}`, text being JSON-safe ASCII without quotes. */
 struct frame *frame_error(int status, const char *header, const char *text);
+
+/* The same, with status 503 for what may pass, and a random time after which to try again. */
+struct frame *frame_refusal(const char *text);
+
+/* The parts of an answer that goes on, for that request: the first, with the headers of a stream;
+ * any bytes that follow; and the end. Ownership as with frame_new. */
+struct frame *frame_opening(uint16_t request_id, const char *type, const char *header,
+                            const void *body, size_t body_len);
+struct frame *frame_part(uint16_t request_id, const void *body, size_t body_len);
+struct frame *frame_end(uint16_t request_id);
+
+/* Bytes that are no FastCGI, as they are. */
+struct frame *frame_raw(const void *bytes, size_t len);
 
 struct frame *frame_hold(struct frame *frame);
 void frame_drop(struct frame *frame); /* NULL is allowed */

@@ -13,6 +13,11 @@ static const struct endpoint endpoints[] = {
     {"create", METHOD_POST, "Allow: POST\r\n", endpoint_create},
     {"update", METHOD_GET | METHOD_POST, "Allow: GET, POST\r\n", endpoint_update},
     {"subscribe", METHOD_GET | METHOD_POST, "Allow: GET, POST\r\n", endpoint_subscribe},
+    {"longpolling", METHOD_GET | METHOD_POST, "Allow: GET, POST\r\n", endpoint_longpolling},
+    {"streaming", METHOD_GET | METHOD_POST, "Allow: GET, POST\r\n", endpoint_streaming},
+    {"iframe", METHOD_GET, "Allow: GET\r\n", endpoint_iframe},
+    {"events", METHOD_GET, "Allow: GET\r\n", endpoint_events},
+    {"websocket", METHOD_GET, "Allow: GET\r\n", endpoint_websocket},
     {"status", METHOD_GET, "Allow: GET\r\n", endpoint_status},
 };
 enum { ENDPOINTS = sizeof endpoints / sizeof *endpoints };
@@ -23,7 +28,23 @@ static const char greeting[] =
     "  POST create     msg=TEXT [channel=NAME]         publish a message\n"
     "  GET  update     [id=CURSOR] [channel=NAME ...]  wait for messages newer than id\n"
     "  GET  subscribe  [id=CURSOR] [channel=NAME ...]  wait for a word: new, or punt\n"
-    "  GET  status                                     how it is doing\n";
+    "\n"
+    "  GET  streaming    [the same]  a line of JSON a message, for as long as you read\n"
+    "  GET  events       [the same]  Server-Sent Events, for EventSource\n"
+    "  GET  iframe       [the same]  scripts that call parent.add_content, for an iframe\n"
+    "  GET  longpolling  [the same]  update in plain text\n"
+    "  GET  websocket    [the same]  a WebSocket, if the web server passes it on\n"
+    "  GET  status                   how it is doing\n";
+
+/* No web server carries a WebSocket over FastCGI; it comes through a socket of its own. */
+void endpoint_websocket(struct conn *conn, const struct request *request)
+{
+    (void)request;
+    conn_answer(conn, frame_error(426, "Upgrade: websocket\r\n",
+                                  "a WebSocket cannot come over FastCGI: start encke with "
+                                  "--websocket-socket PATH and have the web server proxy this "
+                                  "address to that socket"));
+}
 
 void route(struct conn *conn, const struct request *request)
 {

@@ -1,6 +1,6 @@
 /* routes.h - which endpoint a request is for. The last segment of the path is its name, so that
- * the daemon can be mounted anywhere. The table is in routes.c; an endpoint is one file,
- * endpoint_<name>.c, and one function below.
+ * the daemon can be mounted anywhere. The table is in routes.c; an endpoint is one function below,
+ * in endpoint_<what it does>.c.
  */
 #ifndef ENCKE_FCGI_ROUTES_H
 #define ENCKE_FCGI_ROUTES_H
@@ -9,12 +9,17 @@
 #include "fcgi/request.h"
 
 /* Hands the request to its endpoint, or answers 404 or 405. When it returns, conn has been
- * answered, waits in a hold or for a commit, or has ended; request may be released. */
+ * answered, waits in a hold or for a commit, streams, or has ended; request may be released. */
 void route(struct conn *conn, const struct request *request);
 
 void endpoint_create(struct conn *conn, const struct request *request);
 void endpoint_update(struct conn *conn, const struct request *request);
 void endpoint_subscribe(struct conn *conn, const struct request *request);
+void endpoint_longpolling(struct conn *conn, const struct request *request);
+void endpoint_streaming(struct conn *conn, const struct request *request);
+void endpoint_iframe(struct conn *conn, const struct request *request);
+void endpoint_events(struct conn *conn, const struct request *request);
+void endpoint_websocket(struct conn *conn, const struct request *request);
 void endpoint_status(struct conn *conn, const struct request *request);
 
 /* The answer to a create whose append the log has reported. */

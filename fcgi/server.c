@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "fcgi/diag.h"
+#include "fcgi/hold.h"
 #include "fcgi/routes.h"
 
 enum {
@@ -99,7 +100,53 @@ static void on_accept_timer(struct timer *timer)
     go_on_accepting(OWNER(timer, accept_timer));
 }
 
+/* ---- who may wait ---- */
+
+static unsigned waiting(const struct server *server)
+{
+    unsigned count = server->held;
+    for (int kind = 0; kind < STREAM_KINDS; kind++)
+        count += server->streams[kind];
+    return count;
+}
+
+/* Told once, and again only after it had become better by a tenth. */
+static void note_too_many(struct server *server)
+{
+    server->refused++;
+    if (!server->full)
+        diag(DIAG_WARN, "%u requests are held, the limit (--max-holds): refusing more",
+             server->waiting_max);
+    server->full = true;
+}
+
+bool server_admit(struct conn *conn)
+{
+    struct server *server = conn->server;
+    if (!server->draining && waiting(server) < server->waiting_max)
+        return true;
+    if (!server->draining)
+        note_too_many(server);
+    conn_answer(conn, frame_refusal(server->draining ? "the service is about to stop"
+                                                     : "too many requests are held"));
+    return false;
+}
+
+void server_has_room(struct server *server)
+{
+    if (server->full && waiting(server) < server->waiting_max - server->waiting_max / 10)
+        server->full = false;
+}
+
 /* ---- draining ---- */
+
+static void release(void *context, struct group *group)
+{
+    if (group->shape.format < FORMAT_LINES)
+        hold_release(context, group);
+    else
+        stream_release(context, group);
+}
 
 /* Looks from time to time whether all are served: what raced in on kept connections is, too. */
 static void on_drain_timer(struct timer *timer)
@@ -119,7 +166,7 @@ static void drain(struct server *server)
 {
     if (server->draining)
         return;
-    diag(DIAG_INFO, "draining: answering %u held requests", server->holds.count);
+    diag(DIAG_INFO, "draining: answering %u held requests", waiting(server));
     sd_notify(0, "STOPPING=1");
     /* the backlog's requests came before the end; but those who keep coming must not put it off */
     for (int i = 0; i < BACKLOG_MOST && accept_one(server); i++)
@@ -128,7 +175,7 @@ static void drain(struct server *server)
     server->drain_until_ms = timer_now_ms() + DRAIN_MS;
     loop_forget(&server->loop, server->listener.fd, &server->listener_source);
     listener_close(&server->listener);
-    holds_release(&server->holds);
+    groups_each(&server->groups, release, server);
     timer_set(&server->loop.timers, &server->drain_timer, 0);
 }
 
@@ -156,6 +203,14 @@ void server_note_create(struct server *server, enum log_status status)
              error ? error : log_status_text(status));
 }
 
+static void wake(void *context, struct group *group, struct rendering *rendering, uint64_t before)
+{
+    if (group->shape.format < FORMAT_LINES)
+        hold_wake(context, group, rendering, before);
+    else
+        stream_wake(context, group, rendering, before);
+}
+
 static void on_log(struct source *source, uint32_t events)
 {
     (void)events;
@@ -168,7 +223,7 @@ static void on_log(struct source *source, uint32_t events)
         if (append->owner)
             conn_answer(append->owner, create_answer(append, log_epoch(server->log)));
     }
-    holds_wake(&server->holds, &news);
+    groups_news(&server->groups, &news, wake, server);
     if (news.failed) {
         server_note_create(server, LOG_FAILED);
         server->exit_code = EXIT_FAILURE;
@@ -194,7 +249,7 @@ static void set_limits(struct server *server)
     if (wished > possible)
         diag(DIAG_INFO, "holding at most %u requests, as the limit of open files is %llu", possible,
              (unsigned long long)files.rlim_cur);
-    holds_init(&server->holds, server, wished < possible ? wished : possible);
+    server->waiting_max = wished < possible ? wished : possible;
 }
 
 /* Blocked in every thread and taken from a descriptor instead, so that no call is interrupted. */
@@ -280,6 +335,8 @@ int server_close(struct server *server)
 {
     end_all(&server->idle);
     end_all(&server->busy);
+    end_all(&server->behind);
+    pages_free(&server->pages);
     listener_close(&server->listener);
     enum log_status status = log_close(server->log);
     if (status != LOG_OK && status != server->last_status)

@@ -12,11 +12,12 @@
 
 #include "fcgi/buf.h"
 #include "fcgi/conn.h"
-#include "fcgi/hold.h"
+#include "fcgi/group.h"
 #include "fcgi/listener.h"
 #include "fcgi/loop.h"
 #include "fcgi/options.h"
 #include "fcgi/request.h"
+#include "fcgi/stream.h"
 #include "store/log.h"
 
 enum { INBOX_SIZE = 64 * 1024 }; /* bytes taken from a socket at once */
@@ -27,12 +28,21 @@ struct server {
     struct log *log;
     struct decoder *decoder;
     struct listener listener;
-    struct holds holds;
+    struct groups groups; /* all who wait for news */
+    struct pages pages;
 
-    struct conn_list idle; /* connections kept open by the web server, most recently used first */
-    struct conn_list busy; /* reading, waiting for a commit, or sending */
-    unsigned conns;        /* all connections, those in holds included */
-    unsigned conns_max;    /* what the descriptors allow */
+    struct conn_list idle;   /* connections kept open by the web server, most recently used first */
+    struct conn_list busy;   /* reading, waiting for a commit, or sending */
+    struct conn_list behind; /* streams that catch up, or take nothing */
+    unsigned conns;          /* all connections, those in groups included */
+    unsigned conns_max;      /* what the descriptors allow */
+
+    unsigned held;                  /* requests held */
+    unsigned streams[STREAM_KINDS]; /* streams */
+    unsigned streams_behind;        /* of these */
+    unsigned waiting_max;           /* how many of both there may be */
+    uint64_t refused;               /* for being too many, since the start */
+    bool full;                      /* and the operator has been told */
 
     uint64_t started_ms;
     uint64_t deliveries; /* messages handed to readers */
@@ -65,6 +75,12 @@ int server_close(struct server *server);
 /* How a create ended: tells the operator when creates begin to fail, and when they work again, not
  * each. */
 void server_note_create(struct server *server, enum log_status status);
+
+/* Whether one more request may wait or stream; else answers it. */
+bool server_admit(struct conn *conn);
+
+/* One that waited or streamed has left. */
+void server_has_room(struct server *server);
 
 /* A connection has ended: its descriptor can serve another. */
 void server_conn_ended(struct server *server);

@@ -1,5 +1,6 @@
 #include "fcgi/timer.h"
 
+#include <stdlib.h>
 #include <time.h>
 
 uint64_t timer_now_ms(void)
@@ -7,6 +8,11 @@ uint64_t timer_now_ms(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+uint64_t timer_jittered(uint64_t ms)
+{
+    return ms - arc4random_uniform((uint32_t)(ms / 10) + 1);
 }
 
 void timers_init(struct timers *timers)

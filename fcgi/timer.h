@@ -38,6 +38,10 @@ void timers_init(struct timers *timers);
 /* Sets or moves the deadline to ms from now; timer->fire must be set by then. */
 void timer_set(struct timers *timers, struct timer *timer, uint64_t ms);
 
+/* ms less a random part of up to a tenth: those who were answered at once must not come back at
+ * once. */
+uint64_t timer_jittered(uint64_t ms);
+
 /* Clears it; a timer that is not set is left alone. */
 void timer_clear(struct timers *timers, struct timer *timer);
 

@@ -75,40 +75,84 @@ static const char *parse_number(const struct request *request, const char *name,
     return complaint;
 }
 
-static const char *parse_format(struct wanted *wanted, const struct request *request)
+static const char *parse_format(struct wanted *wanted, const struct request *request,
+                                const struct terms *terms)
 {
+    static char complaint[64];
     struct text as = request_field(request, "as");
-    if (!as.bytes || text_is(as, "json"))
-        wanted->format = FORMAT_JSON;
-    else if (text_is(as, "html"))
-        wanted->format = FORMAT_HTML;
-    else
-        return "as must be json or html";
-    return NULL;
+    int i = 0;
+    while (as.bytes && terms->formats[i].as && !text_is(as, terms->formats[i].as))
+        i++;
+    wanted->shape.format = terms->formats[i].format;
+    if (terms->formats[i].as)
+        return NULL;
+    const char *other = i > 1 ? terms->formats[1].as : NULL;
+    snprintf(complaint, sizeof complaint, "as must be %s%s%s", terms->formats[0].as,
+             other ? " or " : "", other ? other : "");
+    return complaint;
+}
+
+/* A function's name as the frame's parent knows it: identifiers with dots between them. Nothing
+ * that could be anything else in a script. */
+static bool callback_valid(struct text name)
+{
+    bool begins = true; /* an identifier */
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.bytes[i];
+        bool letter = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_' || c == '$';
+        bool digit = c >= '0' && c <= '9';
+        if (c == '.' ? begins : !letter && (begins || !digit))
+            return false;
+        begins = c == '.';
+    }
+    return !begins && name.len <= CALLBACK_MAX;
+}
+
+static const char *parse_callback(struct wanted *wanted, const struct request *request)
+{
+    wanted->shape.callback = "";
+    if (wanted->shape.format != FORMAT_SCRIPT)
+        return NULL;
+    struct text callback = request_field(request, "callback");
+    wanted->shape.callback = callback.bytes ? callback.bytes : "add_content";
+    return !callback.bytes || callback_valid(callback)
+               ? NULL
+               : "callback must be a function's name, such as add_content or page.add: at most 64 "
+                 "characters of A-Z a-z 0-9 _ $ and dots between";
+}
+
+bool shape_same(const struct shape *a, const struct shape *b)
+{
+    return a->format == b->format && a->limit == b->limit && a->request_id == b->request_id &&
+           strcmp(a->callback, b->callback) == 0;
 }
 
 const char *wanted_parse(struct wanted *wanted, const struct request *request,
-                         const struct options *options, const char *epoch)
+                         const struct terms *terms, const char *epoch)
 {
     struct text id = request_field(request, "id");
     if (!id.bytes)
         id = request->last_event_id;
     wanted->cursor = cursor_parse(id.bytes, id.len, epoch);
+    wanted->wait_given = request_field(request, "timeout").bytes != NULL;
+    wanted->shape = (struct shape){0};
 
     uint64_t seconds, limit;
-    const char *complaint = parse_channels(wanted, request, (size_t)options->max_channels);
+    const char *complaint = parse_channels(wanted, request, (size_t)terms->max_channels);
     if (!complaint && (request->form.overflow || request->query.overflow))
         complaint = "too many fields";
     if (!complaint)
-        complaint = parse_number(request, "timeout", 0, (uint64_t)options->hold_max_s,
-                                 (uint64_t)options->hold_s, &seconds);
+        complaint = parse_number(request, "timeout", 0, (uint64_t)terms->wait_max_s,
+                                 (uint64_t)terms->wait_s, &seconds);
+    if (!complaint)
+        complaint = parse_format(wanted, request, terms);
+    if (!complaint)
+        complaint = parse_callback(wanted, request);
     if (!complaint)
         complaint = parse_number(request, "limit", 1, LIMIT_MAX, LIMIT_MAX, &limit);
-    if (!complaint)
-        complaint = parse_format(wanted, request);
     if (complaint)
         return complaint;
-    wanted->hold_ms = seconds * 1000;
-    wanted->limit = limit;
+    wanted->wait_ms = seconds * 1000;
+    wanted->shape.limit = wanted->shape.format < FORMAT_LINES ? (uint32_t)limit : 0;
     return NULL;
 }

@@ -1,4 +1,4 @@
-/* wanted.h - what a reader asks for: channels, a cursor, how much, how long, in which form.
+/* wanted.h - what a reader asks for: channels, a cursor, how much, how long, in which shape.
  *
  * Pure, but for the one buffer in which a complaint is written.
  */
@@ -16,28 +16,59 @@
 
 enum {
     WANTED_CHANNELS_MAX = 512, /* the most that --max-channels allows */
-    LIMIT_MAX = 1000           /* messages of one answer */
+    LIMIT_MAX = 1000,          /* messages of one answer */
+    ANSWER_BYTES = 1 << 20,    /* of data: an answer ends with the message that reaches them */
+    CALLBACK_MAX = 64          /* bytes */
 };
 
 enum format {
+    /* of an answer that ends the request */
     FORMAT_JSON, /* {"id":…,"messages":[…],"more":…} */
     FORMAT_HTML, /* {"html":"<div>…</div>…","id":…} */
-    FORMAT_WORD  /* {"ret":"new"} or {"ret":"punt"} */
+    FORMAT_WORD, /* {"ret":"new"} or {"ret":"punt"} */
+    FORMAT_SAYS, /* Server says: … */
+    /* of a stream: see transport.c */
+    FORMAT_LINES,
+    FORMAT_SCRIPT,
+    FORMAT_EVENTS,
+    FORMAT_EVENTS_JSON,
+    FORMAT_FRAMES
 };
+
+/* All that decides the bytes in which a message reaches a reader. */
+struct shape {
+    enum format format;
+    uint32_t limit;      /* messages of one answer; 0: a stream */
+    uint16_t request_id; /* in a stream's records; 0: an answer, which is patched when it is sent */
+    const char *callback; /* of scripts; else "" */
+};
+
+bool shape_same(const struct shape *a, const struct shape *b);
 
 struct wanted {
     const char *channels[WANTED_CHANNELS_MAX]; /* sorted, distinct; the request's memory */
     size_t count;                              /* at least one */
     struct cursor cursor;
-    enum format format;
-    size_t limit;
-    uint64_t hold_ms; /* 0: do not hold */
+    struct shape shape;
+    uint64_t wait_ms; /* how long to hold, or to stream; 0: give what is there, and end */
+    bool wait_given;  /* the client chose it */
 };
 
-/* Reads the fields id (or Last-Event-ID), channel, timeout, limit and as. Returns NULL, or what is
- * wrong with them: one sentence that is JSON-safe, valid until the next call. */
+/* What an endpoint accepts. */
+struct terms {
+    struct {
+        const char *as; /* the field's value; the first is the default; NULL ends the list */
+        enum format format;
+    } formats[3];
+    int64_t wait_s, wait_max_s; /* the default, and the longest that a client may ask for */
+    int64_t max_channels;
+};
+
+/* Reads the fields id (or Last-Event-ID), channel, timeout, limit, as and callback; limit is for
+ * answers only, callback for scripts. Returns NULL, or what is wrong with them: one sentence that
+ * is JSON-safe, valid until the next call. */
 const char *wanted_parse(struct wanted *wanted, const struct request *request,
-                         const struct options *options, const char *epoch);
+                         const struct terms *terms, const char *epoch);
 
 /* Whether name is 1 to 64 of A-Z a-z 0-9 . _ - */
 bool channel_name_valid(struct text name);

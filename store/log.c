@@ -368,9 +368,9 @@ static enum log_status fill_page(struct log *log, const char *const *channels, s
 }
 
 enum log_status log_read(struct log *log, const char *const *channels, size_t count,
-                         struct cursor cursor, size_t limit, struct page *page)
+                         struct cursor cursor, struct page_limit limit, struct page *page)
 {
-    struct page_fill fill = {.page = page, .limit = limit ? limit : 1};
+    struct page_fill fill = {.page = page, .limit = limit};
     enum log_status status;
     struct plan plan;
 

@@ -121,11 +121,15 @@ struct page {
     bool reset;    /* the cursor could not be honoured: something in between may be missing */
 };
 
-enum { PAGE_BYTES = 1 << 20 }; /* a page ends with the message that brings it past this size */
+/* How much a page may hold. It ends with the message that reaches either. */
+struct page_limit {
+    size_t messages; /* at least 1 */
+    size_t bytes;    /* of data; at least 1 */
+};
 
 /* Reads what is newer than the cursor on count channels (names, NUL-terminated, distinct; at
- * least one), at most limit messages (at least 1) and about PAGE_BYTES. What the memory holds is
- * read from there; only older pages touch the disk.
+ * least one), up to limit. What the memory holds is read from there; only older pages touch the
+ * disk.
  * - CURSOR_START: everything retained. CURSOR_NOW: nothing, next is the head.
  * - CURSOR_UNKNOWN, or CURSOR_AT ahead of the head: everything retained, with reset.
  * - CURSOR_AT older than what retention kept on some of the channels: what is newer than the
@@ -136,7 +140,7 @@ enum { PAGE_BYTES = 1 << 20 }; /* a page ends with the message that brings it pa
  * Returns LOG_OK with *page filled (page_free it); LOG_NO_MEMORY, LOG_LOCKED (another program
  * holds the file: ask again) or LOG_FAILED with it empty. */
 enum log_status log_read(struct log *log, const char *const *channels, size_t count,
-                         struct cursor cursor, size_t limit, struct page *page);
+                         struct cursor cursor, struct page_limit limit, struct page *page);
 void page_free(struct page *page);
 
 /* Counters for the operator, as of the last drain. */

@@ -4,7 +4,7 @@
 
 int page_reserve(struct page_fill *fill, size_t count)
 {
-    size_t room = fill->limit - fill->page->count;
+    size_t room = fill->limit.messages - fill->page->count;
     size_t want = fill->page->count + (count < room ? count : room);
     struct message **grown;
 

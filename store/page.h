@@ -12,7 +12,7 @@
 
 struct page_fill {
     struct page *page;
-    size_t limit;    /* messages */
+    struct page_limit limit;
     size_t bytes;    /* of data so far */
     size_t capacity; /* of page->messages */
 };
@@ -20,7 +20,7 @@ struct page_fill {
 /* Whether the page takes no more messages. */
 static inline bool page_is_full(const struct page_fill *fill)
 {
-    return fill->page->count >= fill->limit || fill->bytes >= PAGE_BYTES;
+    return fill->page->count >= fill->limit.messages || fill->bytes >= fill->limit.bytes;
 }
 
 /* Makes room for count messages more, or for as many as the limit lets in. Returns 0, or -1 when

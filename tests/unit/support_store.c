@@ -188,7 +188,7 @@ const char *store_read(struct store *store, const char *channels, struct cursor 
     snprintf(names, sizeof names, "%s", channels);
     for (char *name; (name = strsep(&rest, " "));)
         list[count++] = name;
-    status = log_read(store->log, list, count, cursor, limit, &page);
+    status = log_read(store->log, list, count, cursor, UP_TO(limit), &page);
     if (status != LOG_OK) {
         snprintf(store->text, sizeof store->text, "status %d", status);
         return store->text;

@@ -13,6 +13,9 @@
 
 #include "store/log.h"
 
+/* The limit of most tests: so many messages, of any size. */
+#define UP_TO(count) ((struct page_limit){(count), SIZE_MAX})
+
 enum { PATIENCE_MS = 20000 }; /* until a condition that is waited for counts as missed */
 
 struct store {

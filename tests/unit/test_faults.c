@@ -51,7 +51,7 @@ static size_t read_all(struct store *store, unsigned *numbers, size_t room)
     bool more;
 
     do {
-        assert_int_equal(log_read(store->log, &channel, 1, cursor, room, &page), LOG_OK);
+        assert_int_equal(log_read(store->log, &channel, 1, cursor, UP_TO(room), &page), LOG_OK);
         assert_true(count + page.count <= room);
         for (size_t i = 0; i < page.count; i++)
             numbers[count++] = (unsigned)atoi(message_data(page.messages[i]));

@@ -136,7 +136,7 @@ static void paging_through_a_gap_gets_to_the_end(void **state)
     for (int i = 0; i < 60; i++)
         store_put(store, "b", "y");
     for (int pages = 0; pages < 100; pages++) {
-        assert_int_equal(log_read(store->log, channels, 2, cursor, 3, &page), LOG_OK);
+        assert_int_equal(log_read(store->log, channels, 2, cursor, UP_TO(3), &page), LOG_OK);
         cursor = (struct cursor){CURSOR_AT, page.next};
         seen += page.count;
         if (!page.more)

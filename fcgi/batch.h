@@ -1,0 +1,52 @@
+/* batch.h - a page of messages as the bytes of a stream, one frame a message, sent to many streams
+ * with one call each.
+ *
+ * A stream whose socket takes only a part keeps the one frame that was cut through, and its cursor.
+ * So a slow reader costs one frame at most, which it shares with all that were cut there.
+ *
+ * Loop's thread only.
+ */
+#ifndef ENCKE_FCGI_BATCH_H
+#define ENCKE_FCGI_BATCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "fcgi/buf.h"
+#include "fcgi/reply.h"
+#include "fcgi/wanted.h"
+#include "store/log.h"
+
+struct batch {
+    uint32_t refs;
+    uint32_t count;
+    uint64_t next; /* the cursor's seq once all is sent */
+    bool more;     /* there is more to read from there */
+    size_t len;    /* bytes of all frames */
+    struct frame **frames;
+    struct iovec *iov; /* of the frames */
+};
+
+/* Renders page for streams of that shape; a reset is told with the first message, or instead of
+ * one. scratch is overwritten. Returns one reference, or NULL when out of memory. */
+struct batch *batch_new(struct buf *scratch, const struct shape *shape, const char *epoch,
+                        const struct page *page);
+
+struct batch *batch_hold(struct batch *batch);
+void batch_drop(struct batch *batch); /* NULL is allowed */
+
+/* How far a stream has come. */
+struct progress {
+    struct cursor cursor; /* what it has been given, the frame below included */
+    struct frame *frame;  /* that the socket cut through: one reference; NULL: none */
+    uint32_t sent;        /* bytes of it */
+};
+
+/* Sends what the socket takes, without blocking, to a stream that has no frame cut through, and
+ * notes in progress how far that was; messages counts those that were given. Returns 1 when all is
+ * sent, 0 when the socket is full, -1 when the peer is gone. */
+int batch_send(const struct batch *batch, int fd, struct progress *progress, uint64_t *messages);
+
+#endif

@@ -1,0 +1,39 @@
+/* streaming, iframe, events - answers that go on: what is in the log from the reader's cursor on,
+ * and then what comes. */
+#include "fcgi/routes.h"
+#include "fcgi/server.h"
+#include "fcgi/stream.h"
+#include "fcgi/wanted.h"
+
+static void open_stream(struct conn *conn, const struct request *request, struct terms *terms)
+{
+    struct server *server = conn->server;
+    struct wanted wanted;
+    terms->wait_s = terms->wait_max_s = server->options->stream_s;
+    terms->max_channels = server->options->max_channels;
+    const char *complaint = wanted_parse(&wanted, request, terms, log_epoch(server->log));
+    if (complaint) {
+        conn_answer(conn, frame_error(400, NULL, complaint));
+        return;
+    }
+    wanted.shape.request_id = conn->request_id;
+    stream_open(conn, &wanted);
+}
+
+void endpoint_streaming(struct conn *conn, const struct request *request)
+{
+    struct terms terms = {.formats = {{"json", FORMAT_LINES}}};
+    open_stream(conn, request, &terms);
+}
+
+void endpoint_iframe(struct conn *conn, const struct request *request)
+{
+    struct terms terms = {.formats = {{"script", FORMAT_SCRIPT}}};
+    open_stream(conn, request, &terms);
+}
+
+void endpoint_events(struct conn *conn, const struct request *request)
+{
+    struct terms terms = {.formats = {{"text", FORMAT_EVENTS}, {"json", FORMAT_EVENTS_JSON}}};
+    open_stream(conn, request, &terms);
+}

@@ -1,0 +1,300 @@
+/* uthash ends the process when it finds no memory, unless it is told otherwise: so an element that
+ * could not be added has no table. */
+#define HASH_NONFATAL_OOM 1
+
+#include "fcgi/group.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fcgi/batch.h"
+
+/* A rendering that groups of that shape share in this round. */
+struct shared {
+    SLIST_ENTRY(shared) next;
+    struct shape shape;
+    struct rendering rendering;
+};
+SLIST_HEAD(shared_list, shared);
+
+/* A channel that somebody reads. */
+struct channel {
+    UT_hash_handle hh;
+    LIST_HEAD(, member) members;
+    bool news;                       /* in this round */
+    STAILQ_ENTRY(channel) next_news; /* in this round's list */
+    struct shared_list shared;       /* by the groups for which only this channel has news */
+    char name[CHANNEL_MAX + 1];
+};
+STAILQ_HEAD(channel_list, channel);
+STAILQ_HEAD(group_list, group);
+
+/* One group's wish for one channel. */
+struct member {
+    LIST_ENTRY(member) link; /* among the channel's members */
+    struct channel *channel;
+    struct group *group;
+};
+
+/* ---- who wants what ---- */
+
+/* What makes two readers want the same, as text: the shape and the sorted channels. The callback
+ * comes first, so that the group can point to it. The result is the buffer's. */
+static const char *group_key(struct buf *scratch, const struct wanted *wanted)
+{
+    const struct shape *shape = &wanted->shape;
+    buf_reset(scratch);
+    buf_puts(scratch, shape->callback);
+    buf_add(scratch, "", 1);
+    buf_printf(scratch, "%d %u %u", (int)shape->format, shape->limit, shape->request_id);
+    for (size_t i = 0; i < wanted->count; i++) {
+        buf_puts(scratch, " ");
+        buf_puts(scratch, wanted->channels[i]);
+    }
+    return buf_ok(scratch) ? scratch->bytes : NULL;
+}
+
+static struct channel *channel_get(struct groups *groups, const char *name)
+{
+    struct channel *channel;
+    HASH_FIND_STR(groups->channels, name, channel);
+    if (channel || !(channel = calloc(1, sizeof *channel)))
+        return channel;
+    snprintf(channel->name, sizeof channel->name, "%s", name);
+    LIST_INIT(&channel->members);
+    SLIST_INIT(&channel->shared);
+    HASH_ADD_STR(groups->channels, name, channel);
+    if (!channel->hh.tbl) {
+        free(channel);
+        return NULL;
+    }
+    return channel;
+}
+
+static void channel_let_go(struct groups *groups, struct channel *channel)
+{
+    if (!LIST_EMPTY(&channel->members) || channel->news)
+        return;
+    HASH_DEL(groups->channels, channel);
+    free(channel);
+}
+
+static void group_free(struct groups *groups, struct group *group)
+{
+    for (size_t i = 0; i < group->member_count; i++) {
+        LIST_REMOVE(&group->members[i], link);
+        channel_let_go(groups, group->members[i].channel);
+    }
+    free(group->members);
+    free(group->key);
+    free(group);
+}
+
+/* Makes the group a member of all its channels. */
+static bool add_members(struct groups *groups, struct group *group, const struct wanted *wanted)
+{
+    group->members = calloc(wanted->count, sizeof *group->members);
+    if (!group->members)
+        return false;
+    for (size_t i = 0; i < wanted->count; i++) {
+        struct channel *channel = channel_get(groups, wanted->channels[i]);
+        if (!channel)
+            return false;
+        struct member *member = &group->members[group->member_count++];
+        *member = (struct member){.channel = channel, .group = group};
+        LIST_INSERT_HEAD(&channel->members, member, link);
+    }
+    return true;
+}
+
+static struct group *group_new(struct groups *groups, const char *key, size_t key_len,
+                               const struct wanted *wanted)
+{
+    struct group *group = calloc(1, sizeof *group);
+    if (!group)
+        return NULL;
+    group->serial = ++groups->serial;
+    LIST_INIT(&group->conns);
+    group->key = malloc(key_len);
+    if (group->key) {
+        memcpy(group->key, key, key_len);
+        group->shape = wanted->shape;
+        group->shape.callback = group->key;
+    }
+    if (group->key && add_members(groups, group, wanted))
+        HASH_ADD_KEYPTR(hh, groups->groups, group->key, key_len, group);
+    if (group->hh.tbl)
+        return group;
+    group_free(groups, group);
+    return NULL;
+}
+
+struct group *group_join(struct groups *groups, struct buf *scratch, const struct wanted *wanted)
+{
+    const char *key = group_key(scratch, wanted);
+    struct group *group = NULL;
+    if (key)
+        HASH_FIND(hh, groups->groups, key, scratch->len, group);
+    if (key && !group)
+        group = group_new(groups, key, scratch->len, wanted);
+    if (group)
+        group->readers++;
+    return group;
+}
+
+/* Frees a group that nobody is in any more. */
+static void group_let_go(struct groups *groups, struct group *group)
+{
+    if (group->readers > 0 || group->news > 0)
+        return;
+    HASH_DEL(groups->groups, group);
+    group_free(groups, group);
+}
+
+void group_leave(struct groups *groups, struct group *group)
+{
+    group->readers--;
+    group_let_go(groups, group);
+}
+
+size_t group_channels(const struct group *group, const char *names[WANTED_CHANNELS_MAX])
+{
+    for (size_t i = 0; i < group->member_count; i++)
+        names[i] = group->members[i].channel->name;
+    return group->member_count;
+}
+
+size_t group_news_channels(const struct group *group, const char *names[WANTED_CHANNELS_MAX])
+{
+    size_t count = 0;
+    for (size_t i = 0; i < group->member_count; i++)
+        if (group->members[i].channel->news)
+            names[count++] = group->members[i].channel->name;
+    return count;
+}
+
+/* ---- a round of news ---- */
+
+static void note_news(const struct groups *groups, const struct log_news *news,
+                      struct channel_list *channels)
+{
+    struct append *append;
+    STAILQ_FOREACH (append, &news->done, next) {
+        struct channel *channel = NULL;
+        if (append->status == LOG_OK)
+            HASH_FIND_STR(groups->channels, message_channel(append->message), channel);
+        if (!channel || channel->news)
+            continue;
+        channel->news = true;
+        STAILQ_INSERT_TAIL(channels, channel, next_news);
+    }
+}
+
+static void note_woken(const struct channel_list *channels, struct group_list *woken)
+{
+    struct channel *channel;
+    struct member *member;
+    STAILQ_FOREACH (channel, channels, next_news)
+        LIST_FOREACH (member, &channel->members, link)
+            if (member->group->news++ == 0)
+                STAILQ_INSERT_TAIL(woken, member->group, next_woken);
+}
+
+/* The channel that alone has news for the group; NULL if there are several. */
+static struct channel *only_news(const struct group *group)
+{
+    if (group->news > 1)
+        return NULL;
+    for (size_t i = 0;; i++)
+        if (group->members[i].channel->news)
+            return group->members[i].channel;
+}
+
+/* Where what the group gets in this round is kept: with its channel, if that alone has news. */
+static struct rendering *rendering_of(struct group *group)
+{
+    struct channel *channel = only_news(group);
+    struct shared *shared;
+    if (!channel)
+        return &group->rendering;
+    SLIST_FOREACH (shared, &channel->shared, next)
+        if (shape_same(&shared->shape, &group->shape))
+            return &shared->rendering;
+    shared = calloc(1, sizeof *shared);
+    if (!shared)
+        return &group->rendering;
+    shared->shape = group->shape; /* its callback too is there until the round ends */
+    SLIST_INSERT_HEAD(&channel->shared, shared, next);
+    return &shared->rendering;
+}
+
+static void rendering_drop(struct rendering *rendering)
+{
+    frame_drop(rendering->frame);
+    batch_drop(rendering->batch);
+    *rendering = (struct rendering){0};
+}
+
+static void end_round(struct groups *groups, struct channel_list *channels,
+                      struct group_list *woken)
+{
+    struct channel *channel;
+    while ((channel = STAILQ_FIRST(channels)) != NULL) {
+        STAILQ_REMOVE_HEAD(channels, next_news);
+        struct shared *shared;
+        while ((shared = SLIST_FIRST(&channel->shared)) != NULL) {
+            SLIST_REMOVE_HEAD(&channel->shared, next);
+            rendering_drop(&shared->rendering);
+            free(shared);
+        }
+        channel->news = false;
+        channel_let_go(groups, channel);
+    }
+    struct group *group;
+    while ((group = STAILQ_FIRST(woken)) != NULL) {
+        STAILQ_REMOVE_HEAD(woken, next_woken);
+        group->news = 0;
+        group_let_go(groups, group);
+    }
+}
+
+void groups_news(struct groups *groups, const struct log_news *news,
+                 void (*wake)(void *context, struct group *group, struct rendering *rendering,
+                              uint64_t before),
+                 void *context)
+{
+    struct channel_list channels = STAILQ_HEAD_INITIALIZER(channels);
+    struct group_list woken = STAILQ_HEAD_INITIALIZER(woken);
+    note_news(groups, news, &channels);
+    note_woken(&channels, &woken);
+    struct group *group;
+    STAILQ_FOREACH (group, &woken, next_woken) {
+        wake(context, group, rendering_of(group), news->before);
+        rendering_drop(&group->rendering);
+    }
+    end_round(groups, &channels, &woken);
+}
+
+/* ---- walking through ---- */
+
+void groups_each(struct groups *groups, void (*each)(void *context, struct group *group),
+                 void *context)
+{
+    struct group *group, *next;
+    HASH_ITER (hh, groups->groups, group, next)
+        each(context, group);
+}
+
+void groups_each_channel(const struct groups *groups,
+                         void (*each)(void *context, const char *name, unsigned count),
+                         void *context)
+{
+    for (const struct channel *channel = groups->channels; channel; channel = channel->hh.next) {
+        const struct member *member;
+        unsigned count = 0;
+        LIST_FOREACH (member, &channel->members, link)
+            count += member->group->readers;
+        each(context, channel->name, count);
+    }
+}

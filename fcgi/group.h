@@ -1,0 +1,84 @@
+/* group.h - readers that want the same, and which of them news concerns.
+ *
+ * Readers that want the same - the same channels in the same shape - form a group. Whoever waits in
+ * one has found nothing newer than its cursor, and only the loop moves the head; so all that wait
+ * in a group lack the same messages, and get the same bytes: rendered once, framed once, sent to
+ * each (invariants 3 and 4 of the design). One that waits needs no cursor.
+ *
+ *     channel "main" ---- member ---- group {main; json; 1000} ---- conn, conn, conn ...
+ *               \------- member ---- group {main, news; events} --- conn ...
+ *     channel "news" ---- member ------/
+ *
+ * What the readers are, and what they get, is for hold.h and stream.h. Loop's thread only.
+ */
+#ifndef ENCKE_FCGI_GROUP_H
+#define ENCKE_FCGI_GROUP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <uthash.h>
+
+#include "fcgi/buf.h"
+#include "fcgi/conn.h"
+#include "fcgi/reply.h"
+#include "fcgi/wanted.h"
+#include "store/log.h"
+
+struct channel;
+struct member;
+
+/* What a group's readers get in one round of news. Groups of one shape for which the same channel
+ * alone has news share it. Whoever needs it first fills it in; the round's end drops it. */
+struct rendering {
+    struct frame *frame; /* for holds */
+    struct batch *batch; /* for streams */
+};
+
+struct group {
+    UT_hash_handle hh;
+    char *key;
+    struct shape shape;         /* callback points into key */
+    uint64_t serial;            /* no other group ever had it */
+    struct conn_list conns;     /* those that wait for news */
+    unsigned readers;           /* these, and streams that are behind */
+    unsigned news;              /* channels with news in this round */
+    struct rendering rendering; /* of several channels' news */
+    STAILQ_ENTRY(group) next_woken;
+    size_t member_count;
+    struct member *members;
+};
+
+struct groups {
+    struct channel *channels; /* by name: those that somebody reads */
+    struct group *groups;     /* by what they want */
+    uint64_t serial;
+};
+
+/* The group of all that want the same as wanted, which is copied. It is joined: see group_leave.
+ * NULL when out of memory. */
+struct group *group_join(struct groups *groups, struct buf *scratch, const struct wanted *wanted);
+
+/* One reader less; the last one's leaving frees the group, unless it is the round's turn for it. */
+void group_leave(struct groups *groups, struct group *group);
+
+/* The names of its channels, or of those that have news in this round; returns how many. */
+size_t group_channels(const struct group *group, const char *names[WANTED_CHANNELS_MAX]);
+size_t group_news_channels(const struct group *group, const char *names[WANTED_CHANNELS_MAX]);
+
+/* Calls wake with every group that the drained news concern; before is the head until then. */
+void groups_news(struct groups *groups, const struct log_news *news,
+                 void (*wake)(void *context, struct group *group, struct rendering *rendering,
+                              uint64_t before),
+                 void *context);
+
+/* Calls each with every group. It may make the group's readers leave. */
+void groups_each(struct groups *groups, void (*each)(void *context, struct group *group),
+                 void *context);
+
+/* Calls each with every channel that somebody reads, and how many do. */
+void groups_each_channel(const struct groups *groups,
+                         void (*each)(void *context, const char *name, unsigned count),
+                         void *context);
+
+#endif

@@ -1,0 +1,346 @@
+#include "fcgi/stream.h"
+
+#include <stdlib.h>
+
+#include "fcgi/diag.h"
+#include "fcgi/render.h"
+#include "fcgi/server.h"
+
+/* Of a page for one stream that is behind: about what a socket takes at once (net.core.wmem_default
+ * is 212,992 with the kernel's overhead), so that little is rendered in vain. */
+enum { PAGE_MESSAGES = 256, PAGE_BYTES = 64 * 1024 };
+
+/* ---- pages ---- */
+
+static struct batch *read_batch(struct server *server, const struct group *group,
+                                const char *const *channels, size_t count, struct cursor cursor,
+                                enum log_status *status)
+{
+    struct page page;
+    *status = log_read(server->log, channels, count, cursor,
+                       (struct page_limit){PAGE_MESSAGES, PAGE_BYTES}, &page);
+    if (*status != LOG_OK)
+        return NULL;
+    struct batch *batch = batch_new(&server->scratch, &group->shape, log_epoch(server->log), &page);
+    page_free(&page);
+    if (!batch)
+        *status = LOG_NO_MEMORY;
+    return batch;
+}
+
+static bool is_recent(const struct recent *recent, const struct group *group, struct cursor cursor,
+                      uint64_t head)
+{
+    return recent->batch && recent->serial == group->serial && recent->head == head &&
+           recent->cursor.kind == cursor.kind && recent->cursor.seq == cursor.seq;
+}
+
+/* What the group's readers are given from the cursor on: one reference, or NULL with *status. */
+static struct batch *page_for(struct server *server, const struct group *group,
+                              struct cursor cursor, enum log_status *status)
+{
+    enum { PAGES = sizeof server->pages.recent / sizeof server->pages.recent[0] };
+    struct recent *recent = &server->pages.recent[(group->serial + cursor.seq) % PAGES];
+    uint64_t head = log_head(server->log);
+    *status = LOG_OK;
+    if (is_recent(recent, group, cursor, head))
+        return batch_hold(recent->batch);
+    const char *channels[WANTED_CHANNELS_MAX];
+    size_t count = group_channels(group, channels);
+    struct batch *batch = read_batch(server, group, channels, count, cursor, status);
+    if (batch && batch->count > 0) {
+        batch_drop(recent->batch);
+        *recent = (struct recent){group->serial, head, cursor, batch_hold(batch)};
+    }
+    return batch;
+}
+
+void pages_free(struct pages *pages)
+{
+    for (size_t i = 0; i < sizeof pages->recent / sizeof pages->recent[0]; i++)
+        batch_drop(pages->recent[i].batch);
+    *pages = (struct pages){0};
+}
+
+/* ---- live and behind ---- */
+
+static void fall_behind(struct conn *conn)
+{
+    struct stream *stream = conn->u.stream;
+    if (stream->live)
+        conn->server->streams_behind++;
+    stream->live = false;
+    conn_stream_on(conn, &conn->server->behind, true);
+}
+
+static void become_live(struct conn *conn)
+{
+    struct stream *stream = conn->u.stream;
+    if (!stream->live)
+        conn->server->streams_behind--;
+    stream->live = true;
+    conn_stream_on(conn, &stream->group->conns, false);
+}
+
+/* Ends the stream between two frames, as the client expects. */
+static void end(struct conn *conn)
+{
+    conn_answer(conn, frame_end(conn->request_id));
+}
+
+/* Sends a batch to a stream that has no frame cut through. Returns false if the connection has
+ * ended or is behind now. */
+static bool give(struct conn *conn, const struct batch *batch)
+{
+    int sent = batch_send(batch, conn->fd, &conn->u.stream->progress, &conn->server->deliveries);
+    if (sent < 0)
+        conn_end(conn);
+    else if (sent == 0)
+        fall_behind(conn);
+    return sent > 0;
+}
+
+/* Sends what is left of the frame that was cut through. Returns as give. */
+static bool give_rest(struct conn *conn)
+{
+    struct progress *progress = &conn->u.stream->progress;
+    int sent = frame_send(&progress->frame, &progress->sent, conn->fd, progress->frame->request_id);
+    if (sent < 0) {
+        conn_end(conn);
+    } else if (sent == 0) {
+        fall_behind(conn);
+    } else {
+        frame_drop(progress->frame);
+        progress->frame = NULL;
+    }
+    return sent > 0;
+}
+
+/* Sends a frame that is no message (NULL, out of memory, ends the connection), after which the
+ * stream goes on from the cursor. Takes over the reference. Returns as give. */
+static bool give_frame(struct conn *conn, struct frame *frame, struct cursor cursor)
+{
+    if (!frame) {
+        conn_end(conn);
+        return false;
+    }
+    conn->u.stream->progress = (struct progress){.cursor = cursor, .frame = frame};
+    return give_rest(conn);
+}
+
+/* Gives a stream that is behind its next page. When that was the last it is live: nobody else can
+ * have moved the head meanwhile (invariant 3). */
+static void catch_up(struct conn *conn)
+{
+    struct stream *stream = conn->u.stream;
+    enum log_status status;
+    struct batch *page = page_for(conn->server, stream->group, stream->progress.cursor, &status);
+    if (!page) {
+        diag(DIAG_WARN, "a stream is cut off, as the log cannot be read: %s",
+             log_status_text(status));
+        conn_end(conn);
+        return;
+    }
+    bool more = page->more;
+    bool all = give(conn, page);
+    batch_drop(page);
+    if (!all)
+        return;
+    if (more)
+        fall_behind(conn); /* others first */
+    else if (stream->ends_ms == 0)
+        end(conn);
+    else
+        become_live(conn);
+}
+
+void stream_writable(struct conn *conn)
+{
+    if (!conn->u.stream->progress.frame || give_rest(conn))
+        catch_up(conn);
+}
+
+/* ---- opening ---- */
+
+/* The first bytes: if no message follows at once, they tell the cursor, so that a client that
+ * began with `now` has one. */
+static struct frame *opening(struct server *server, const struct shape *shape,
+                             const struct batch *first)
+{
+    struct buf *out = &server->scratch;
+    const struct transport *transport = transport_of(shape->format);
+    buf_reset(out);
+    transport->put_opening(out);
+    if (first->count == 0)
+        transport->put_cursor(out, shape, log_epoch(server->log), first->next);
+    return transport_opening(shape, out);
+}
+
+static uint64_t next_due_ms(const struct server *server, const struct stream *stream)
+{
+    uint64_t heartbeat_ms = timer_jittered((uint64_t)server->options->heartbeat_s * 1000);
+    uint64_t now = timer_now_ms();
+    if (stream->ends_ms <= now)
+        return heartbeat_ms; /* as soon as it has caught up */
+    return stream->ends_ms - now < heartbeat_ms ? stream->ends_ms - now : heartbeat_ms;
+}
+
+static struct stream *stream_new(struct server *server, const struct wanted *wanted)
+{
+    struct stream *stream = calloc(1, sizeof *stream);
+    if (!stream)
+        return NULL;
+    stream->group = group_join(&server->groups, &server->scratch, wanted);
+    if (!stream->group) {
+        free(stream);
+        return NULL;
+    }
+    stream->kind = transport_of(wanted->shape.format)->kind;
+    stream->ends_ms = wanted->wait_ms == 0 ? 0 : timer_now_ms() + timer_jittered(wanted->wait_ms);
+    stream->progress.cursor = wanted->cursor;
+    if (wanted->cursor.kind == CURSOR_NOW)
+        stream->progress.cursor = (struct cursor){CURSOR_AT, log_head(server->log)};
+    server->streams[stream->kind]++;
+    server->streams_behind++;
+    return stream;
+}
+
+void stream_left(struct server *server, struct stream *stream)
+{
+    server->streams[stream->kind]--;
+    if (!stream->live)
+        server->streams_behind--;
+    frame_drop(stream->progress.frame);
+    group_leave(&server->groups, stream->group);
+    free(stream);
+    server_has_room(server);
+}
+
+void stream_open(struct conn *conn, const struct wanted *wanted)
+{
+    struct server *server = conn->server;
+    if (!server_admit(conn))
+        return;
+    struct stream *stream = stream_new(server, wanted);
+    enum log_status status = LOG_NO_MEMORY;
+    struct batch *first =
+        stream ? page_for(server, stream->group, stream->progress.cursor, &status) : NULL;
+    if (!first) {
+        if (stream)
+            stream_left(server, stream);
+        conn_answer(conn, render_refusal(status));
+        return;
+    }
+    struct frame *frame = opening(server, &stream->group->shape, first);
+    struct cursor cursor = stream->progress.cursor;
+    if (first->count == 0)
+        cursor = (struct cursor){CURSOR_AT, first->next};
+    conn_stream(conn, stream, next_due_ms(server, stream));
+    if (give_frame(conn, frame, cursor))
+        catch_up(conn);
+    batch_drop(first);
+}
+
+/* ---- news, heartbeats, the end ---- */
+
+/* Calls each with every live stream of the group, which may leave it, and the group go. */
+static void each_live(struct group *group, void (*each)(struct conn *conn, const void *context),
+                      const void *context)
+{
+    struct conn *conn = LIST_FIRST(&group->conns);
+    while (conn) {
+        struct conn *next = LIST_NEXT(conn, link);
+        each(conn, context);
+        conn = next;
+    }
+}
+
+struct news {
+    const struct batch *batch;
+    struct cursor before;
+};
+
+static void give_news(struct conn *conn, const void *context)
+{
+    const struct news *news = context;
+    conn->u.stream->progress.cursor = news->before;
+    give(conn, news->batch);
+}
+
+static void cut_off(struct conn *conn, const void *context)
+{
+    (void)context;
+    conn_end(conn);
+}
+
+/* What the group lacks from the cursor on, of the channels that have news: one reference. */
+static struct batch *read_news(struct server *server, const struct group *group,
+                               struct cursor cursor)
+{
+    const char *channels[WANTED_CHANNELS_MAX];
+    size_t count = group_news_channels(group, channels);
+    enum log_status status;
+    struct batch *batch = read_batch(server, group, channels, count, cursor, &status);
+    if (!batch)
+        diag(DIAG_WARN, "streams are cut off, as their news cannot be read: %s",
+             log_status_text(status));
+    return batch;
+}
+
+void stream_wake(struct server *server, struct group *group, struct rendering *rendering,
+                 uint64_t before)
+{
+    struct cursor cursor = {CURSOR_AT, before};
+    if (!rendering->batch)
+        rendering->batch = read_news(server, group, cursor);
+    struct batch *batch = rendering->batch ? batch_hold(rendering->batch) : NULL;
+    bool more = true;
+    while (batch && more) {
+        each_live(group, give_news, &(struct news){batch, cursor});
+        more = batch->more;
+        cursor.seq = batch->next;
+        batch_drop(batch);
+        batch = more ? read_news(server, group, cursor) : NULL;
+    }
+    if (more)
+        each_live(group, cut_off, NULL);
+}
+
+static void heartbeat(struct conn *conn)
+{
+    struct server *server = conn->server;
+    const struct shape *shape = &conn->u.stream->group->shape;
+    uint64_t head = log_head(server->log);
+    buf_reset(&server->scratch);
+    transport_of(shape->format)
+        ->put_heartbeat(&server->scratch, shape, log_epoch(server->log), head);
+    give_frame(conn, transport_frame(shape, &server->scratch), (struct cursor){CURSOR_AT, head});
+}
+
+void stream_due(struct conn *conn)
+{
+    struct stream *stream = conn->u.stream;
+    struct server *server = conn->server;
+    bool over = stream->ends_ms != 0 && timer_now_ms() >= stream->ends_ms;
+    if (over && stream->progress.frame) {
+        conn_end(conn); /* it takes nothing; its reader will go on from where it is */
+    } else if (over) {
+        end(conn);
+    } else {
+        timer_set(&server->loop.timers, &conn->timer, next_due_ms(server, stream));
+        if (stream->live)
+            heartbeat(conn);
+    }
+}
+
+static void end_live(struct conn *conn, const void *context)
+{
+    (void)context;
+    end(conn);
+}
+
+void stream_release(struct server *server, struct group *group)
+{
+    (void)server;
+    each_live(group, end_live, NULL);
+}

@@ -1,0 +1,72 @@
+/* stream.h - answers that go on: a stream gets what is in the log, and then what comes.
+ *
+ *     opened --> behind --everything read--> live, in its group --its time is over--> ended
+ *                  ^                           |
+ *                  +----- its socket full -----+
+ *
+ * A live stream has everything up to the head and costs nothing until there is news; then its group
+ * gets the same bytes (group.h). One whose socket is full falls behind: nothing is queued for it,
+ * it is only a cursor, and the rest of the one frame that was cut through (invariant 7 of the
+ * design). Once it is writable it is served from the log, a page at a time, until it has caught up.
+ * A publish never waits for it.
+ *
+ * Loop's thread only.
+ */
+#ifndef ENCKE_FCGI_STREAM_H
+#define ENCKE_FCGI_STREAM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fcgi/batch.h"
+#include "fcgi/conn.h"
+#include "fcgi/group.h"
+#include "fcgi/transport.h"
+#include "fcgi/wanted.h"
+
+struct server;
+
+/* What a connection has beyond its own struct while it streams. */
+struct stream {
+    struct group *group;
+    struct progress progress; /* its cursor counts only while it is behind */
+    uint64_t ends_ms;         /* by the clock of timer.h; UINT64_MAX: never */
+    enum stream_kind kind;
+    bool live;
+};
+
+/* Pages that were rendered for streams behind: those that catch up side by side share them. */
+struct pages {
+    struct recent {
+        uint64_t serial; /* of the group */
+        uint64_t head;   /* of the log, then */
+        struct cursor cursor;
+        struct batch *batch; /* NULL: none */
+    } recent[16];
+};
+
+void pages_free(struct pages *pages);
+
+/* Begins the stream that was asked for, or answers why not: the log cannot be read, too many wait,
+ * out of memory. It ends by itself after wanted->wait_ms; with 0, when it has given what is there.
+ * wanted is copied. */
+void stream_open(struct conn *conn, const struct wanted *wanted);
+
+/* Gives the group's live streams what came after `before`. */
+void stream_wake(struct server *server, struct group *group, struct rendering *rendering,
+                 uint64_t before);
+
+/* The socket of a stream that is behind takes bytes again. */
+void stream_writable(struct conn *conn);
+
+/* The stream's timer: a heartbeat is due, or its end. */
+void stream_due(struct conn *conn);
+
+/* Ends the live streams of the group as their time were over. */
+void stream_release(struct server *server, struct group *group);
+
+/* The connection has left its stream, for whatever reason; called by conn.c, which has taken it
+ * out of its list. */
+void stream_left(struct server *server, struct stream *stream);
+
+#endif
