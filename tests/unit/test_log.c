@@ -188,7 +188,8 @@ static void every_byte_of_a_message_is_kept(void **state)
                 LOG_OK);
             store_settle(store);
         }
-        assert_int_equal(log_read(store->log, &channel, 1, (struct cursor){0}, UP_TO(10), &page), LOG_OK);
+        assert_int_equal(log_read(store->log, &channel, 1, (struct cursor){0}, UP_TO(10), &page),
+                         LOG_OK);
         assert_int_equal(page.count, 1);
         assert_int_equal(page.messages[0]->data_len, 256);
         assert_int_equal(page.messages[0]->time_ms, 1234567);
@@ -293,7 +294,8 @@ static void a_page_ends_with_the_message_that_brings_it_past_its_bytes(void **st
     free(data);
     store_settle(store);
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(log_read(store->log, &channel, 1, (struct cursor){0}, limit, &page), LOG_OK);
+        assert_int_equal(log_read(store->log, &channel, 1, (struct cursor){0}, limit, &page),
+                         LOG_OK);
         assert_int_equal(page.count, 3);
         assert_true(page.more);
         assert_int_equal(page.next, 3);
@@ -335,7 +337,8 @@ static void a_page_outlives_the_memory_it_came_from(void **state)
     store->options.keep_messages = 1;
     store_open(store);
     store_put(store, "a", "x");
-    assert_int_equal(log_read(store->log, &channel, 1, (struct cursor){0}, UP_TO(10), &page), LOG_OK);
+    assert_int_equal(log_read(store->log, &channel, 1, (struct cursor){0}, UP_TO(10), &page),
+                     LOG_OK);
     store_put(store, "a", "y");
     assert_string_equal(message_data(page.messages[0]), "x");
     page_free(&page);
