@@ -145,7 +145,7 @@ static void release(void *context, struct group *group)
     if (group->shape.format < FORMAT_LINES)
         hold_release(context, group);
     else
-        stream_release(context, group);
+        stream_release(group);
 }
 
 /* Looks from time to time whether all are served: what raced in on kept connections is, too. */
@@ -176,6 +176,7 @@ static void drain(struct server *server)
     loop_forget(&server->loop, server->listener.fd, &server->listener_source);
     listener_close(&server->listener);
     groups_each(&server->groups, release, server);
+    stream_release_behind(server);
     timer_set(&server->loop.timers, &server->drain_timer, 0);
 }
 

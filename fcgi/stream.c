@@ -148,7 +148,7 @@ static void catch_up(struct conn *conn)
         return;
     if (more)
         fall_behind(conn); /* others first */
-    else if (stream->ends_ms == 0)
+    else if (stream->once)
         end(conn);
     else
         become_live(conn);
@@ -181,8 +181,13 @@ static uint64_t next_due_ms(const struct server *server, const struct stream *st
     uint64_t heartbeat_ms = timer_jittered((uint64_t)server->options->heartbeat_s * 1000);
     uint64_t now = timer_now_ms();
     if (stream->ends_ms <= now)
-        return heartbeat_ms; /* as soon as it has caught up */
+        return 0;
     return stream->ends_ms - now < heartbeat_ms ? stream->ends_ms - now : heartbeat_ms;
+}
+
+static uint64_t stream_ms(const struct server *server)
+{
+    return (uint64_t)server->options->stream_s * 1000;
 }
 
 static struct stream *stream_new(struct server *server, const struct wanted *wanted)
@@ -196,7 +201,9 @@ static struct stream *stream_new(struct server *server, const struct wanted *wan
         return NULL;
     }
     stream->kind = transport_of(wanted->shape.format)->kind;
-    stream->ends_ms = wanted->wait_ms == 0 ? 0 : timer_now_ms() + timer_jittered(wanted->wait_ms);
+    stream->once = wanted->wait_ms == 0;
+    stream->ends_ms = timer_now_ms() + timer_jittered(stream->once ? stream_ms(server)
+                                                                   : wanted->wait_ms);
     stream->progress.cursor = wanted->cursor;
     if (wanted->cursor.kind == CURSOR_NOW)
         stream->progress.cursor = (struct cursor){CURSOR_AT, log_head(server->log)};
@@ -321,7 +328,7 @@ void stream_due(struct conn *conn)
 {
     struct stream *stream = conn->u.stream;
     struct server *server = conn->server;
-    bool over = stream->ends_ms != 0 && timer_now_ms() >= stream->ends_ms;
+    bool over = timer_now_ms() >= stream->ends_ms;
     if (over && stream->progress.frame) {
         conn_end(conn); /* it takes nothing; its reader will go on from where it is */
     } else if (over) {
@@ -339,8 +346,18 @@ static void end_live(struct conn *conn, const void *context)
     end(conn);
 }
 
-void stream_release(struct server *server, struct group *group)
+void stream_release(struct group *group)
 {
-    (void)server;
     each_live(group, end_live, NULL);
+}
+
+void stream_release_behind(struct server *server)
+{
+    struct conn *conn = LIST_FIRST(&server->behind);
+    while (conn) {
+        struct conn *next = LIST_NEXT(conn, link);
+        if (!conn->u.stream->progress.frame)
+            end(conn);
+        conn = next;
+    }
 }

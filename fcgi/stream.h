@@ -30,9 +30,10 @@ struct server;
 struct stream {
     struct group *group;
     struct progress progress; /* its cursor counts only while it is behind */
-    uint64_t ends_ms;         /* by the clock of timer.h; UINT64_MAX: never */
+    uint64_t ends_ms;         /* by the clock of timer.h */
     enum stream_kind kind;
     bool live;
+    bool once; /* it ends when it has caught up */
 };
 
 /* Pages that were rendered for streams behind: those that catch up side by side share them. */
@@ -62,8 +63,10 @@ void stream_writable(struct conn *conn);
 /* The stream's timer: a heartbeat is due, or its end. */
 void stream_due(struct conn *conn);
 
-/* Ends the live streams of the group as their time were over. */
-void stream_release(struct server *server, struct group *group);
+/* Ends the live streams of the group, and those that are behind, as if their time were over, since
+ * the daemon is about to stop. One that is in the middle of a frame is left to be cut off. */
+void stream_release(struct group *group);
+void stream_release_behind(struct server *server);
 
 /* The connection has left its stream, for whatever reason; called by conn.c, which has taken it
  * out of its list. */

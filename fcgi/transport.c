@@ -119,14 +119,12 @@ static void put_event_cursor(struct buf *out, const struct shape *shape, const c
     buf_printf(out, "event: cursor\nid: %s\ndata: %s\n\n", id, id);
 }
 
-/* A comment; the id, which has no data, moves the client's cursor and dispatches nothing. */
+/* A comment, which no page sees, and an event that a page can watch for. */
 static void put_event_heartbeat(struct buf *out, const struct shape *shape, const char *epoch,
                                 uint64_t seq)
 {
-    (void)shape;
     buf_puts(out, ": heartbeat\n");
-    put_event_id(out, epoch, seq);
-    buf_puts(out, "\n");
+    put_event_cursor(out, shape, epoch, seq);
 }
 
 static void put_event_reset(struct buf *out, const struct shape *shape)
