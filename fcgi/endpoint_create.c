@@ -109,6 +109,20 @@ struct frame *create_answer(const struct append *append, const char *epoch)
                                     : render_refusal(append->status);
 }
 
+enum log_status create_queue(struct conn *conn, const char *channel, struct text text,
+                             struct append **append)
+{
+    struct server *server = conn->server;
+    struct message *message = message_new(channel, text.bytes, text.len, clock_ms());
+    enum log_status queued =
+        message ? log_append(server->log, message, conn, append) : LOG_NO_MEMORY;
+    if (queued == LOG_OK)
+        return LOG_OK;
+    message_drop(message);
+    server_note_create(server, queued);
+    return queued;
+}
+
 void endpoint_create(struct conn *conn, const struct request *request)
 {
     struct server *server = conn->server;
@@ -128,15 +142,10 @@ void endpoint_create(struct conn *conn, const struct request *request)
     struct text text = given_message(request);
     if (!text.bytes)
         text = random_message(made_up);
-    struct message *message = message_new(channel, text.bytes, text.len, clock_ms());
-    struct append *append = NULL;
-    enum log_status queued =
-        message ? log_append(server->log, message, conn, &append) : LOG_NO_MEMORY;
-    if (queued == LOG_OK) {
+    struct append *append;
+    enum log_status queued = create_queue(conn, channel, text, &append);
+    if (queued == LOG_OK)
         conn_await(conn, append);
-        return;
-    }
-    message_drop(message);
-    server_note_create(server, queued);
-    conn_answer(conn, render_refusal(queued));
+    else
+        conn_answer(conn, render_refusal(queued));
 }

@@ -22,6 +22,11 @@ void endpoint_events(struct conn *conn, const struct request *request);
 void endpoint_websocket(struct conn *conn, const struct request *request);
 void endpoint_status(struct conn *conn, const struct request *request);
 
+/* Queues a message of conn's client for its commit, after which the append is reported with conn
+ * as its owner. Text has no NUL and is UTF-8. Returns LOG_OK with *append, or why not. */
+enum log_status create_queue(struct conn *conn, const char *channel, struct text text,
+                             struct append **append);
+
 /* The answer to a create whose append the log has reported. */
 struct frame *create_answer(const struct append *append, const char *epoch);
 
