@@ -15,6 +15,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "tests/bench/answer.h"
 #include "tests/bench/figures.h"
 #include "tests/bench/wire.h"
 
@@ -30,9 +31,12 @@ struct conn {
     int fd;                        /* -1: not connected */
     bool asked;                    /* a request is on its way, or held */
     bool wants_out;                /* EPOLLOUT is on */
+    bool deaf;                     /* EPOLLIN is off: nothing is read */
     unsigned number;               /* chooses the source address */
     size_t sent;                   /* bytes of the request */
     uint64_t asked_ns;             /* when its first byte was sent */
+    uint64_t read_ns;              /* when something last came */
+    uint64_t read_bytes;           /* since it was opened */
     const struct request *request; /* not owned */
     struct answer answer;
 };
@@ -62,7 +66,7 @@ static inline bool conn_open(struct conn *c, const struct target *t, int epoll)
 {
     int on = 1, family = t->to.any.sa_family;
     struct timeval limit = {.tv_sec = CONN_CONNECT_S};
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
+    struct epoll_event event = {.events = c->deaf ? 0 : EPOLLIN, .data.ptr = c};
     int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     if (fd < 0)
@@ -79,6 +83,7 @@ static inline bool conn_open(struct conn *c, const struct target *t, int epoll)
         goto failed;
     c->fd = fd;
     c->asked = c->wants_out = false;
+    c->read_bytes = 0;
     return true;
 failed:
     close(fd);
@@ -94,13 +99,16 @@ static inline void conn_close(struct conn *c)
     c->asked = false;
 }
 
-static inline void conn_want_out(struct conn *c, int epoll, bool want)
+/* Changes what epoll is to report of an open connection, if that is a change. */
+static inline void conn_want(struct conn *c, int epoll, bool in, bool out)
 {
-    struct epoll_event event = {.events = want ? EPOLLIN | EPOLLOUT : EPOLLIN, .data.ptr = c};
+    struct epoll_event event = {.events = (in ? EPOLLIN : 0) | (out ? EPOLLOUT : 0), .data.ptr = c};
 
-    if (want != c->wants_out)
-        epoll_ctl(epoll, EPOLL_CTL_MOD, c->fd, &event);
-    c->wants_out = want;
+    if (in == !c->deaf && out == c->wants_out)
+        return;
+    epoll_ctl(epoll, EPOLL_CTL_MOD, c->fd, &event);
+    c->deaf = !in;
+    c->wants_out = out;
 }
 
 static inline bool conn_send(struct conn *c, int epoll)
@@ -111,7 +119,7 @@ static inline bool conn_send(struct conn *c, int epoll)
     if (n < 0 && errno != EAGAIN && errno != EINTR)
         return false;
     c->sent += n > 0 ? (size_t)n : 0;
-    conn_want_out(c, epoll, c->sent < c->request->len);
+    conn_want(c, epoll, !c->deaf, c->sent < c->request->len);
     return true;
 }
 
@@ -140,6 +148,8 @@ static inline enum conn_news conn_read(struct conn *c)
         return CONN_NOTHING;
     if (n <= 0)
         return CONN_LOST;
+    c->read_ns = clock_ns();
+    c->read_bytes += (uint64_t)n;
     if (!c->asked)
         return CONN_BAD;
     switch (answer_feed(&c->answer, bytes, (size_t)n)) {

@@ -1,20 +1,11 @@
 /* fanout.h - the mode of the load generator that holds many requests and publishes once.
  *
- *     run_fanout();    // with `load` filled in and all connections made ready by open_all
+ *     run_fanout();    // with `load` filled in
  */
 #ifndef ENCKE_BENCH_FANOUT_H
 #define ENCKE_BENCH_FANOUT_H
 
 #include "tests/bench/loadgen.h"
-
-/* How many requests the server holds, by its own count; -1 if it does not say. */
-static long held(const struct request *status)
-{
-    const char *text = ask_and_wait(status);
-    const char *number = text ? strstr(text, load.options.held) : NULL;
-
-    return number ? strtol(number + strlen(load.options.held), NULL, 10) : -1;
-}
 
 /* Waits until the server holds as many as were asked. False if it does not come to that. */
 static bool wait_held(const struct request *status, long asked)
@@ -23,7 +14,7 @@ static bool wait_held(const struct request *status, long asked)
     const struct timespec nap = {.tv_nsec = 2000000};
     long now;
 
-    while ((now = held(status)) < asked) {
+    while ((now = counted(status, NULL, load.options.held)) < asked) {
         if (now < 0)
             die("the server's status does not say how many requests it holds");
         if (clock_ns() > until)
@@ -109,23 +100,8 @@ static void gather(struct round *round)
 
 static void report_round(int number, struct round *round)
 {
-    static const struct {
-        const char *name;
-        double share;
-    } of[] = {{"first", 0}, {"median", 0.5}, {"p99", 0.99}, {"last", 1}};
-    double acked = (double)(round->done_ns - round->sent_ns) / 1e6;
-    char name[32];
-
     figures_add(&load.figures, number, "answers", round->answered);
-    figures_add(&load.figures, number, "ack_ms", acked);
-    for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
-        snprintf(name, sizeof name, "%s_ms", of[i].name);
-        figures_add(&load.figures, number, name, samples_ms(&round->answers, of[i].share));
-    }
-    for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
-        snprintf(name, sizeof name, "%s_after_ack_ms", of[i].name);
-        figures_add(&load.figures, number, name, samples_ms(&round->answers, of[i].share) - acked);
-    }
+    report_spread(number, &round->answers, (double)(round->done_ns - round->sent_ns) / 1e6);
 }
 
 /* A publish, all its answers, and what they cost. `samples` is only lent, to be used again. */
@@ -171,34 +147,18 @@ static void report_memory(const struct spent *before, const struct spent *after,
     }
 }
 
-/* Looks on while nothing happens. */
-static void idle(void)
-{
-    struct spent before, after;
-    const struct timespec settle = {.tv_nsec = 200000000};
-    const struct timespec long_nap = {.tv_sec = load.options.idle_s};
-
-    nanosleep(&settle, NULL); /* the end of the parking is not idleness */
-    read_all(&before);
-    nanosleep(&long_nap, NULL);
-    read_all(&after);
-    for (int i = 0; i < load.watches; i++) {
-        report_watch(1, i, "idle_cpu_ms", (double)(after.cpu_ns[i] - before.cpu_ns[i]) / 1e6);
-        report_watch(1, i, "idle_wakeups", (double)(after.sleeps[i] - before.sleeps[i]));
-    }
-}
-
 static void run_fanout(void)
 {
     struct request poll_request, status;
     struct samples samples = {0};
     struct spent before, after;
 
+    open_all(load.options.conns);
     make_request(&poll_request, load.options.poll, NULL, "");
     make_request(&status, load.options.status, NULL, "");
     if (!conn_open(load.control, &load.target, load.epoll))
         die("cannot connect: %s", strerror(errno));
-    if (held(&status) != 0)
+    if (counted(&status, NULL, load.options.held) != 0)
         die("the server does not say in its status that it holds nothing yet");
     for (int number = 1; number <= load.options.rounds; number++) {
         int asked;
@@ -217,6 +177,7 @@ static void run_fanout(void)
     samples_free(&samples);
     request_free(&poll_request);
     request_free(&status);
+    close_all();
 }
 
 #endif

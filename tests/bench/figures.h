@@ -77,14 +77,14 @@ static inline void samples_free(struct samples *s)
     *s = (struct samples){0};
 }
 
-enum { FIGURES_NAMES = 64, FIGURES_ROUNDS = 1000 };
+enum { FIGURES_NAMES = 128, FIGURES_ROUNDS = 1000 };
 
 /* What was measured: for each name, a value a round. */
 struct figures {
     bool csv; /* print each figure at once as a line `round,name,value` */
     int n;
     struct figure {
-        char name[48];
+        char name[80];
         int rounds;
         double value[FIGURES_ROUNDS];
     } of[FIGURES_NAMES];

@@ -1,43 +1,65 @@
-/* load.c - the load generator: many held requests and one publish, or many requests a second.
+/* load.c - the load generator: many held requests or streams and one publish, streams that do not
+ * read, or many requests a second.
  *
- *     load fanout [options] BASE      BASE is where the server's endpoints are, with its slash
- *     load rate   [options] URL
+ *     load fanout  [options] BASE      BASE is where the server's endpoints are, with its slash
+ *     load streams [options] BASE
+ *     load slow    [options] BASE
+ *     load rate    [options] URL
  *
- * An address is http://127.0.0.1:PORT/PATH, or fcgi:SOCKET:/PATH to speak FastCGI to the socket
- * with no web server between. `load --help` lists the options.
+ * An address is http://127.0.0.1:PORT/PATH; or, with no web server between, fcgi:SOCKET:/PATH to
+ * speak FastCGI to the socket, and unix:SOCKET:/PATH to speak HTTP to it (WebSockets do).
+ * `load --help` lists the options.
  *
  * `fanout` holds N long polls on N connections, waits until the server's own status counts them
  * all, publishes once on a further connection, and times every answer; round after round on the
- * same connections. `rate` keeps C connections busy for some seconds, one request at a time each.
+ * same connections. `streams` does it with N streams, and can publish at a rate instead. `slow`
+ * opens N streams that do not read, and shows what that does to creates, to other readers, and to
+ * the server's memory; then lets them read. `rate` keeps C connections busy for some seconds, one
+ * request at a time each.
  *
  * One process, one thread. Everything is bounded: connections, rounds and seconds by the options,
  * each wait by --give-up. An answer that is not a 200, comes early, lacks the message or does not
- * come is an error; errors are counted by kind and always shown.
+ * come is an error, and so is a stream that ends, misses a message, or gets one twice or out of
+ * order; errors are counted by kind and always shown.
  */
 #include <getopt.h>
 
 #include "tests/bench/fanout.h"
-#include "tests/bench/rate.h"
 #include "tests/bench/loadgen.h"
+#include "tests/bench/rate.h"
+#include "tests/bench/slow.h"
+#include "tests/bench/streams.h"
 
 static const char usage[] =
-    "usage: load fanout [options] BASE\n"
-    "       load rate   [options] URL\n"
+    "usage: load fanout|streams|slow [options] BASE\n"
+    "       load rate                [options] URL\n"
     "BASE, URL: http://127.0.0.1:PORT/PATH, or fcgi:SOCKET:/PATH without a web server\n"
-    "  -n, --conns N         connections (fanout 1000, rate 64)\n"
+    "  -n, --conns N         connections (1000, rate 64); slow: those that do not read\n"
     "  -g, --give-up S       how long any one thing may take (10)\n"
     "  -w, --watch NAME=PID[,PID...]  report the CPU of these processes too; may be repeated\n"
     "  -c, --csv             lines of round,figure,value\n"
-    "fanout:\n"
-    "  -r, --rounds R        publishes (10)\n"
-    "  -s, --size BYTES      length of the message (60)\n"
+    "fanout, streams, slow:\n"
+    "  -r, --rounds R        publishes (10); slow: rounds of two campaigns (1)\n"
+    "  -s, --size BYTES      length of a message (60, slow 1024)\n"
     "  -b, --batch N         requests on their way to being held at a time (500)\n"
-    "  -i, --idle S          before the first publish, watch the holds for S seconds (0)\n"
+    "  -i, --idle S          before the first publish, watch what is held for S seconds (0)\n"
     "      --poll REST       what is held (update?id=now)\n"
     "      --publish REST    where the message is posted (create)\n"
     "      --form TEXT       what stands before the message in the body (msg=)\n"
     "      --status REST     where the server says how many it holds (status)\n"
     "      --held TEXT       what stands before that number (\"holds\":)\n"
+    "streams, slow:\n"
+    "  -k, --kind KIND       sse, lines, iframe or ws (sse)\n"
+    "      --stream REST     what a stream asks for (events?id=now, or as its kind is)\n"
+    "      --streams-at BASE where streams are, if not at BASE; unix:SOCKET:/PATH for ws\n"
+    "  -P, --publishers P    connections that publish (streams 4, slow 16)\n"
+    "      --rate M          publish M messages a second (streams: instead of rounds)\n"
+    "streams with --rate:\n"
+    "  -t, --seconds S       for how long (5)\n"
+    "slow:\n"
+    "  -m, --messages K      a campaign (10000)\n"
+    "      --readers N       streams that do read (10)\n"
+    "      --polls N         long polls (10)\n"
     "rate:\n"
     "  -t, --seconds S       how long to measure, after half a second that is not (5)\n"
     "  -p, --post BODY       a POST with this body, instead of a GET\n"
@@ -59,122 +81,132 @@ static void add_watch(const char *spec)
         die("--watch is NAME=PID[,PID...] with processes that run, not '%s'", spec);
 }
 
-enum { OPT_POLL = 256, OPT_PUBLISH, OPT_FORM, OPT_STATUS, OPT_HELD, OPT_TYPE };
-
-static const struct option long_options[] = {
-    {"conns", required_argument, NULL, 'n'},
-    {"give-up", required_argument, NULL, 'g'},
-    {"watch", required_argument, NULL, 'w'},
-    {"csv", no_argument, NULL, 'c'},
-    {"rounds", required_argument, NULL, 'r'},
-    {"size", required_argument, NULL, 's'},
-    {"batch", required_argument, NULL, 'b'},
-    {"idle", required_argument, NULL, 'i'},
-    {"poll", required_argument, NULL, OPT_POLL},
-    {"publish", required_argument, NULL, OPT_PUBLISH},
-    {"form", required_argument, NULL, OPT_FORM},
-    {"status", required_argument, NULL, OPT_STATUS},
-    {"held", required_argument, NULL, OPT_HELD},
-    {"seconds", required_argument, NULL, 't'},
-    {"post", required_argument, NULL, 'p'},
-    {"type", required_argument, NULL, OPT_TYPE},
-    {"help", no_argument, NULL, 'h'},
-    {0},
+/* Options that are a number or a text: where it goes. */
+struct row {
+    const char *name;
+    int letter; /* 0: has none */
+    int *number;
+    int least, most;
+    const char **text;
 };
+
+#define NUMBER(field) .number = &load.options.field
+#define TEXT(field) .text = &load.options.field
+
+static const struct row rows[] = {
+    {"conns", 'n', NUMBER(conns), 1, CONNS_MAX},
+    {"give-up", 'g', NUMBER(give_up_s), 1, 600},
+    {"rounds", 'r', NUMBER(rounds), 1, FIGURES_ROUNDS},
+    {"size", 's', NUMBER(size), 1, SIZE_MAX_BYTES},
+    {"batch", 'b', NUMBER(batch), 1, CONNS_MAX},
+    {"idle", 'i', NUMBER(idle_s), 0, 600},
+    {"poll", 0, TEXT(poll)},
+    {"publish", 0, TEXT(publish)},
+    {"form", 0, TEXT(form)},
+    {"status", 0, TEXT(status)},
+    {"held", 0, TEXT(held)},
+    {"kind", 'k', TEXT(kind)},
+    {"stream", 0, TEXT(stream)},
+    {"streams-at", 0, TEXT(streams_at)},
+    {"publishers", 'P', NUMBER(publishers), 1, PUBLISHERS_MAX},
+    {"rate", 0, NUMBER(rate), 1, 100000},
+    {"messages", 'm', NUMBER(messages), 2, 1000000},
+    {"readers", 0, NUMBER(readers), 1, 1000},
+    {"polls", 0, NUMBER(polls), 0, 1000},
+    {"seconds", 't', NUMBER(seconds), 1, 600},
+    {"post", 'p', TEXT(post)},
+    {"type", 0, TEXT(type)},
+};
+enum { ROWS = sizeof rows / sizeof *rows };
+
+/* What getopt_long tells of an option is its letter, or this and the row. */
+enum { ROW = 256 };
 
 static void take_option(int option, const char *text)
 {
-    struct options *o = &load.options;
+    for (int i = 0; i < ROWS; i++) {
+        const struct row *row = rows + i;
 
-    switch (option) {
-    case 'n':
-        o->conns = number_option("conns", text, 1, CONNS_MAX);
-        break;
-    case 'g':
-        o->give_up_s = number_option("give-up", text, 1, 600);
-        break;
-    case 'w':
+        if (option != ROW + i && (option != row->letter || !row->letter))
+            continue;
+        if (row->number)
+            *row->number = number_option(row->name, text, row->least, row->most);
+        else
+            *row->text = text;
+        return;
+    }
+    if (option == 'w') {
         add_watch(text);
-        break;
-    case 'c':
+    } else if (option == 'c') {
         load.figures.csv = true;
-        break;
-    case 'r':
-        o->rounds = number_option("rounds", text, 1, FIGURES_ROUNDS);
-        break;
-    case 's':
-        o->size = number_option("size", text, 1, SIZE_MAX_BYTES);
-        break;
-    case 'b':
-        o->batch = number_option("batch", text, 1, CONNS_MAX);
-        break;
-    case 'i':
-        o->idle_s = number_option("idle", text, 0, 600);
-        break;
-    case 't':
-        o->seconds = number_option("seconds", text, 1, 600);
-        break;
-    case 'p':
-        o->post = text;
-        break;
-    case OPT_POLL:
-        o->poll = text;
-        break;
-    case OPT_PUBLISH:
-        o->publish = text;
-        break;
-    case OPT_FORM:
-        o->form = text;
-        break;
-    case OPT_STATUS:
-        o->status = text;
-        break;
-    case OPT_HELD:
-        o->held = text;
-        break;
-    case OPT_TYPE:
-        o->type = text;
-        break;
-    case 'h':
+    } else if (option == 'h') {
         fputs(usage, stdout);
         exit(0);
-    default:
+    } else {
         fputs(usage, stderr);
         exit(2);
     }
 }
 
-int main(int argc, char **argv)
+static void take_options(int argc, char **argv)
 {
-    bool fanout = argc > 1 && strcmp(argv[1], "fanout") == 0;
-    bool rate = argc > 1 && strcmp(argv[1], "rate") == 0;
+    struct option known[ROWS + 4] = {0};
     int option;
 
-    load.options = (struct options){.conns = fanout ? 1000 : 64,
-                                    .rounds = 10,
-                                    .size = 60,
-                                    .batch = 500,
+    for (int i = 0; i < ROWS; i++)
+        known[i] = (struct option){rows[i].name, required_argument, NULL, ROW + i};
+    known[ROWS] = (struct option){"watch", required_argument, NULL, 'w'};
+    known[ROWS + 1] = (struct option){"csv", no_argument, NULL, 'c'};
+    known[ROWS + 2] = (struct option){"help", no_argument, NULL, 'h'};
+    while ((option = getopt_long(argc, argv, "n:g:w:cr:s:b:i:k:P:m:t:p:h", known, NULL)) != -1)
+        take_option(option, optarg);
+}
+
+static const struct mode {
+    const char *name;
+    void (*run)(void);
+    int conns, rounds, size, publishers; /* unless told */
+} modes[] = {
+    {"fanout", run_fanout, 1000, 10, 60, 0},
+    {"streams", run_streams, 1000, 10, 60, 4},
+    {"slow", run_slow, 1000, 1, 1024, 16},
+    {"rate", run_rate, 64, 0, 0, 0},
+};
+
+int main(int argc, char **argv)
+{
+    const struct mode *mode = NULL;
+
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
+        if (argc > 1 && strcmp(argv[1], modes[i].name) == 0)
+            mode = modes + i;
+    load.options = (struct options){.batch = 500,
                                     .seconds = 5,
                                     .give_up_s = 10,
+                                    .messages = 10000,
+                                    .readers = 10,
+                                    .polls = 10,
                                     .poll = "update?id=now",
                                     .publish = "create",
                                     .form = "msg=",
                                     .status = "status",
                                     .held = "\"holds\":",
+                                    .kind = "sse",
                                     .type = form_type};
-    optind = fanout || rate ? 2 : 1;
-    while ((option = getopt_long(argc, argv, "n:g:w:cr:s:b:i:t:p:h", long_options, NULL)) != -1)
-        take_option(option, optarg);
-    if (!(fanout || rate) || optind + 1 != argc)
+    if (mode) {
+        load.options.conns = mode->conns;
+        load.options.rounds = mode->rounds;
+        load.options.size = mode->size;
+        load.options.publishers = mode->publishers;
+    }
+    optind = mode ? 2 : 1;
+    take_options(argc, argv);
+    if (!mode || optind + 1 != argc)
         take_option('?', NULL);
     if (!target_parse(&load.target, argv[optind]))
-        die("'%s' is neither http://127.0.0.1:PORT/PATH nor fcgi:SOCKET:/PATH", argv[optind]);
-    open_all();
-    if (fanout)
-        run_fanout();
-    else
-        run_rate();
+        die("'%s' is not http://127.0.0.1:PORT/PATH, fcgi:SOCKET:/PATH or unix:SOCKET:/PATH",
+            argv[optind]);
+    mode->run();
     figures_print(&load.figures);
-    close_all();
     return 0;
 }

@@ -1,4 +1,4 @@
-/* loadgen.h - what both modes of the load generator share: its options, the connections and who
+/* loadgen.h - what the modes of the load generator share: its options, the connections and who
  * answers for them, the count of errors, and what the servers have spent.
  *
  * For load.c alone, which is one thread and one run: so there is one `load`, and what cannot be
@@ -26,6 +26,10 @@ struct errors {
     unsigned early;        /* answered before the publish */
     unsigned wrong;        /* a 200 without the message */
     unsigned unanswered;   /* nothing came within --give-up */
+    unsigned ended;        /* a stream ended */
+    unsigned missed;       /* a stream passed over a message */
+    unsigned doubled;      /* a stream got a message again */
+    unsigned misordered;   /* a message came before one with an earlier cursor */
     unsigned of[STATUSES]; /* another status than 200 */
 };
 
@@ -37,16 +41,22 @@ struct options {
     int idle_s;
     int seconds;
     int give_up_s;
+    int publishers;
+    int rate;
+    int messages;
+    int readers, polls;
     const char *poll, *publish, *form, *status, *held;
     const char *post, *type;
+    const char *kind, *stream, *streams_at;
 };
 
 struct load {
     struct options options;
     struct target target;
     int epoll;
-    struct conn *conns; /* options.conns of them, and `control` behind them */
+    struct conn *conns; /* `count` of them, and `control` behind them */
     struct conn *control;
+    int count;
     struct errors errors;
     struct figures figures;
     int watches;
@@ -89,7 +99,9 @@ static void report_errors(int round)
         unsigned n;
     } kinds[] = {{"error_connect", e->connects}, {"error_lost", e->lost},
                  {"error_bad", e->bad},          {"error_early", e->early},
-                 {"error_wrong", e->wrong},      {"error_unanswered", e->unanswered}};
+                 {"error_wrong", e->wrong},      {"error_unanswered", e->unanswered},
+                 {"error_ended", e->ended},      {"error_missed", e->missed},
+                 {"error_doubled", e->doubled},  {"error_misordered", e->misordered}};
     unsigned all = 0;
     char name[32];
 
@@ -165,8 +177,44 @@ static void report_cpu(int round, const char *what, const struct spent *from,
     figures_add(&load.figures, round, name, (double)(to->own_ns - from->own_ns) / 1e6 / per);
 }
 
-/* ---- connections ------------------------------------------------------------------------------
- */
+/* Looks on while nothing happens. */
+static void idle(void)
+{
+    struct spent before, after;
+    const struct timespec settle = {.tv_nsec = 200000000};
+    const struct timespec long_nap = {.tv_sec = load.options.idle_s};
+
+    nanosleep(&settle, NULL); /* the end of the parking is not idleness */
+    read_all(&before);
+    nanosleep(&long_nap, NULL);
+    read_all(&after);
+    for (int i = 0; i < load.watches; i++) {
+        report_watch(1, i, "idle_cpu_ms", (double)(after.cpu_ns[i] - before.cpu_ns[i]) / 1e6);
+        report_watch(1, i, "idle_wakeups", (double)(after.sleeps[i] - before.sleeps[i]));
+    }
+}
+
+/* When the first, the median, ... came, since the publish and since its acknowledgement. */
+static void report_spread(int round, struct samples *samples, double acked_ms)
+{
+    static const struct {
+        const char *name;
+        double share;
+    } of[] = {{"first", 0}, {"median", 0.5}, {"p99", 0.99}, {"last", 1}};
+    char name[32];
+
+    figures_add(&load.figures, round, "ack_ms", acked_ms);
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+        snprintf(name, sizeof name, "%s_ms", of[i].name);
+        figures_add(&load.figures, round, name, samples_ms(samples, of[i].share));
+    }
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+        snprintf(name, sizeof name, "%s_after_ack_ms", of[i].name);
+        figures_add(&load.figures, round, name, samples_ms(samples, of[i].share) - acked_ms);
+    }
+}
+
+/* ---- connections ---------------------------------------------------------------------------- */
 
 static void make_request(struct request *request, const char *more, const char *body,
                          const char *type)
@@ -176,16 +224,21 @@ static void make_request(struct request *request, const char *more, const char *
 }
 
 /* Connects if need be, and sends. False if that failed, which is counted. */
-static bool ask(struct conn *conn, const struct request *request)
+static bool ask_at(const struct target *target, struct conn *conn, const struct request *request)
 {
-    if (conn->fd < 0 && !conn_open(conn, &load.target, load.epoll)) {
+    if (conn->fd < 0 && !conn_open(conn, target, load.epoll)) {
         load.errors.connects++;
         return false;
     }
-    if (conn_ask(conn, &load.target, load.epoll, request))
+    if (conn_ask(conn, target, load.epoll, request))
         return true;
     load.errors.lost++;
     return false;
+}
+
+static bool ask(struct conn *conn, const struct request *request)
+{
+    return ask_at(&load.target, conn, request);
 }
 
 /* Asks on the control connection and waits for the answer, of which the text is returned; it is
@@ -215,6 +268,18 @@ static const char *ask_and_wait(const struct request *request)
     return NULL;
 }
 
+/* What the server's status says behind `what`, where `within` (NULL: anywhere) comes before; -1 if
+ * it does not say. */
+static long counted(const struct request *status, const char *within, const char *what)
+{
+    const char *text = ask_and_wait(status);
+
+    if (text && within)
+        text = strstr(text, within);
+    text = text ? strstr(text, what) : NULL;
+    return text ? strtol(text + strlen(what), NULL, 10) : -1;
+}
+
 /* Room for the descriptors, by raising the soft limit as far as the hard one lets it. */
 static void raise_limit(int conns)
 {
@@ -231,11 +296,10 @@ static void raise_limit(int conns)
             conns, (unsigned long)need, (unsigned long)limit.rlim_max);
 }
 
-static void open_all(void)
+static void open_all(int n)
 {
-    int n = load.options.conns;
-
     raise_limit(n);
+    load.count = n;
     load.epoll = epoll_create1(EPOLL_CLOEXEC);
     load.conns = calloc((size_t)n + 1, sizeof *load.conns);
     if (load.epoll < 0 || !load.conns)
@@ -249,7 +313,7 @@ static void open_all(void)
 
 static void close_all(void)
 {
-    for (int i = 0; i <= load.options.conns; i++)
+    for (int i = 0; i <= load.count; i++)
         conn_close(&load.conns[i]);
     free(load.conns);
     close(load.epoll);

@@ -1,6 +1,6 @@
 /* rate.h - the mode of the load generator that asks as fast as it is answered.
  *
- *     run_rate();    // with `load` filled in and all connections made ready by open_all
+ *     run_rate();    // with `load` filled in
  */
 #ifndef ENCKE_BENCH_RATE_H
 #define ENCKE_BENCH_RATE_H
@@ -76,6 +76,7 @@ static void run_rate(void)
     struct spent before = {0}, after = {0};
     uint64_t start = clock_ns();
 
+    open_all(load.options.conns);
     make_request(&rate.request, "", load.options.post, load.options.type);
     rate.from_ns = start + 500000000U;
     rate.until_ns = rate.from_ns + (uint64_t)load.options.seconds * 1000000000U;
@@ -90,6 +91,7 @@ static void run_rate(void)
     report_rate(&rate, &before, &after);
     samples_free(&rate.answers);
     request_free(&rate.request);
+    close_all();
 }
 
 #endif

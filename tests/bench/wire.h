@@ -1,9 +1,7 @@
-/* wire.h - requests and answers as bytes: HTTP/1.1 over TCP, or FastCGI over a unix socket.
+/* wire.h - where requests go, and requests as bytes: HTTP/1.1 over TCP or a unix socket, or FastCGI
+ * over a unix socket.
  *
- * Pure: no socket is touched here. A request is made once and sent as it is any number of times;
- * an answer is fed whatever bytes came. One answer at a time is on a connection (no pipelining), so
- * bytes behind an answer are an error. An answer must have a Content-Length: all that is measured
- * here does, and a reader of chunks would only measure itself.
+ * Pure: no socket is touched here. A request is made once and sent as it is any number of times.
  */
 #ifndef ENCKE_BENCH_WIRE_H
 #define ENCKE_BENCH_WIRE_H
@@ -21,9 +19,13 @@
 
 enum {
     WIRE_BODY_MAX = 60000, /* so that a body is one FastCGI record */
-    WIRE_PARAMS_MAX = 4096,
-    WIRE_KEPT = 1536 /* how much of an answer is kept: its head, and the start of its body */
+    WIRE_PARAMS_MAX = 4096
 };
+
+/* The key of every WebSocket handshake here (16 bytes in base64), and the answer that RFC 6455,
+ * 4.2.2, gives to it. It need not be secret or new: no cache is between. */
+#define WIRE_WEBSOCKET_KEY "ZW5ja2UgYmVuY2ggMTIzNA=="
+#define WIRE_WEBSOCKET_ACCEPT "8AiCboJ7rHG0NBwzb92Xl4hPwV4="
 
 /* Where requests go. */
 struct target {
@@ -37,8 +39,8 @@ struct target {
     char path[1024];
 };
 
-/* Reads `http://127.0.0.1:PORT/PATH` (a number, no name: nothing is looked up) or
- * `fcgi:SOCKET:/PATH`. False if it is neither. */
+/* Reads `http://127.0.0.1:PORT/PATH` (a number, no name: nothing is looked up), `fcgi:SOCKET:/PATH`
+ * or, for HTTP on a unix socket, `unix:SOCKET:/PATH`. False if it is none of these. */
 static inline bool target_parse(struct target *t, const char *url)
 {
     char host[64];
@@ -52,8 +54,10 @@ static inline bool target_parse(struct target *t, const char *url)
         t->to_len = sizeof t->to.in;
         if (port > 65535 || inet_pton(AF_INET, host, &t->to.in.sin_addr) != 1)
             return false;
-    } else if (sscanf(url, "fcgi:%107[^:]:%n", t->to.un.sun_path, &at) == 1 && at) {
-        t->fcgi = true;
+    } else if ((sscanf(url, "fcgi:%107[^:]:%n", t->to.un.sun_path, &at) == 1 ||
+                sscanf(url, "unix:%107[^:]:%n", t->to.un.sun_path, &at) == 1) &&
+               at) {
+        t->fcgi = url[0] == 'f';
         t->to.un.sun_family = AF_UNIX;
         t->to_len = sizeof t->to.un;
     } else {
@@ -192,145 +196,22 @@ static inline bool request_make(struct request *r, const struct target *t, const
     return true;
 }
 
+/* Makes the opening handshake of a WebSocket (RFC 6455, 4.1) likewise; the target speaks HTTP. */
+static inline bool request_upgrade(struct request *r, const struct target *t, const char *more)
+{
+    static const char format[] = "GET %s%s HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
+                                 "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                                 "Sec-WebSocket-Key: " WIRE_WEBSOCKET_KEY "\r\n\r\n";
+    int len = t->fcgi ? -1 : asprintf(&r->bytes, format, t->path, more);
+
+    r->len = len > 0 ? (size_t)len : 0;
+    return len > 0;
+}
+
 static inline void request_free(struct request *r)
 {
     free(r->bytes);
     *r = (struct request){0};
-}
-
-enum answer_state { ANSWER_MORE, ANSWER_DONE, ANSWER_BAD };
-
-/* An answer as far as it has come. Start each with answer_start. */
-struct answer {
-    bool fcgi;
-    /* The FastCGI record that is being read. */
-    size_t header_have, content_left, padding_left;
-    FCGI_Header header;
-    /* What is in the records, or on the connection, of it. */
-    size_t head_len; /* with its blank line; 0: not there yet */
-    size_t seen;     /* bytes of head and body */
-    size_t length;   /* of the body */
-    int status;
-    bool close; /* the server will close the connection */
-    size_t kept;
-    char text[WIRE_KEPT + 1]; /* the first `kept` bytes, and a NUL */
-};
-
-static inline void answer_start(struct answer *a, bool fcgi)
-{
-    a->fcgi = fcgi;
-    a->header_have = a->content_left = a->padding_left = 0;
-    a->head_len = a->seen = a->length = a->kept = 0;
-    a->status = 0;
-    a->close = false;
-}
-
-/* The value of a header, or NULL. */
-static inline const char *answer_header(const struct answer *a, const char *name)
-{
-    size_t len = strlen(name);
-
-    for (const char *line = a->text; line; line = strchr(line, '\n')) {
-        line += *line == '\n';
-        if (strncasecmp(line, name, len) == 0 && line[len] == ':')
-            return line + len + 1 + strspn(line + len + 1, " ");
-        if (line >= a->text + a->head_len - 2)
-            break;
-    }
-    return NULL;
-}
-
-static inline bool answer_head(struct answer *a)
-{
-    const char *length = answer_header(a, "Content-Length");
-    const char *status = answer_header(a, "Status");
-    const char *connection = answer_header(a, "Connection");
-
-    a->close = connection && strncasecmp(connection, "close", 5) == 0;
-    if (a->fcgi)
-        a->status = status ? atoi(status) : 200;
-    else if (strncmp(a->text, "HTTP/1.", 7) == 0)
-        a->status = atoi(a->text + 9);
-    if (length)
-        a->length = strtoul(length, NULL, 10);
-    return length && a->status >= 100 && a->status < 600;
-}
-
-/* Takes bytes of head and body. False if they make no sense. */
-static inline bool answer_text(struct answer *a, const char *bytes, size_t len)
-{
-    size_t keep = len < WIRE_KEPT - a->kept ? len : WIRE_KEPT - a->kept;
-
-    memcpy(a->text + a->kept, bytes, keep);
-    a->kept += keep;
-    a->text[a->kept] = 0;
-    a->seen += len;
-    if (!a->head_len) {
-        const char *blank = memmem(a->text, a->kept, "\r\n\r\n", 4);
-
-        if (!blank)
-            return a->kept < WIRE_KEPT;
-        a->head_len = (size_t)(blank - a->text) + 4;
-        if (!answer_head(a))
-            return false;
-    }
-    return a->seen <= a->head_len + a->length;
-}
-
-static inline bool answer_whole(const struct answer *a)
-{
-    return a->head_len && a->seen == a->head_len + a->length;
-}
-
-/* Takes what it can of one record; how much it took is in *len. */
-static inline enum answer_state answer_record(struct answer *a, const char *bytes, size_t *len)
-{
-    size_t n;
-
-    if (a->header_have < sizeof a->header) {
-        n = sizeof a->header - a->header_have;
-        *len = *len < n ? *len : n;
-        memcpy((char *)&a->header + a->header_have, bytes, *len);
-        a->header_have += *len;
-        if (a->header_have < sizeof a->header)
-            return ANSWER_MORE;
-        a->content_left = (size_t)a->header.contentLengthB1 << 8 | a->header.contentLengthB0;
-        a->padding_left = a->header.paddingLength;
-    } else {
-        size_t *left = a->content_left ? &a->content_left : &a->padding_left;
-
-        *len = *len < *left ? *len : *left;
-        if (a->header.type == FCGI_STDOUT && a->content_left && !answer_text(a, bytes, *len))
-            return ANSWER_BAD;
-        *left -= *len;
-    }
-    if (a->content_left || a->padding_left)
-        return ANSWER_MORE;
-    a->header_have = 0;
-    if (a->header.type != FCGI_END_REQUEST)
-        return ANSWER_MORE;
-    return answer_whole(a) ? ANSWER_DONE : ANSWER_BAD;
-}
-
-/* Takes the next bytes of the connection. DONE with the last byte of the answer; BAD for what is
- * no answer, or bytes behind it. */
-static inline enum answer_state answer_feed(struct answer *a, const char *bytes, size_t len)
-{
-    enum answer_state state = ANSWER_MORE;
-
-    if (!a->fcgi) {
-        if (!answer_text(a, bytes, len))
-            return ANSWER_BAD;
-        return answer_whole(a) ? ANSWER_DONE : ANSWER_MORE;
-    }
-    while (len && state == ANSWER_MORE) {
-        size_t took = len;
-
-        state = answer_record(a, bytes, &took);
-        bytes += took;
-        len -= took;
-    }
-    return len ? ANSWER_BAD : state;
 }
 
 #endif

@@ -1,0 +1,179 @@
+/* publish.h - campaigns: so many messages, as fast as they are acknowledged or at a rate.
+ *
+ * Each publisher is a connection with one create in flight. At a rate, a message's time is when it
+ * was due, not when a publisher was free for it, so that a server that stalls can't hide it.
+ */
+#ifndef ENCKE_BENCH_PUBLISH_H
+#define ENCKE_BENCH_PUBLISH_H
+
+#include "tests/bench/readers.h"
+
+enum { PUBLISHERS_MAX = 1024 };
+
+struct publisher {
+    struct request request;
+    uint64_t due_ns;
+    uint32_t number; /* in the book */
+};
+
+struct campaign {
+    /* What is wanted. */
+    uint32_t messages;
+    uint64_t interval_ns; /* 0: as fast as they are acknowledged */
+    const char *probe;    /* not NULL: where messages go that are in no book */
+
+    /* How it went. */
+    uint32_t sent, acked;
+    uint64_t first_ns, half_ns, last_ns; /* the first sent; half and all acknowledged */
+    struct samples acks;
+};
+
+/* The publishers, and the campaign that they are for. */
+static struct publishing {
+    struct campaign *now;
+    struct publisher of[PUBLISHERS_MAX];
+    struct conn *idle[PUBLISHERS_MAX];
+    int idle_n;
+    uint64_t next_sample_ns;
+    uint64_t most_kib[WATCHES]; /* of RSS, of those watched, since it was last set to 0 */
+} publishing;
+
+static struct publisher *publisher_of(const struct conn *conn)
+{
+    return &publishing.of[conn->number - (unsigned)crowd.n];
+}
+
+static void publishers_start(int n)
+{
+    for (int i = 0; i < n; i++)
+        publishing.idle[publishing.idle_n++] = &load.conns[crowd.n + i];
+}
+
+static void publishers_free(void)
+{
+    for (int i = 0; i < PUBLISHERS_MAX; i++)
+        request_free(&publishing.of[i].request);
+}
+
+/* The number behind the epoch in `{"id":"EPOCH-NUMBER"}`; 0 if there is none. */
+static uint64_t create_seq(const struct answer *a)
+{
+    const char *id = strstr(a->text + a->head_len, "\"id\":\"");
+    const char *dash = id ? strchr(id, '-') : NULL;
+
+    return dash ? strtoull(dash + 1, NULL, 10) : 0;
+}
+
+static void publisher_news(struct conn *conn, enum conn_news news)
+{
+    struct publisher *p = publisher_of(conn);
+    struct campaign *c = publishing.now;
+
+    count_news(news);
+    if (news == CONN_NOTHING)
+        return;
+    publishing.idle[publishing.idle_n++] = conn;
+    if (news == CONN_ANSWERED && conn->answer.status != 200)
+        count_status(conn->answer.status);
+    if (!c || news != CONN_ANSWERED || conn->answer.status != 200)
+        return;
+    if (!c->probe)
+        crowd.book.of[p->number].seq = create_seq(&conn->answer);
+    crowd.moved_ns = c->last_ns = conn->read_ns;
+    samples_add(&c->acks, c->last_ns - p->due_ns);
+    if (++c->acked == c->messages / 2)
+        c->half_ns = c->last_ns;
+}
+
+static void publish(struct campaign *c, uint64_t due_ns)
+{
+    char body[SIZE_MAX_BYTES + 256];
+    struct conn *conn = publishing.idle[--publishing.idle_n];
+    struct publisher *p = publisher_of(conn);
+    int form = snprintf(body, sizeof body, "%s", load.options.form);
+
+    p->due_ns = due_ns;
+    p->number = c->probe ? 0 : book_publish(&crowd.book, due_ns);
+    if (form < 0 || form > 255)
+        die("--form is too long");
+    marks_make(body + form, (size_t)load.options.size, c->probe ? ~crowd.run : crowd.run,
+               p->number);
+    request_free(&p->request);
+    make_request(&p->request, c->probe ? c->probe : load.options.publish, body, form_type);
+    c->sent++;
+    if (!ask(conn, &p->request))
+        die("a message could not be published");
+}
+
+/* Publishes what is due, as far as publishers are free. Returns how long nothing will be due. */
+static uint64_t publish_due(struct campaign *c)
+{
+    while (c->sent < c->messages && publishing.idle_n) {
+        uint64_t now = clock_ns(), due = now;
+
+        if (!c->first_ns)
+            c->first_ns = now;
+        if (c->interval_ns)
+            due = c->first_ns + c->sent * c->interval_ns;
+        if (due > now)
+            return due - now;
+        publish(c, due);
+    }
+    return UINT64_MAX;
+}
+
+/* Looks at the memory of those watched, every 20 ms. */
+static void sample_memory(void)
+{
+    uint64_t now = clock_ns();
+
+    if (now < publishing.next_sample_ns)
+        return;
+    publishing.next_sample_ns = now + 20000000U;
+    for (int i = 0; i < load.watches; i++) {
+        uint64_t kib = watch_memory_kib(&load.watch[i], "VmRSS:");
+
+        if (kib > publishing.most_kib[i])
+            publishing.most_kib[i] = kib;
+    }
+}
+
+/* Whether it is over: the campaign itself, and what it owes to readers of that sort. */
+static bool campaign_over(const struct campaign *c, enum reader_sort sort)
+{
+    return c->sent == c->messages && c->acked == c->sent && crowd.book.owed[sort] == 0;
+}
+
+/* Goes on until over() or until nothing has moved for --give-up, or until the time `until_ns`.
+ * True if it is over; if not, what is owed is counted as unanswered. */
+static bool campaign_run(struct campaign *c, enum reader_sort sort, uint64_t until_ns,
+                         bool (*over)(const struct campaign *, enum reader_sort))
+{
+    uint64_t give_up_ns = (uint64_t)load.options.give_up_s * 1000000000U;
+    bool done;
+
+    publishing.now = c;
+    crowd.moved_ns = clock_ns();
+    while (!(done = over(c, sort))) {
+        uint64_t wait = publish_due(c), now = clock_ns();
+
+        if (now > crowd.moved_ns + give_up_ns || now > until_ns)
+            break;
+        crowd_turn(wait < 20000000U ? wait : 20000000U);
+        if (load.watches)
+            sample_memory();
+    }
+    if (!done)
+        load.errors.unanswered += (unsigned)crowd.book.owed[sort] + c->sent - c->acked;
+    return done;
+}
+
+/* What the book has found since it was last asked, into the errors. */
+static void count_book(void)
+{
+    load.errors.missed = crowd.book.missed;
+    load.errors.doubled = crowd.book.doubled;
+    crowd.book.missed = crowd.book.doubled = 0;
+}
+
+#endif

@@ -1,0 +1,132 @@
+/* streams.h - the mode of the load generator that opens many streams and publishes to them all.
+ *
+ *     run_streams();    // with `load` filled in
+ *
+ * Either rounds of one message each, or (--rate) so many messages a second for some seconds.
+ */
+#ifndef ENCKE_BENCH_STREAMS_H
+#define ENCKE_BENCH_STREAMS_H
+
+#include "tests/bench/publish.h"
+
+static uint64_t bytes_read(void)
+{
+    uint64_t sum = 0;
+
+    for (int i = 0; i < crowd.n; i++)
+        sum += load.conns[i].read_bytes;
+    return sum;
+}
+
+static void report_stream_memory(const struct spent *before, const struct spent *after)
+{
+    for (int i = 0; i < load.watches; i++) {
+        double rss = (double)after->rss_kib[i] - (double)before->rss_kib[i];
+        double anon = (double)after->anon_kib[i] - (double)before->anon_kib[i];
+
+        report_watch(1, i, "rss_bytes_a_stream", rss * 1024 / crowd.n);
+        report_watch(1, i, "heap_bytes_a_stream", anon * 1024 / crowd.n);
+    }
+}
+
+/* One message to all. False if some did not get it: then there is no next round. */
+static bool stream_round(int round, struct samples *times)
+{
+    struct campaign one = {.messages = 1};
+    struct spent before = {0}, after = {0};
+    uint64_t bytes;
+    bool done;
+
+    crowd_settle(0);
+    bytes = bytes_read();
+    read_cpu(&before);
+    done = campaign_run(&one, PROMPT, UINT64_MAX, campaign_over);
+    read_cpu(&after);
+    if (!one.acked)
+        die("the publish was not answered");
+    figures_add(&load.figures, round, "received", (double)times->n);
+    figures_add(&load.figures, round, "bytes_each",
+                (double)(bytes_read() - bytes) / (double)(times->n ? times->n : 1));
+    report_spread(round, times, (double)(one.last_ns - one.first_ns) / 1e6);
+    report_cpu(round, "cpu_ms", &before, &after, 1);
+    samples_clear(times);
+    samples_free(&one.acks);
+    return done;
+}
+
+static void stream_rounds(struct samples *times)
+{
+    bool done = true;
+
+    for (int round = 1; round <= load.options.rounds && done; round++) {
+        done = stream_round(round, times);
+        if (round == load.options.rounds) {
+            crowd_settle(200000000U); /* what comes a second time, comes late */
+            load.errors.misordered = book_misordered(&crowd.book);
+        }
+        count_book();
+        report_errors(round);
+    }
+}
+
+/* Messages at a rate. */
+static void stream_rate(struct samples *times)
+{
+    const struct options *o = &load.options;
+    struct campaign c = {.messages = (uint32_t)(o->rate * o->seconds),
+                         .interval_ns = 1000000000U / (unsigned)o->rate};
+    struct spent before = {0}, after = {0};
+    struct figures *f = &load.figures;
+    double seconds;
+
+    crowd_settle(0);
+    read_cpu(&before);
+    campaign_run(&c, PROMPT, UINT64_MAX, campaign_over);
+    read_cpu(&after);
+    seconds = (double)(crowd.moved_ns - c.first_ns) / 1e9;
+    figures_add(f, 1, "deliveries_a_second", (double)times->n / seconds);
+    figures_add(f, 1, "seconds", seconds);
+    figures_add(f, 1, "p50_ms", samples_ms(times, 0.5));
+    figures_add(f, 1, "p99_ms", samples_ms(times, 0.99));
+    figures_add(f, 1, "most_ms", samples_ms(times, 1));
+    figures_add(f, 1, "create_p50_ms", samples_ms(&c.acks, 0.5));
+    figures_add(f, 1, "create_p99_ms", samples_ms(&c.acks, 0.99));
+    report_cpu(1, "cpu_us_a_delivery", &before, &after, (double)(times->n ? times->n : 1) / 1e3);
+    crowd_settle(200000000U);
+    load.errors.misordered = book_misordered(&crowd.book);
+    count_book();
+    report_errors(1);
+    samples_free(&c.acks);
+}
+
+static void run_streams(void)
+{
+    struct request stream, status;
+    struct samples times = {0};
+    struct spent before, after;
+    const struct reader like = {.request = &stream, .times = &times, .sort = PROMPT};
+
+    crowd_start(load.options.conns, load.options.publishers);
+    publishers_start(load.options.publishers);
+    make_stream_request(&stream);
+    make_request(&status, load.options.status, NULL, "");
+    await_nothing_open(&status);
+    read_all(&before);
+    open_streams(0, crowd.n, &like, &status, 0);
+    await_heads(0, crowd.n);
+    read_all(&after);
+    report_stream_memory(&before, &after);
+    if (load.options.idle_s)
+        idle();
+    if (load.options.rate)
+        stream_rate(&times);
+    else
+        stream_rounds(&times);
+    request_free(&stream);
+    request_free(&status);
+    samples_free(&times);
+    publishers_free();
+    crowd_free();
+}
+
+#endif
