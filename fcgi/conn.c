@@ -304,7 +304,7 @@ static void on_ready(struct source *source, uint32_t events)
         conn_end(conn);
 }
 
-void conn_accept(struct server *server, int fd)
+void conn_accept(struct server *server, int fd, bool websocket)
 {
     struct conn *conn = calloc(1, sizeof *conn);
     if (!conn) {
@@ -315,6 +315,7 @@ void conn_accept(struct server *server, int fd)
     conn->timer.fire = on_timeout;
     conn->server = server;
     conn->fd = fd;
+    conn->websocket = websocket;
     conn->state = CONN_IDLE;
     LIST_INSERT_HEAD(&server->idle, conn, link);
     server->conns++;

@@ -48,10 +48,11 @@ struct conn {
     struct server *server;
     int fd;
     uint16_t request_id;
-    uint8_t state;    /* enum conn_state */
-    bool keep : 1;    /* the web server wants to use the connection again */
-    bool watched : 1; /* epoll knows it */
-    bool blocked : 1; /* its socket is full: epoll tells when it is writable, not readable */
+    uint8_t state;      /* enum conn_state */
+    bool websocket : 1; /* it speaks HTTP, then WebSocket; else FastCGI */
+    bool keep : 1;      /* the web server wants to use the connection again */
+    bool watched : 1;   /* epoll knows it */
+    bool blocked : 1;   /* its socket is full: epoll tells when it is writable, not readable */
     union {
         struct inbound *inbound; /* READING: what has arrived so far, owned */
         struct append *append;   /* CREATING: the log's */
@@ -65,9 +66,9 @@ struct conn {
 };
 LIST_HEAD(conn_list, conn);
 
-/* Takes over a connected, non-blocking socket and reads what is already there. Closes fd when out
- * of memory. */
-void conn_accept(struct server *server, int fd);
+/* Takes over a connected, non-blocking socket and reads what is already there: FastCGI, or a
+ * WebSocket's handshake. Closes fd when out of memory. */
+void conn_accept(struct server *server, int fd, bool websocket);
 
 /* Answers the request, whatever it waited for, with the caller's reference to frame (NULL, for
  * out of memory, ends the connection). The connection may have ended when this returns. */

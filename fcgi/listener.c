@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -19,21 +20,55 @@ static bool is_listening(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && listening;
 }
 
-/* Returns an inherited listening socket, -1 if there is none, -2 with why set if it is unfit. */
-static int inherited(char *why, size_t why_size)
+/* What systemd has passed. */
+struct passed {
+    int fastcgi, websocket; /* -1: none */
+};
+
+/* Which of count descriptors is for WebSockets, counted from 0; count if none is. Returns -1 if
+ * more than one has that name. */
+static int websocket_among(char *const *names, int count)
 {
-    int count = sd_listen_fds(1);
-    if (count > 1) {
-        snprintf(why, why_size, "%d sockets were passed in LISTEN_FDS; give exactly one", count);
-        return -2;
+    int which = -1;
+    for (int i = 0; i < count; i++) {
+        if (strcmp(names[i], "websocket") != 0)
+            continue;
+        if (which >= 0)
+            return -1;
+        which = i;
     }
-    if (count == 1 && !is_listening(SD_LISTEN_FDS_START)) {
-        snprintf(why, why_size, "the socket passed in LISTEN_FDS does not listen for connections");
-        return -2;
+    return which >= 0 ? which : 1;
+}
+
+/* Returns 0, or -1 with why set if what systemd has passed is unfit. The environment is left as it
+ * is, since both sockets are looked for in it, and the daemon starts no other program. */
+static int take_passed(struct passed *passed, char *why, size_t why_size)
+{
+    *passed = (struct passed){-1, -1};
+    char **names = NULL;
+    int count = sd_listen_fds_with_names(0, &names);
+    int websocket = count == 1 || count == 2 ? websocket_among(names, count) : 0;
+    for (int i = 0; i < count; i++)
+        free(names[i]);
+    free(names);
+    if (count > 2 || websocket < 0) {
+        snprintf(why, why_size,
+                 "%d sockets were passed in LISTEN_FDS; give one, or two of which one is "
+                 "named websocket",
+                 count);
+        return -1;
     }
-    if (count == 1)
-        return SD_LISTEN_FDS_START;
-    return is_listening(STDIN_FILENO) ? STDIN_FILENO : -1;
+    for (int i = 0; i < count; i++) {
+        int fd = SD_LISTEN_FDS_START + i;
+        if (!is_listening(fd)) {
+            snprintf(why, why_size,
+                     "the %ssocket passed in LISTEN_FDS does not listen for connections",
+                     count == 1 ? "" : i == 0 ? "first " : "second ");
+            return -1;
+        }
+        *(i == websocket ? &passed->websocket : &passed->fastcgi) = fd;
+    }
+    return 0;
 }
 
 static int make_address(struct sockaddr_un *address, const char *path, char *why, size_t why_size)
@@ -49,7 +84,8 @@ static int make_address(struct sockaddr_un *address, const char *path, char *why
 }
 
 /* Removes what an earlier daemon left at path. Returns 0 if path is free now. */
-static int clear_stale(const struct sockaddr_un *address, char *why, size_t why_size)
+static int clear_stale(const struct sockaddr_un *address, const char *option, char *why,
+                       size_t why_size)
 {
     const char *path = address->sun_path;
     struct stat status;
@@ -65,7 +101,7 @@ static int clear_stale(const struct sockaddr_un *address, char *why, size_t why_
     close(probe);
     if (connected == 0 || error == EAGAIN) {
         snprintf(why, why_size,
-                 "another program listens on %s; stop it, or choose another --socket", path);
+                 "another program listens on %s; stop it, or choose another %s", path, option);
         return -1;
     }
     if (error != ECONNREFUSED || unlink(path) != 0) {
@@ -75,11 +111,11 @@ static int clear_stale(const struct sockaddr_un *address, char *why, size_t why_
     return 0;
 }
 
-static int own(const char *path, mode_t mode, char *why, size_t why_size)
+static int own(const char *path, mode_t mode, const char *option, char *why, size_t why_size)
 {
     struct sockaddr_un address;
     if (make_address(&address, path, why, why_size) != 0 ||
-        clear_stale(&address, why, why_size) != 0)
+        clear_stale(&address, option, why, why_size) != 0)
         return -1;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     /* nobody can connect before listen, so the mode is right from the first moment on */
@@ -92,27 +128,48 @@ static int own(const char *path, mode_t mode, char *why, size_t why_size)
     return -1;
 }
 
-int listener_open(struct listener *listener, const char *path, mode_t mode, char *why,
-                  size_t why_size)
+static int take_or_make(struct listener *listener, int inherited, const char *path, mode_t mode,
+                        const char *option, char *why, size_t why_size)
 {
-    *listener = (struct listener){.fd = inherited(why, why_size)};
-    if (listener->fd == -2)
+    listener->fd = inherited >= 0 ? inherited : own(path, mode, option, why, why_size);
+    if (listener->fd < 0)
         return -1;
-    if (listener->fd == -1) {
-        if (!path) {
-            snprintf(why, why_size,
-                     "no socket: give --socket PATH (or ENCKE_SOCKET), or start it "
-                     "from systemd, lighttpd's bin-path or spawn-fcgi");
-            return -1;
-        }
+    if (inherited < 0)
         listener->path = path;
-        listener->fd = own(path, mode, why, why_size);
-        if (listener->fd < 0)
-            return -1;
-    }
     fcntl(listener->fd, F_SETFD, FD_CLOEXEC);
     fcntl(listener->fd, F_SETFL, fcntl(listener->fd, F_GETFL) | O_NONBLOCK);
     return 0;
+}
+
+int listener_open(struct listener *listener, const char *path, mode_t mode, char *why,
+                  size_t why_size)
+{
+    *listener = (struct listener){.fd = -1};
+    struct passed passed;
+    if (take_passed(&passed, why, why_size) != 0)
+        return -1;
+    if (passed.fastcgi < 0 && is_listening(STDIN_FILENO))
+        passed.fastcgi = STDIN_FILENO;
+    if (passed.fastcgi < 0 && !path) {
+        snprintf(why, why_size,
+                 "no socket: give --socket PATH (or ENCKE_SOCKET), or start it "
+                 "from systemd, lighttpd's bin-path or spawn-fcgi");
+        return -1;
+    }
+    return take_or_make(listener, passed.fastcgi, path, mode, "--socket", why, why_size);
+}
+
+int listener_open_websocket(struct listener *listener, const char *path, mode_t mode, char *why,
+                            size_t why_size)
+{
+    *listener = (struct listener){.fd = -1};
+    struct passed passed;
+    if (take_passed(&passed, why, why_size) != 0)
+        return -1;
+    if (passed.websocket < 0 && !path)
+        return 0;
+    return take_or_make(listener, passed.websocket, path, mode, "--websocket-socket", why,
+                        why_size);
 }
 
 void listener_close(struct listener *listener)

@@ -28,26 +28,27 @@ enum {
 
 /* ---- accepting ---- */
 
-static void stop_accepting(struct server *server)
+static void stop_accepting(struct door *door)
 {
-    if (!server->accepting)
+    if (!door->accepting)
         return;
-    server->accepting = false;
-    loop_change(&server->loop, server->listener.fd, 0, &server->listener_source);
+    door->accepting = false;
+    loop_change(&door->server->loop, door->listener.fd, 0, &door->source);
 }
 
-static void go_on_accepting(struct server *server)
+static void go_on_accepting(struct door *door)
 {
-    if (server->accepting || server->listener.fd < 0)
+    if (door->accepting || door->listener.fd < 0)
         return;
-    server->accepting = true;
-    loop_change(&server->loop, server->listener.fd, EPOLLIN, &server->listener_source);
+    door->accepting = true;
+    loop_change(&door->server->loop, door->listener.fd, EPOLLIN, &door->source);
 }
 
 void server_conn_ended(struct server *server)
 {
     server->conns--;
-    go_on_accepting(server);
+    go_on_accepting(&server->fastcgi);
+    go_on_accepting(&server->websocket);
 }
 
 /* Ends the connection that has been idle for longest. Web servers expect that of a kept
@@ -63,16 +64,17 @@ static bool make_room(struct server *server)
 }
 
 /* Accepts one connection. Returns whether there may be more to accept now. */
-static bool accept_one(struct server *server)
+static bool accept_one(struct door *door)
 {
+    struct server *server = door->server;
     if (server->conns >= server->conns_max && !make_room(server)) {
-        stop_accepting(server); /* until a connection ends */
+        stop_accepting(door); /* until a connection ends */
         return false;
     }
-    int fd = accept4(server->listener.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd = accept4(door->listener.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
         server->starved = false;
-        conn_accept(server, fd);
+        conn_accept(server, fd, door->websocket);
         return true;
     }
     if (errno == EINTR || errno == ECONNABORTED)
@@ -82,22 +84,35 @@ static bool accept_one(struct server *server)
     if (!server->starved)
         diag(DIAG_WARN, "cannot accept a connection: %s; trying on", strerror(errno));
     server->starved = true;
-    stop_accepting(server);
+    stop_accepting(door);
     timer_set(&server->loop.timers, &server->accept_timer, ACCEPT_RETRY_MS);
     return false;
 }
 
-static void on_listener(struct source *source, uint32_t events)
+static void on_door(struct source *source, uint32_t events)
 {
     (void)events;
-    struct server *server = OWNER(source, listener_source);
-    for (int i = 0; i < ACCEPTS && accept_one(server); i++)
+    for (int i = 0; i < ACCEPTS && accept_one((struct door *)source); i++)
         ;
 }
 
 static void on_accept_timer(struct timer *timer)
 {
-    go_on_accepting(OWNER(timer, accept_timer));
+    struct server *server = OWNER(timer, accept_timer);
+    go_on_accepting(&server->fastcgi);
+    go_on_accepting(&server->websocket);
+}
+
+/* Takes what is in the backlog: it came before the end. But those who keep coming must not put it
+ * off. */
+static void close_door(struct door *door)
+{
+    if (door->listener.fd < 0)
+        return;
+    for (int i = 0; i < BACKLOG_MOST && accept_one(door); i++)
+        ;
+    loop_forget(&door->server->loop, door->listener.fd, &door->source);
+    listener_close(&door->listener);
 }
 
 /* ---- who may wait ---- */
@@ -168,13 +183,10 @@ static void drain(struct server *server)
         return;
     diag(DIAG_INFO, "draining: answering %u held requests", waiting(server));
     sd_notify(0, "STOPPING=1");
-    /* the backlog's requests came before the end; but those who keep coming must not put it off */
-    for (int i = 0; i < BACKLOG_MOST && accept_one(server); i++)
-        ;
+    close_door(&server->fastcgi);
+    close_door(&server->websocket);
     server->draining = true;
     server->drain_until_ms = timer_now_ms() + DRAIN_MS;
-    loop_forget(&server->loop, server->listener.fd, &server->listener_source);
-    listener_close(&server->listener);
     groups_each(&server->groups, release, server);
     stream_release_behind(server);
     timer_set(&server->loop.timers, &server->drain_timer, 0);
@@ -278,16 +290,33 @@ static int open_log(struct server *server, char *why, size_t why_size)
     return log_open(&server->log, &log_options, why, why_size);
 }
 
+static int watch_door(struct door *door)
+{
+    if (door->listener.fd < 0)
+        return 0;
+    door->source.ready = on_door;
+    door->accepting = true;
+    return loop_watch(&door->server->loop, door->listener.fd, EPOLLIN, &door->source);
+}
+
+static int open_doors(struct server *server, char *why, size_t why_size)
+{
+    const struct options *options = server->options;
+    mode_t mode = (mode_t)options->socket_mode;
+    if (listener_open(&server->fastcgi.listener, options->socket, mode, why, why_size) != 0)
+        return -1;
+    return listener_open_websocket(&server->websocket.listener, options->websocket_socket, mode,
+                                   why, why_size);
+}
+
 static int watch_all(struct server *server)
 {
-    server->listener_source.ready = on_listener;
     server->log_source.ready = on_log;
     server->signal_source.ready = on_signal;
     server->accept_timer.fire = on_accept_timer;
     server->drain_timer.fire = on_drain_timer;
-    server->accepting = true;
     struct loop *loop = &server->loop;
-    if (loop_watch(loop, server->listener.fd, EPOLLIN, &server->listener_source) != 0 ||
+    if (watch_door(&server->fastcgi) != 0 || watch_door(&server->websocket) != 0 ||
         loop_watch(loop, log_fd(server->log), EPOLLIN, &server->log_source) != 0)
         return -1;
     return loop_watch(loop, server->signal_fd, EPOLLIN, &server->signal_source);
@@ -296,16 +325,15 @@ static int watch_all(struct server *server)
 int server_open(struct server *server, const struct options *options)
 {
     *server = (struct server){.options = options,
-                              .listener.fd = -1,
+                              .fastcgi = {.server = server, .listener.fd = -1},
+                              .websocket = {.server = server, .listener.fd = -1, .websocket = true},
                               .signal_fd = -1,
                               .loop.epoll_fd = -1,
                               .started_ms = timer_now_ms()};
     char why[512] = "";
     set_limits(server);
-    if (listener_open(&server->listener, options->socket, (mode_t)options->socket_mode, why,
-                      sizeof why) != 0 ||
-        take_signals(server) != 0 || open_log(server, why, sizeof why) != 0 ||
-        loop_init(&server->loop) != 0 ||
+    if (open_doors(server, why, sizeof why) != 0 || take_signals(server) != 0 ||
+        open_log(server, why, sizeof why) != 0 || loop_init(&server->loop) != 0 ||
         !(server->decoder = decoder_new(request_body_max((size_t)options->max_message))) ||
         watch_all(server) != 0) {
         diag(DIAG_ERROR, "%s%s", *why ? why : "cannot start: ", *why ? "" : strerror(errno));
@@ -317,8 +345,8 @@ int server_open(struct server *server, const struct options *options)
 int server_run(struct server *server)
 {
     diag(DIAG_INFO, "serving %s from %s (epoch %s, head %llu)",
-         server->listener.path ? server->listener.path : "an inherited socket", server->options->db,
-         log_epoch(server->log), (unsigned long long)log_head(server->log));
+         server->fastcgi.listener.path ? server->fastcgi.listener.path : "an inherited socket",
+         server->options->db, log_epoch(server->log), (unsigned long long)log_head(server->log));
     sd_notify(0, "READY=1");
     if (loop_run(&server->loop) == 0)
         return server->exit_code;
@@ -338,7 +366,8 @@ int server_close(struct server *server)
     end_all(&server->busy);
     end_all(&server->behind);
     pages_free(&server->pages);
-    listener_close(&server->listener);
+    listener_close(&server->fastcgi.listener);
+    listener_close(&server->websocket.listener);
     enum log_status status = log_close(server->log);
     if (status != LOG_OK && status != server->last_status)
         diag(DIAG_ERROR, "messages were not stored: %s", log_status_text(status));

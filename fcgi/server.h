@@ -22,13 +22,22 @@
 
 enum { INBOX_SIZE = 64 * 1024 }; /* bytes taken from a socket at once */
 
+/* Where the web server comes in. */
+struct door {
+    struct source source;
+    struct server *server;
+    struct listener listener;
+    bool websocket; /* for HTTP with WebSockets, not for FastCGI */
+    bool accepting; /* the listener is watched */
+};
+
 struct server {
     const struct options *options;
     struct loop loop;
     struct log *log;
     struct decoder *decoder;
-    struct listener listener;
-    struct groups groups; /* all who wait for news */
+    struct door fastcgi, websocket; /* the second one's listener may be closed: not wanted */
+    struct groups groups;           /* all who wait for news */
     struct pages pages;
 
     struct conn_list idle;   /* connections kept open by the web server, most recently used first */
@@ -48,12 +57,11 @@ struct server {
     uint64_t deliveries; /* messages handed to readers */
     bool draining;       /* answer at once, hold nothing */
     uint64_t drain_until_ms;
-    bool accepting;              /* the listener is watched */
     bool starved;                /* the last accept failed, and the operator has been told */
     enum log_status last_status; /* of the latest create */
     int exit_code;
 
-    struct source listener_source, log_source, signal_source;
+    struct source log_source, signal_source;
     struct timer accept_timer, drain_timer;
     int signal_fd;
     struct buf scratch; /* where bodies are written before they are framed */

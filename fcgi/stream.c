@@ -202,8 +202,8 @@ static struct stream *stream_new(struct server *server, const struct wanted *wan
     }
     stream->kind = transport_of(wanted->shape.format)->kind;
     stream->once = wanted->wait_ms == 0;
-    stream->ends_ms = timer_now_ms() + timer_jittered(stream->once ? stream_ms(server)
-                                                                   : wanted->wait_ms);
+    stream->ends_ms =
+        timer_now_ms() + timer_jittered(stream->once ? stream_ms(server) : wanted->wait_ms);
     stream->progress.cursor = wanted->cursor;
     if (wanted->cursor.kind == CURSOR_NOW)
         stream->progress.cursor = (struct cursor){CURSOR_AT, log_head(server->log)};

@@ -1,0 +1,171 @@
+/* Batches: what a stream gets, however its socket cuts it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "fcgi/batch.h"
+
+enum { MESSAGES = 40 };
+static const char epoch[] = "0123456789ab";
+
+/* A page of count messages with seq 1 and up, some of them large. */
+static struct page make_page(size_t count)
+{
+    struct page page = {.next = count, .messages = calloc(count + 1, sizeof *page.messages)};
+    static char text[3000];
+    memset(text, 'x', sizeof text);
+    for (; page.count < count; page.count++) {
+        size_t len = page.count % 7 == 0 ? sizeof text : page.count % 5;
+        page.messages[page.count] = message_new("main", text, len, 0);
+        page.messages[page.count]->seq = page.count + 1;
+    }
+    return page;
+}
+
+static struct batch *make_batch(const struct shape *shape, size_t count, bool reset)
+{
+    struct buf scratch = {0};
+    struct page page = make_page(count);
+    page.reset = reset;
+    struct batch *batch = batch_new(&scratch, shape, epoch, &page);
+    page_free(&page);
+    buf_free(&scratch);
+    assert_non_null(batch);
+    return batch;
+}
+
+static void add_all(struct buf *out, const struct batch *batch)
+{
+    for (uint32_t i = 0; i < batch->count; i++)
+        buf_add(out, batch->frames[i]->bytes, batch->frames[i]->len);
+}
+
+/* Takes up to len bytes that the batch's reader has been sent. */
+static void take(int fd, struct buf *out, size_t len)
+{
+    char bytes[4096];
+    ssize_t got = recv(fd, bytes, len < sizeof bytes ? len : sizeof bytes, MSG_DONTWAIT);
+    if (got > 0)
+        buf_add(out, bytes, (size_t)got);
+}
+
+static const struct shape lines = {.format = FORMAT_LINES, .request_id = 1, .callback = ""};
+
+/* What is not sent of a batch is read again from the progress's cursor, as stream.c does. */
+static void send_again(int fd, const struct batch *batch, struct progress *progress,
+                       uint64_t *messages)
+{
+    if (progress->frame) {
+        if (frame_send(&progress->frame, &progress->sent, fd, 1) != 1)
+            return;
+        frame_drop(progress->frame);
+        progress->frame = NULL;
+    }
+    uint64_t first = progress->cursor.seq;
+    struct batch rest = {.count = batch->count - (uint32_t)first,
+                         .next = batch->next,
+                         .frames = batch->frames + first,
+                         .iov = batch->iov + first};
+    batch_send(&rest, fd, progress, messages);
+}
+
+static void however_the_socket_cuts_every_byte_comes_once(void **state)
+{
+    (void)state;
+    struct batch *batch = make_batch(&lines, MESSAGES, false);
+    struct buf expected = {0};
+    add_all(&expected, batch);
+    for (unsigned seed = 1; seed <= 50; seed++) {
+        struct progress progress = {.cursor = {CURSOR_AT, 0}};
+        struct buf got = {0};
+        uint64_t messages = 0;
+        int pair[2], size = 1;
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+        setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+        srand(seed);
+        for (int round = 0; got.len < expected.len; round++) {
+            assert_true(round < 100000);
+            send_again(pair[0], batch, &progress, &messages);
+            take(pair[1], &got, 1 + (size_t)rand() % 700);
+        }
+        assert_int_equal(got.len, expected.len);
+        assert_memory_equal(got.bytes, expected.bytes, expected.len);
+        assert_int_equal(messages, MESSAGES);
+        assert_int_equal(progress.cursor.seq, MESSAGES);
+        assert_null(progress.frame);
+        buf_free(&got);
+        close(pair[0]);
+        close(pair[1]);
+    }
+    buf_free(&expected);
+    batch_drop(batch);
+}
+
+static bool says(const struct frame *frame, const char *text)
+{
+    return memmem(frame->bytes, frame->len, text, strlen(text)) != NULL;
+}
+
+static void a_reset_comes_with_what_follows_it(void **state)
+{
+    (void)state;
+    struct batch *batch = make_batch(&lines, 2, true);
+    assert_int_equal(batch->count, 2);
+    assert_true(says(batch->frames[0], "{\"reset\":true}\n{\"id\":\"0123456789ab-1\""));
+    assert_false(says(batch->frames[1], "reset"));
+    batch_drop(batch);
+}
+
+static void a_reset_of_nothing_gives_the_cursor(void **state)
+{
+    (void)state;
+    struct batch *batch = make_batch(&lines, 0, true);
+    assert_int_equal(batch->count, 1);
+    assert_int_equal(batch->frames[0]->messages, 0);
+    assert_true(says(batch->frames[0], "{\"reset\":true}\n{\"id\":\"0123456789ab-0\"}\n"));
+    batch_drop(batch);
+}
+
+static void nothing_new_is_sent_at_once(void **state)
+{
+    (void)state;
+    struct batch *batch = make_batch(&lines, 0, false);
+    struct progress progress = {.cursor = {CURSOR_START, 0}};
+    uint64_t messages = 0;
+    assert_int_equal(batch_send(batch, -1, &progress, &messages), 1);
+    assert_int_equal(progress.cursor.kind, CURSOR_AT);
+    batch_drop(batch);
+}
+
+static void a_reader_that_is_gone_is_noticed(void **state)
+{
+    (void)state;
+    struct batch *batch = make_batch(&lines, 3, false);
+    struct progress progress = {.cursor = {CURSOR_AT, 0}};
+    uint64_t messages = 0;
+    int pair[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    close(pair[1]);
+    assert_int_equal(batch_send(batch, pair[0], &progress, &messages), -1);
+    close(pair[0]);
+    batch_drop(batch);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(however_the_socket_cuts_every_byte_comes_once),
+        cmocka_unit_test(a_reset_comes_with_what_follows_it),
+        cmocka_unit_test(a_reset_of_nothing_gives_the_cursor),
+        cmocka_unit_test(nothing_new_is_sent_at_once),
+        cmocka_unit_test(a_reader_that_is_gone_is_noticed),
+    };
+    return cmocka_run_group_tests_name("batch", tests, NULL, NULL);
+}
