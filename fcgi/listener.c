@@ -25,8 +25,8 @@ struct passed {
     int fastcgi, websocket; /* -1: none */
 };
 
-/* Which of count descriptors is for WebSockets, counted from 0; count if none is. Returns -1 if
- * more than one has that name. */
+/* Which descriptor is for WebSockets, counted from 0, if there are so many. Returns -1 if more than
+ * one has that name. */
 static int websocket_among(char *const *names, int count)
 {
     int which = -1;
@@ -51,6 +51,11 @@ static int take_passed(struct passed *passed, char *why, size_t why_size)
     for (int i = 0; i < count; i++)
         free(names[i]);
     free(names);
+    if (count < 0) {
+        snprintf(why, why_size, "LISTEN_FDS and LISTEN_FDNAMES cannot be read: %s",
+                 strerror(-count));
+        return -1;
+    }
     if (count > 2 || websocket < 0) {
         snprintf(why, why_size,
                  "%d sockets were passed in LISTEN_FDS; give one, or two of which one is "
@@ -63,7 +68,9 @@ static int take_passed(struct passed *passed, char *why, size_t why_size)
         if (!is_listening(fd)) {
             snprintf(why, why_size,
                      "the %ssocket passed in LISTEN_FDS does not listen for connections",
-                     count == 1 ? "" : i == 0 ? "first " : "second ");
+                     count == 1 ? ""
+                     : i == 0   ? "first "
+                                : "second ");
             return -1;
         }
         *(i == websocket ? &passed->websocket : &passed->fastcgi) = fd;
@@ -100,8 +107,8 @@ static int clear_stale(const struct sockaddr_un *address, const char *option, ch
     int error = errno;
     close(probe);
     if (connected == 0 || error == EAGAIN) {
-        snprintf(why, why_size,
-                 "another program listens on %s; stop it, or choose another %s", path, option);
+        snprintf(why, why_size, "another program listens on %s; stop it, or choose another %s",
+                 path, option);
         return -1;
     }
     if (error != ECONNREFUSED || unlink(path) != 0) {
