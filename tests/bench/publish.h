@@ -25,7 +25,7 @@ struct campaign {
     /* How it went. */
     uint32_t sent, acked;
     uint64_t first_ns, half_ns, last_ns; /* the first sent; half and all acknowledged */
-    struct samples acks;
+    struct delays acks;
 };
 
 /* The publishers, and the campaign that they are for. */
@@ -80,7 +80,7 @@ static void publisher_news(struct conn *conn, enum conn_news news)
     if (!c->probe)
         crowd.book.of[p->number].seq = create_seq(&conn->answer);
     crowd.moved_ns = c->last_ns = conn->read_ns;
-    samples_add(&c->acks, c->last_ns - p->due_ns);
+    delays_add(&c->acks, p->number, c->last_ns - p->due_ns);
     if (++c->acked == c->messages / 2)
         c->half_ns = c->last_ns;
 }
@@ -153,6 +153,7 @@ static bool campaign_run(struct campaign *c, enum reader_sort sort, uint64_t unt
     bool done;
 
     publishing.now = c;
+    crowd.late_from = crowd.book.published + c->messages / 2;
     crowd.moved_ns = clock_ns();
     while (!(done = over(c, sort))) {
         uint64_t wait = publish_due(c), now = clock_ns();

@@ -33,12 +33,17 @@ static const struct kind kinds[] = {
     {"ws", "websocket?id=now", "\"websocket\":", true},
 };
 
+/* How long messages took, from when they were due: all, and those from crowd.late_from on. */
+struct delays {
+    struct samples all, late;
+};
+
 struct reader {
     struct conn *conn; /* number `conn->number` of all */
     const struct target *target;
     const struct request *request;
     struct request own;    /* of a long poll: with its cursor */
-    struct samples *times; /* where its delays are gathered; NULL: nowhere */
+    struct delays *delays; /* where its delays are gathered; NULL: nowhere */
     enum reader_sort sort;
     bool poll;    /* asks again after each answer */
     bool upgrade; /* a WebSocket */
@@ -56,8 +61,9 @@ static void publisher_news(struct conn *conn, enum conn_news news);
 
 struct crowd {
     struct book book;
-    uint32_t run;      /* in all marks */
-    uint64_t moved_ns; /* when something last went on: a message came, or was acknowledged */
+    uint32_t run;       /* in all marks */
+    uint64_t moved_ns;  /* when something last went on: a message came, or was acknowledged */
+    uint32_t late_from; /* the first number of the later half */
     struct reader *readers;
     int n; /* readers, at the connections 0 to n - 1; behind them are the publishers' */
     struct target streams_at;
@@ -65,6 +71,25 @@ struct crowd {
 };
 
 static struct crowd crowd;
+
+static void delays_add(struct delays *d, uint32_t number, uint64_t ns)
+{
+    samples_add(&d->all, ns);
+    if (number >= crowd.late_from)
+        samples_add(&d->late, ns);
+}
+
+static void delays_clear(struct delays *d)
+{
+    samples_clear(&d->all);
+    samples_clear(&d->late);
+}
+
+static void delays_free(struct delays *d)
+{
+    samples_free(&d->all);
+    samples_free(&d->late);
+}
 
 /* ---- what comes ------------------------------------------------------------------------------ */
 
@@ -79,8 +104,8 @@ static void reader_got(void *whose, uint32_t number)
         return;
     }
     crowd.moved_ns = r->conn->read_ns;
-    if (r->times)
-        samples_add(r->times, r->conn->read_ns - book->of[number].due_ns);
+    if (r->delays)
+        delays_add(r->delays, number, r->conn->read_ns - book->of[number].due_ns);
 }
 
 static void reader_text(void *whose, const char *bytes, size_t len)

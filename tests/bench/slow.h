@@ -8,6 +8,8 @@
  * catch up, a probe goes to another channel ten times a second, to see that creates still pass.
  *
  * Figures named alone_ are of the first campaign, slow_ of the second, catch_ of the catching up.
+ * Those named late_ are of a campaign's second half: by then the sockets of those that do not read
+ * are full, and what it takes to fill them is over.
  * Before the first round as much is published as fills the server's memory of recent messages, so
  * that what grows in the rounds is because of the streams.
  */
@@ -20,7 +22,7 @@ enum { PROBE_NS = 100000000, CATCH_UP_MAX_S = 600 };
 
 static struct slow {
     struct request stream, poll, status;
-    struct samples stream_times, poll_times;
+    struct delays streams, polls;
     int prompt; /* readers at the first places; behind them are those that do not read */
 } slow;
 
@@ -32,7 +34,7 @@ static long polls_counted(const struct request *status)
 static void open_prompt(void)
 {
     const struct options *o = &load.options;
-    const struct reader stream = {.request = &slow.stream, .times = &slow.stream_times};
+    const struct reader stream = {.request = &slow.stream, .delays = &slow.streams};
 
     open_streams(0, o->readers, &stream, &slow.status, 0);
     for (int i = o->readers; i < slow.prompt; i++) {
@@ -41,7 +43,7 @@ static void open_prompt(void)
         *r = (struct reader){.conn = r->conn,
                              .target = &load.target,
                              .request = &slow.poll,
-                             .times = &slow.poll_times,
+                             .delays = &slow.polls,
                              .poll = true};
         if (!reader_ask(r))
             die("a long poll cannot be asked: %s", strerror(errno));
@@ -98,11 +100,13 @@ static void report_campaign(int round, const char *phase, struct campaign *c)
     double late = (double)(c->last_ns - c->half_ns) / 1e9;
 
     report_named(round, phase, "creates_a_second", c->acked / all);
-    /* By then the sockets of those that do not read are full. */
     report_named(round, phase, "late_creates_a_second", (c->acked - c->messages / 2) / late);
-    report_times(round, phase, "create", &c->acks);
-    report_times(round, phase, "stream", &slow.stream_times);
-    report_times(round, phase, "poll", &slow.poll_times);
+    report_times(round, phase, "create", &c->acks.all);
+    report_times(round, phase, "stream", &slow.streams.all);
+    report_times(round, phase, "poll", &slow.polls.all);
+    report_times(round, phase, "late_create", &c->acks.late);
+    report_times(round, phase, "late_stream", &slow.streams.late);
+    report_times(round, phase, "late_poll", &slow.polls.late);
 }
 
 /* Publishes so many, and waits until the prompt have them. False if they do not come to that. */
@@ -114,8 +118,8 @@ static bool slow_campaign(int round, const char *phase, int messages)
     struct spent before = {0}, after = {0};
     bool done;
 
-    samples_clear(&slow.stream_times);
-    samples_clear(&slow.poll_times);
+    delays_clear(&slow.streams);
+    delays_clear(&slow.polls);
     read_cpu(&before);
     done = campaign_run(&c, PROMPT, UINT64_MAX, campaign_over);
     read_cpu(&after);
@@ -127,7 +131,7 @@ static bool slow_campaign(int round, const char *phase, int messages)
         report_cpu(round, name, &before, &after, (double)(c.acked ? c.acked : 1) / 1e3);
         report_rss(round, phase);
     }
-    samples_free(&c.acks);
+    delays_free(&c.acks);
     return done;
 }
 
@@ -158,9 +162,9 @@ static bool catch_up(int round)
         bytes += load.conns[i].read_bytes;
     report_named(round, "catch", "up_s", seconds);
     report_named(round, "catch", "up_mib_a_second", (double)bytes / 1048576 / seconds);
-    report_times(round, "catch", "create", &probe.acks);
+    report_times(round, "catch", "create", &probe.acks.all);
     report_rss(round, "catch");
-    samples_free(&probe.acks);
+    delays_free(&probe.acks);
     return done;
 }
 
@@ -214,8 +218,8 @@ static void run_slow(void)
     request_free(&slow.stream);
     request_free(&slow.poll);
     request_free(&slow.status);
-    samples_free(&slow.stream_times);
-    samples_free(&slow.poll_times);
+    delays_free(&slow.streams);
+    delays_free(&slow.polls);
     publishers_free();
     crowd_free();
 }

@@ -30,7 +30,7 @@ static void report_stream_memory(const struct spent *before, const struct spent 
 }
 
 /* One message to all. False if some did not get it: then there is no next round. */
-static bool stream_round(int round, struct samples *times)
+static bool stream_round(int round, struct delays *delays)
 {
     struct campaign one = {.messages = 1};
     struct spent before = {0}, after = {0};
@@ -44,22 +44,22 @@ static bool stream_round(int round, struct samples *times)
     read_cpu(&after);
     if (!one.acked)
         die("the publish was not answered");
-    figures_add(&load.figures, round, "received", (double)times->n);
+    figures_add(&load.figures, round, "received", (double)delays->all.n);
     figures_add(&load.figures, round, "bytes_each",
-                (double)(bytes_read() - bytes) / (double)(times->n ? times->n : 1));
-    report_spread(round, times, (double)(one.last_ns - one.first_ns) / 1e6);
+                (double)(bytes_read() - bytes) / (double)(delays->all.n ? delays->all.n : 1));
+    report_spread(round, &delays->all, (double)(one.last_ns - one.first_ns) / 1e6);
     report_cpu(round, "cpu_ms", &before, &after, 1);
-    samples_clear(times);
-    samples_free(&one.acks);
+    delays_clear(delays);
+    delays_free(&one.acks);
     return done;
 }
 
-static void stream_rounds(struct samples *times)
+static void stream_rounds(struct delays *delays)
 {
     bool done = true;
 
     for (int round = 1; round <= load.options.rounds && done; round++) {
-        done = stream_round(round, times);
+        done = stream_round(round, delays);
         if (round == load.options.rounds) {
             crowd_settle(200000000U); /* what comes a second time, comes late */
             load.errors.misordered = book_misordered(&crowd.book);
@@ -70,7 +70,7 @@ static void stream_rounds(struct samples *times)
 }
 
 /* Messages at a rate. */
-static void stream_rate(struct samples *times)
+static void stream_rate(struct delays *delays)
 {
     const struct options *o = &load.options;
     struct campaign c = {.messages = (uint32_t)(o->rate * o->seconds),
@@ -84,27 +84,28 @@ static void stream_rate(struct samples *times)
     campaign_run(&c, PROMPT, UINT64_MAX, campaign_over);
     read_cpu(&after);
     seconds = (double)(crowd.moved_ns - c.first_ns) / 1e9;
-    figures_add(f, 1, "deliveries_a_second", (double)times->n / seconds);
+    figures_add(f, 1, "deliveries_a_second", (double)delays->all.n / seconds);
     figures_add(f, 1, "seconds", seconds);
-    figures_add(f, 1, "p50_ms", samples_ms(times, 0.5));
-    figures_add(f, 1, "p99_ms", samples_ms(times, 0.99));
-    figures_add(f, 1, "most_ms", samples_ms(times, 1));
-    figures_add(f, 1, "create_p50_ms", samples_ms(&c.acks, 0.5));
-    figures_add(f, 1, "create_p99_ms", samples_ms(&c.acks, 0.99));
-    report_cpu(1, "cpu_us_a_delivery", &before, &after, (double)(times->n ? times->n : 1) / 1e3);
+    figures_add(f, 1, "p50_ms", samples_ms(&delays->all, 0.5));
+    figures_add(f, 1, "p99_ms", samples_ms(&delays->all, 0.99));
+    figures_add(f, 1, "most_ms", samples_ms(&delays->all, 1));
+    figures_add(f, 1, "create_p50_ms", samples_ms(&c.acks.all, 0.5));
+    figures_add(f, 1, "create_p99_ms", samples_ms(&c.acks.all, 0.99));
+    report_cpu(1, "cpu_us_a_delivery", &before, &after,
+               (double)(delays->all.n ? delays->all.n : 1) / 1e3);
     crowd_settle(200000000U);
     load.errors.misordered = book_misordered(&crowd.book);
     count_book();
     report_errors(1);
-    samples_free(&c.acks);
+    delays_free(&c.acks);
 }
 
 static void run_streams(void)
 {
     struct request stream, status;
-    struct samples times = {0};
+    struct delays delays = {0};
     struct spent before, after;
-    const struct reader like = {.request = &stream, .times = &times, .sort = PROMPT};
+    const struct reader like = {.request = &stream, .delays = &delays, .sort = PROMPT};
 
     crowd_start(load.options.conns, load.options.publishers);
     publishers_start(load.options.publishers);
@@ -119,12 +120,12 @@ static void run_streams(void)
     if (load.options.idle_s)
         idle();
     if (load.options.rate)
-        stream_rate(&times);
+        stream_rate(&delays);
     else
-        stream_rounds(&times);
+        stream_rounds(&delays);
     request_free(&stream);
     request_free(&status);
-    samples_free(&times);
+    delays_free(&delays);
     publishers_free();
     crowd_free();
 }
