@@ -9,6 +9,7 @@
 #include "fcgi/diag.h"
 #include "fcgi/gate.h"
 #include "fcgi/group.h"
+#include "fcgi/handshake.h"
 #include "fcgi/hold.h"
 #include "fcgi/routes.h"
 #include "fcgi/server.h"
@@ -24,11 +25,7 @@ struct inbound {
 /* The promise of conn.h, invariant 5 of the design. */
 _Static_assert(sizeof(struct conn) <= 128, "a held request costs about a hundred bytes");
 
-enum {
-    WATCH_INPUT = EPOLLIN | EPOLLRDHUP,
-    WATCH_OUTPUT = EPOLLOUT | EPOLLRDHUP,
-    GONE = EPOLLHUP | EPOLLERR | EPOLLRDHUP
-};
+enum { GONE = EPOLLHUP | EPOLLERR | EPOLLRDHUP };
 
 static void inbound_free(struct inbound *inbound)
 {
@@ -81,30 +78,50 @@ void conn_end(struct conn *conn)
     server_conn_ended(server);
 }
 
-static void watch(struct conn *conn, uint32_t events)
+static void watch(struct conn *conn, enum watch what)
 {
+    static const uint32_t events[] = {
+        [WATCH_PAUSE] = EPOLLRDHUP,
+        [WATCH_INPUT] = EPOLLRDHUP | EPOLLIN,
+        [WATCH_OUTPUT] = EPOLLRDHUP | EPOLLOUT,
+    };
     struct loop *loop = &conn->server->loop;
-    int rc = conn->watched ? loop_change(loop, conn->fd, events, &conn->source)
-                           : loop_watch(loop, conn->fd, events, &conn->source);
-    conn->watched = true;
+    if (conn->watch == what)
+        return;
+    int rc = conn->watch == WATCH_NONE ? loop_watch(loop, conn->fd, events[what], &conn->source)
+                                       : loop_change(loop, conn->fd, events[what], &conn->source);
+    conn->watch = (uint8_t)what & 3;
     if (rc == 0)
         return;
     diag(DIAG_WARN, "cannot watch a connection: %s", strerror(errno));
     conn_end(conn);
 }
 
+/* Waits for the client to close first. A web server that is cut off while the client still sends
+ * resets the client's connection, and our last words with it. */
+static void linger(struct conn *conn)
+{
+    enum { LINGER_MS = 1000 };
+    enter(conn, CONN_LINGERING, &conn->server->busy);
+    timer_set(&conn->server->loop.timers, &conn->timer, LINGER_MS);
+    watch(conn, WATCH_INPUT);
+}
+
 /* The answer is out: the connection waits for its next request, or has done its work. */
 static void finish(struct conn *conn)
 {
+    if (conn->lingers) {
+        linger(conn);
+        return;
+    }
     if (!conn->keep) {
         conn_end(conn);
         return;
     }
     timer_clear(&conn->server->loop.timers, &conn->timer);
     enter(conn, CONN_IDLE, &conn->server->idle);
-    if (conn->blocked)
+    if (conn->watch != WATCH_NONE)
         watch(conn, WATCH_INPUT);
-    conn->blocked = false;
 }
 
 /* Leaves whatever the request waited in, for the busy list. */
@@ -129,9 +146,7 @@ static void send_on(struct conn *conn)
         conn_end(conn);
     } else if (sent == 0) {
         set_timeout(conn); /* for the next bytes, not for all: it may move slowly */
-        if (!conn->blocked)
-            watch(conn, WATCH_OUTPUT);
-        conn->blocked = true;
+        watch(conn, WATCH_OUTPUT);
     } else {
         frame_drop(conn->u.sending.frame);
         conn->u.sending.frame = NULL;
@@ -150,6 +165,18 @@ void conn_answer(struct conn *conn, struct frame *frame)
     } else {
         conn_end(conn);
     }
+}
+
+void conn_refuse(struct conn *conn, int status, const char *header, const char *text)
+{
+    struct buf *out = &conn->server->scratch;
+    if (!conn->websocket) {
+        conn_answer(conn, frame_error(status, header, text));
+        return;
+    }
+    buf_reset(out);
+    handshake_put_error(out, status, header, text);
+    conn_answer(conn, buf_ok(out) ? frame_raw(out->bytes, out->len) : NULL);
 }
 
 void conn_await(struct conn *conn, struct append *append)
@@ -172,13 +199,10 @@ void conn_stream(struct conn *conn, struct stream *stream, uint64_t ms)
     timer_set(&conn->server->loop.timers, &conn->timer, ms);
 }
 
-void conn_stream_on(struct conn *conn, struct conn_list *list, bool writing)
+void conn_stream_on(struct conn *conn, struct conn_list *list, enum watch what)
 {
     enter(conn, CONN_STREAM, list);
-    if (conn->blocked == writing)
-        return;
-    conn->blocked = writing;
-    watch(conn, writing ? WATCH_OUTPUT : WATCH_INPUT);
+    watch(conn, what);
 }
 
 static void on_timeout(struct timer *timer)
@@ -192,18 +216,29 @@ static void on_timeout(struct timer *timer)
         stream_due(conn);
         return;
     }
+    if (conn->state == CONN_LINGERING) {
+        conn_end(conn);
+        return;
+    }
     diag(DIAG_DEBUG, conn->state == CONN_SENDING ? "closed a connection that takes no answer"
                                                  : "closed a connection with half a request");
     conn_end(conn);
 }
 
-/* A request is whole: decodes it and hands it to its endpoint, which answers, parks or awaits. */
+/* A request is whole: takes what has been kept of it from the connection. Free it in the end. */
+static struct inbound *end_reading(struct conn *conn)
+{
+    struct inbound *inbound = inbound_of(conn);
+    conn->u.inbound = NULL;
+    timer_clear(&conn->server->loop.timers, &conn->timer);
+    return inbound;
+}
+
+/* Decodes a request and hands it to its endpoint, which answers, parks or awaits. */
 static void dispatch(struct conn *conn, const struct gate *gate, const uint8_t *bytes)
 {
     struct server *server = conn->server;
-    struct inbound *inbound = inbound_of(conn);
-    conn->u.inbound = NULL;
-    timer_clear(&server->loop.timers, &conn->timer);
+    struct inbound *inbound = end_reading(conn);
     conn->request_id = gate->id;
     conn->keep = gate->keep && !server->draining;
     const struct request *request = request_decode(server->decoder, gate, bytes);
@@ -250,6 +285,29 @@ static bool keep_inbound(struct conn *conn, const struct gate *gate, const uint8
     return true;
 }
 
+/* Looks at what has arrived of a WebSocket's handshake, of which `seen` bytes are old. Returns
+ * whether the connection waits for more of it. */
+static bool take_handshake(struct conn *conn, const struct gate *gate, const uint8_t *bytes,
+                           size_t seen, size_t len)
+{
+    struct handshake handshake;
+    enum handshake_verdict verdict =
+        handshake_scan(conn->server->handshaker, bytes, seen, len, &handshake);
+    if (verdict == HANDSHAKE_MORE && keep_inbound(conn, gate, bytes, len))
+        return true;
+    if (verdict == HANDSHAKE_MORE) {
+        conn_end(conn);
+        return false;
+    }
+    struct inbound *inbound = end_reading(conn);
+    if (verdict == HANDSHAKE_DONE)
+        websocket_open(conn, &handshake, bytes + handshake.consumed, len - handshake.consumed);
+    else
+        conn_refuse(conn, handshake.status, handshake.headers, handshake.why);
+    inbound_free(inbound);
+    return false;
+}
+
 /* Looks at what has arrived of a request. Returns whether the connection waits for more of it. */
 static bool take(struct conn *conn, struct gate *gate, const uint8_t *bytes, size_t len)
 {
@@ -285,8 +343,19 @@ static void read_request(struct conn *conn)
             conn_end(conn);
             return;
         }
-        more = take(conn, inbound ? &inbound->gate : &fresh, bytes, have + (size_t)got);
+        struct gate *gate = inbound ? &inbound->gate : &fresh;
+        size_t len = have + (size_t)got;
+        more = conn->websocket ? take_handshake(conn, gate, bytes, have, len)
+                               : take(conn, gate, bytes, len);
     }
+}
+
+static void drop_input(struct conn *conn)
+{
+    struct server *server = conn->server;
+    ssize_t got = recv(conn->fd, server->inbox, sizeof server->inbox, MSG_DONTWAIT);
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
+        conn_end(conn);
 }
 
 /* While a request waits nothing may arrive but the end: no web server multiplexes requests or
@@ -300,6 +369,8 @@ static void on_ready(struct source *source, uint32_t events)
         send_on(conn);
     else if (conn->state == CONN_STREAM && events == EPOLLOUT)
         stream_writable(conn);
+    else if (conn->state == CONN_LINGERING && !(events & GONE))
+        drop_input(conn);
     else
         conn_end(conn);
 }
@@ -324,6 +395,6 @@ void conn_accept(struct server *server, int fd, bool websocket)
     read_request(conn);
     if (conn->state == CONN_IDLE && !conn->keep)
         set_timeout(conn);
-    if (conn->state != CONN_ENDED && !conn->watched)
+    if (conn->state != CONN_ENDED && conn->watch == WATCH_NONE)
         watch(conn, WATCH_INPUT);
 }

@@ -38,7 +38,16 @@ enum conn_state {
     CONN_HELD,
     CONN_STREAM,
     CONN_SENDING,
+    CONN_LINGERING, /* the answer is out; whatever still comes is dropped */
     CONN_ENDED
+};
+
+/* What epoll tells of a connection; that the peer is gone, it always tells. */
+enum watch {
+    WATCH_NONE,  /* nothing yet: a short request is answered before epoll has heard of it */
+    WATCH_PAUSE, /* that it is gone */
+    WATCH_INPUT, /* that there is something to read */
+    WATCH_OUTPUT /* that the socket, which was full, takes bytes again */
 };
 
 struct conn {
@@ -47,12 +56,12 @@ struct conn {
     LIST_ENTRY(conn) link; /* in one of the server's lists, or in its group's */
     struct server *server;
     int fd;
-    uint16_t request_id;
+    uint16_t request_id; /* 0: a WebSocket's */
     uint8_t state;      /* enum conn_state */
     bool websocket : 1; /* it speaks HTTP, then WebSocket; else FastCGI */
     bool keep : 1;      /* the web server wants to use the connection again */
-    bool watched : 1;   /* epoll knows it */
-    bool blocked : 1;   /* its socket is full: epoll tells when it is writable, not readable */
+    bool lingers : 1;   /* it is not closed as soon as its answer is out */
+    uint8_t watch : 2;  /* enum watch */
     union {
         struct inbound *inbound; /* READING: what has arrived so far, owned */
         struct append *append;   /* CREATING: the log's */
@@ -74,6 +83,9 @@ void conn_accept(struct server *server, int fd, bool websocket);
  * out of memory, ends the connection). The connection may have ended when this returns. */
 void conn_answer(struct conn *conn, struct frame *frame);
 
+/* Answers with an error, as the connection speaks it: see frame_error, handshake_put_error. */
+void conn_refuse(struct conn *conn, int status, const char *header, const char *text);
+
 /* Marks the request as waiting for append to be committed. */
 void conn_await(struct conn *conn, struct append *append);
 
@@ -84,9 +96,9 @@ void conn_park(struct conn *conn, struct group *group, uint64_t ms);
  * ms. */
 void conn_stream(struct conn *conn, struct stream *stream, uint64_t ms);
 
-/* Moves a STREAM to the list. writing: stream_writable is called when the socket takes bytes.
- * The connection may have ended when this returns. */
-void conn_stream_on(struct conn *conn, struct conn_list *list, bool writing);
+/* Moves a STREAM to the list, and lets epoll tell what it now waits for: see stream_readable and
+ * stream_writable. The connection may have ended when this returns. */
+void conn_stream_on(struct conn *conn, struct conn_list *list, enum watch watch);
 
 /* Ends the connection and frees all that is its own; the struct itself at the end of the loop's
  * round. */

@@ -10,7 +10,7 @@ void hold_park(struct conn *conn, const struct wanted *wanted)
         return;
     struct group *group = group_join(&server->groups, &server->scratch, wanted);
     if (!group) {
-        conn_answer(conn, frame_refusal("out of memory"));
+        conn_answer(conn, render_refusal(LOG_NO_MEMORY));
         return;
     }
     server->held++;

@@ -160,7 +160,7 @@ struct frame *frame_end(uint16_t request_id)
 
 struct frame *frame_raw(const void *bytes, size_t len)
 {
-    struct frame *frame = frame_alloc(ORDINARY_ID, len);
+    struct frame *frame = frame_alloc(0, len);
     if (frame)
         memcpy(frame->bytes, bytes, len);
     return frame;
@@ -173,11 +173,10 @@ struct frame *frame_error(int status, const char *header, const char *text)
     return frame_new(status, TYPE_JSON, header, body, (size_t)len);
 }
 
-struct frame *frame_refusal(const char *text)
+const char *retry_after(char header[RETRY_AFTER_SIZE])
 {
-    char header[32];
-    snprintf(header, sizeof header, "Retry-After: %u\r\n", 1 + arc4random_uniform(10));
-    return frame_error(503, header, text);
+    snprintf(header, RETRY_AFTER_SIZE, "Retry-After: %u\r\n", 1 + arc4random_uniform(10));
+    return header;
 }
 
 struct frame *frame_hold(struct frame *frame)

@@ -16,7 +16,7 @@
 struct frame {
     uint32_t refs;
     uint32_t len;
-    uint16_t request_id; /* that the records carry now */
+    uint16_t request_id; /* that the records carry now; 0: it has none */
     uint16_t messages;   /* how many messages it delivers, for the counters */
     uint64_t seq;        /* of a stream's part: the cursor once it is sent */
     uint8_t bytes[];
@@ -34,8 +34,9 @@ struct frame *frame_new(int status, const char *type, const char *header, const 
 /* The same for `{"error":text}`, text being JSON-safe ASCII without quotes. */
 struct frame *frame_error(int status, const char *header, const char *text);
 
-/* The same, with status 503 for what may pass, and a random time after which to try again. */
-struct frame *frame_refusal(const char *text);
+/* Writes a Retry-After of some seconds, random, so that not all come back at once; returns it. */
+enum { RETRY_AFTER_SIZE = 32 };
+const char *retry_after(char header[RETRY_AFTER_SIZE]);
 
 /* The parts of an answer that goes on, for that request: the first, with the headers of a stream;
  * any bytes that follow; and the end. Ownership as with frame_new. */
@@ -44,7 +45,7 @@ struct frame *frame_opening(uint16_t request_id, const char *type, const char *h
 struct frame *frame_part(uint16_t request_id, const void *body, size_t body_len);
 struct frame *frame_end(uint16_t request_id);
 
-/* Bytes that are no FastCGI, as they are. */
+/* Bytes that are no FastCGI, as they are: for request 0, which is no FastCGI request's number. */
 struct frame *frame_raw(const void *bytes, size_t len);
 
 struct frame *frame_hold(struct frame *frame);

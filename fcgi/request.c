@@ -125,22 +125,22 @@ static size_t copy_uri(struct decoder *decoder)
         len = snprintf(decoder->uri, sizeof decoder->uri, "%s%s?%s", script ? script : "",
                        path ? path : "", query ? query : "");
     }
-    if (len < 0)
-        return 0;
-    /* Web servers match their rules against the path without the fragment, but pass it on: with
-     * "/comet/update#/create" a reader would get past a rule that guards create. */
-    return strcspn(decoder->uri, "#"); /* the parameters' limit keeps it below sizeof uri */
+    return len > 0 ? (size_t)len : 0; /* the parameters' limit keeps it below sizeof uri */
 }
 
-static void split_uri(struct decoder *decoder)
+void request_split_uri(struct request *request, char *uri, size_t len)
 {
-    struct request *request = &decoder->request;
-    size_t len = copy_uri(decoder);
-    char *query = memchr(decoder->uri, '?', len);
-    size_t path_len = query ? (size_t)(query - decoder->uri) : len;
-    char *slash = memrchr(decoder->uri, '/', path_len);
-    char *segment = slash ? slash + 1 : decoder->uri;
-    request->endpoint = (struct text){segment, path_len - (size_t)(segment - decoder->uri)};
+    /* Web servers match their rules against the path without the fragment, but pass it on: with
+     * "/comet/update#/create" a reader would get past a rule that guards create. */
+    char *fragment = memchr(uri, '#', len);
+    if (fragment)
+        len = (size_t)(fragment - uri);
+    uri[len] = '\0';
+    char *query = memchr(uri, '?', len);
+    size_t path_len = query ? (size_t)(query - uri) : len;
+    char *slash = memrchr(uri, '/', path_len);
+    char *segment = slash ? slash + 1 : uri;
+    request->endpoint = (struct text){segment, path_len - (size_t)(segment - uri)};
     request->query.count = 0;
     request->query.overflow = false;
     if (query) {
@@ -198,7 +198,7 @@ const struct request *request_decode(struct decoder *decoder, const struct gate 
     request->method = method_of(FCGX_GetParam("REQUEST_METHOD", envp));
     request->last_event_id = (struct text){last, last ? strlen(last) : 0};
     request->body_kind = body_kind_of(FCGX_GetParam("CONTENT_TYPE", envp));
-    split_uri(decoder);
+    request_split_uri(request, decoder->uri, copy_uri(decoder));
     read_body(decoder, gate);
     return request;
 }

@@ -51,6 +51,10 @@ const struct request *request_decode(struct decoder *decoder, const struct gate 
                                      const uint8_t *bytes);
 void request_release(struct decoder *decoder);
 
+/* Fills in endpoint and query from the path and query of a URI, uri[0, len), which is taken apart
+ * and decoded in place: they point into it, and uri[len] must be writable. */
+void request_split_uri(struct request *request, char *uri, size_t len);
+
 /* The first value of a field, looked for in the form and then in the query. */
 struct text request_field(const struct request *request, const char *name);
 

@@ -6,6 +6,7 @@
 #define ENCKE_FCGI_ROUTES_H
 
 #include "fcgi/conn.h"
+#include "fcgi/handshake.h"
 #include "fcgi/request.h"
 
 /* Hands the request to its endpoint, or answers 404 or 405. When it returns, conn has been
@@ -21,6 +22,11 @@ void endpoint_iframe(struct conn *conn, const struct request *request);
 void endpoint_events(struct conn *conn, const struct request *request);
 void endpoint_websocket(struct conn *conn, const struct request *request);
 void endpoint_status(struct conn *conn, const struct request *request);
+
+/* A WebSocket's handshake is done; bytes[0, len) are frames that came right behind it. Opens its
+ * stream, or refuses it. */
+void websocket_open(struct conn *conn, const struct handshake *handshake, const uint8_t *bytes,
+                    size_t len);
 
 /* Queues a message of conn's client for its commit, after which the append is reported with conn
  * as its owner. Text has no NUL and is UTF-8. Returns LOG_OK with *append, or why not. */

@@ -142,8 +142,9 @@ bool server_admit(struct conn *conn)
         return true;
     if (!server->draining)
         note_too_many(server);
-    conn_answer(conn, frame_refusal(server->draining ? "the service is about to stop"
-                                                     : "too many requests are held"));
+    char header[RETRY_AFTER_SIZE];
+    conn_refuse(conn, 503, retry_after(header),
+                server->draining ? "the service is about to stop" : "too many requests are held");
     return false;
 }
 
@@ -334,6 +335,7 @@ int server_open(struct server *server, const struct options *options)
     set_limits(server);
     if (open_doors(server, why, sizeof why) != 0 || take_signals(server) != 0 ||
         open_log(server, why, sizeof why) != 0 || loop_init(&server->loop) != 0 ||
+        !(server->handshaker = handshaker_new(options->websocket_origin)) ||
         !(server->decoder = decoder_new(request_body_max((size_t)options->max_message))) ||
         watch_all(server) != 0) {
         diag(DIAG_ERROR, "%s%s", *why ? why : "cannot start: ", *why ? "" : strerror(errno));
@@ -372,6 +374,7 @@ int server_close(struct server *server)
     if (status != LOG_OK && status != server->last_status)
         diag(DIAG_ERROR, "messages were not stored: %s", log_status_text(status));
     decoder_free(server->decoder);
+    handshaker_free(server->handshaker);
     buf_free(&server->scratch);
     loop_free(&server->loop);
     if (server->signal_fd >= 0)

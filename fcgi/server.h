@@ -13,6 +13,7 @@
 #include "fcgi/buf.h"
 #include "fcgi/conn.h"
 #include "fcgi/group.h"
+#include "fcgi/handshake.h"
 #include "fcgi/listener.h"
 #include "fcgi/loop.h"
 #include "fcgi/options.h"
@@ -36,6 +37,7 @@ struct server {
     struct loop loop;
     struct log *log;
     struct decoder *decoder;
+    struct handshaker *handshaker;
     struct door fastcgi, websocket; /* the second one's listener may be closed: not wanted */
     struct groups groups;           /* all who wait for news */
     struct pages pages;

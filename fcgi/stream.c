@@ -70,7 +70,7 @@ static void fall_behind(struct conn *conn)
     if (stream->live)
         conn->server->streams_behind++;
     stream->live = false;
-    conn_stream_on(conn, &conn->server->behind, true);
+    conn_stream_on(conn, &conn->server->behind, WATCH_OUTPUT);
 }
 
 static void become_live(struct conn *conn)
@@ -79,7 +79,7 @@ static void become_live(struct conn *conn)
     if (!stream->live)
         conn->server->streams_behind--;
     stream->live = true;
-    conn_stream_on(conn, &stream->group->conns, false);
+    conn_stream_on(conn, &stream->group->conns, WATCH_INPUT);
 }
 
 /* Ends the stream between two frames, as the client expects. */
