@@ -244,8 +244,8 @@ static const char *malformed(const struct handshaker *handshaker, size_t head_le
         return "there is a NUL in the request's head";
     const char *end = handshaker->head + head_len, *at = handshaker->head;
     while ((at = memchr(at, '\n', (size_t)(end - at))))
-        if (*++at == ' ' || *at == '\t')       /* a NUL stands behind the head */
-            return "a header field is folded"; /* RFC 9112, 5.2 */
+        if (++at < end && (*at == ' ' || *at == '\t')) /* RFC 9112, 5.2 */
+            return "a header field is folded";
     return handshaker->malformed;
 }
 

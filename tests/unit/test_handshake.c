@@ -129,6 +129,7 @@ static void what_comes_behind_the_head_is_left_for_the_frames(void **state)
     assert_int_equal(handshake.consumed, sizeof WHOLE - 1);
     assert_int_equal(scan("\r\n" WHOLE WHOLE, &handshake), HANDSHAKE_DONE);
     assert_int_equal(handshake.consumed, 2 + sizeof WHOLE - 1);
+    assert_int_equal(scan(WHOLE " ", &handshake), HANDSHAKE_DONE);
 }
 
 static void what_the_rfcs_allow_is_taken(void **state)
