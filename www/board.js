@@ -1,14 +1,17 @@
 /*
  * board.js: the message board's page. Reads with Encke.Reader, writes with Encke.create (encke.js).
  *
- * Five parts, each a function that takes care of its own elements and gives back a few verbs:
- * inbox, panel, picks, composer, terminal. `board` puts them together. Text from messages, from
- * the server and from the address goes into the page with .text() only.
+ * Four parts, each a function that takes care of its own elements and gives back a few verbs:
+ * inbox, picks, composer, terminal; a fifth, the state panel, is in parts.js. `board` puts them
+ * together. Text from messages, from the server and from the address goes into the page with
+ * .text() only.
+ *
+ * It reads by the best transport that the web server carries. `?by=streaming` in the address
+ * insists on another: any name of Encke.transports.
  */
 (function (window) {
     "use strict";
 
-    const BASE = "comet/";
     const OFFERED = ["main", "news", "random"];
     const PICKED_AT_FIRST = ["main", "news"];
     const CHANNEL = /^[A-Za-z0-9._-]{1,64}$/;
@@ -17,17 +20,12 @@
     const NEAR_PX = 48;             /* this near to the end counts as reading the end */
     const TINTS = 6;
 
-    if (!window.jQuery || !window.Encke) {
-        const trouble = document.getElementById("trouble");
-        trouble.textContent = window.jQuery
-            ? "encke.js did not load, so this page cannot ask for messages."
-            : "jQuery did not load from /javascript/jquery/jquery.min.js, so this page cannot ask"
-                + " for messages. On Debian it comes with libjs-jquery; the web server maps it.";
-        trouble.hidden = false;
-        return;
+    if (!window.Parts) {
+        return;         /* parts.js has said what is missing */
     }
 
     const $ = window.jQuery;
+    const { BASE, clock, leaving, panel } = window.Parts;
 
     /* A channel has the same colour everywhere, in each session. */
     function tint(channel) {
@@ -41,23 +39,6 @@
 
     function tag(channel) {
         return $("<span class=tag>").addClass(tint(channel)).text(channel);
-    }
-
-    /* Local time; the day only where it is not today. */
-    function clock(ms) {
-        const when = new Date(ms);
-        const element = $("<time>");
-        if (Number.isNaN(when.getTime())) {
-            return element;
-        }
-        const today = when.toDateString() === new Date().toDateString();
-        const shown = today
-            ? when.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" })
-            : when.toLocaleString([], {
-                day: "numeric", month: "short", hour: "2-digit", minute: "2-digit"
-            });
-        return element.attr({ datetime: when.toISOString(), title: when.toLocaleString() })
-            .text(shown);
     }
 
     /*
@@ -235,59 +216,6 @@
                 if (scroller.attr("aria-live") !== live) {
                     scroller.attr("aria-live", live);
                 }
-            }
-        };
-    }
-
-    /* The state panel: what the Reader is doing, in words and figures. */
-    function panel(retry) {
-        const phases = {
-            connecting: "Connecting…",
-            waiting: "Connected, waiting for news",
-            disconnected: "Disconnected",
-            idle: "No channel picked",
-            stopped: "Stopped"
-        };
-        let now = null;
-        let clockwork = 0;
-
-        function countdown() {
-            const left = Math.max(0, Math.ceil((now.retryAt - Date.now()) / 1000));
-            const words = "reconnecting in " + left + " s";
-            $("#countdown").text(now.phase === "disconnected" ? words : "");
-        }
-
-        function put(selector, text) {
-            const element = $(selector);
-            if (element.text() !== text) {      /* or a screen reader says it again */
-                element.text(text);
-            }
-        }
-
-        $("#retry").on("click", retry);
-
-        return {
-            show(state) {
-                const lost = state.outcome !== "" && state.outcome !== "success";
-                const again = lost && state.phase === "connecting";
-                now = state;
-                $("#state").attr("data-phase", lost && !again ? "disconnected" : state.phase);
-                put("#phase", again ? "Reconnecting…" : phases[state.phase]);
-                put("#outcome", "[state: " + (state.outcome || "connecting") + " ]");
-                put("#requests", String(state.requests));
-                put("#received", String(state.received));
-                put("#transport", state.transport);
-                put("#last-id", state.id || "–");
-                /* It stays while an attempt is made. When it goes, the focus needs a place. */
-                if (!lost && document.activeElement === $("#retry")[0]) {
-                    $("#inbox").trigger("focus");
-                }
-                $("#retry").prop("hidden", !lost || state.phase === "idle");
-                window.clearInterval(clockwork);
-                if (state.phase === "disconnected") {
-                    clockwork = window.setInterval(countdown, 250);
-                }
-                countdown();
             }
         };
     }
@@ -471,12 +399,14 @@
 
     function board() {
         const messages = inbox();
-        const state = panel(() => reader.retry());
+        const state = panel("#state", { retry: () => reader.retry(), focus: "#inbox" });
         const curl = terminal();
         const writer = composer(channel => curl.show(channel));
+        const wish = new URLSearchParams(window.location.search).get("by");
         const reader = new window.Encke.Reader({
             base: BASE,
             channels: [],
+            transport: Object.hasOwn(window.Encke.transports, wish) ? wish : "auto",
             onmessages(fresh, how) {
                 messages.add(fresh, how);
             },
@@ -497,9 +427,7 @@
 
         channels.start();
         reader.start();
-        /* A page that is left and comes back from the browser's cache goes on where it was. */
-        $(window).on("pagehide", () => reader.stop());
-        $(window).on("pageshow", event => event.originalEvent.persisted && reader.start());
+        leaving(() => reader.stop(), () => reader.start());
     }
 
     board();

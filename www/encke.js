@@ -1,7 +1,8 @@
 /*
  * encke.js: read and write an Encke message log from a web page.
  *
- * Needs jQuery, nothing else. A page that wants news the moment it happens does
+ * Needs jQuery, transports.js and ladder.js before it. A page that wants news the moment it happens
+ * does
  *
  *     const reader = new Encke.Reader({
  *         base: "comet/",                       // where the web server mounts Encke
@@ -33,11 +34,14 @@
  *                 joins the others at their cursor. What both of these bring is, again, handed
  *                 over once.
  *
- * The Reader decides what to ask and when. How an answer travels is a transport's business: see
- * `transports` below, where another one can be added without a change to the Reader.
+ * The Reader decides what to ask and when. How an answer travels is a transport's business
+ * (transports.js); which of them, if it is left open, is the Ladder's (ladder.js). All go on from
+ * the one cursor, so a Reader changes from one to another in mid-course and the promise holds.
  */
 (function (window) {
     "use strict";
+
+    const { Failure, Ladder, failureOf, transports } = window.Encke;
 
     /* A hold lasts under a minute unless the site's owner has set it otherwise (encke --hold). */
     const HOLD_MS = 60000;
@@ -48,107 +52,19 @@
     const BACKOFF_FIRST_MS = 1000;
     const BACKOFF_MOST_MS = 30000;
     const BACKOFF_LEAST_MS = 200;
-    const RETRY_AFTER_MOST_MS = 300000;
     /* An empty answer this soon is no hold that ended, but a server that is going down. */
     const HASTY_MS = 500;
+    /* A stream speaks at once, and then every 25 s at the latest (encke --heartbeat). */
+    const FIRST_BYTES_MS = 6000;
+    const STREAM_SILENCE_MS = 60000;
+    const STREAM_QUIET_MS = 30000;
+    /* One that ends or breaks sooner than this was cut off. */
+    const STEADY_MS = 10000;
+    /* A drain ends all streams at once; they come back over this time. */
+    const CROWD_MS = 1000;
 
-    const STRANGE = "the answer was not understood; is Encke mounted here?";
-
-    /*
-     * A request that did not work out. `message` is for people. `status` is HTTP's, 0 without one.
-     * `retryAfterMs` is what the server asked for, or 0. `unsure` is true where a create may have
-     * been stored all the same: its answer was lost, or is not Encke's word but that of the web
-     * server, which has lost it.
-     */
-    class Failure extends Error {
-        constructor(message, { status = 0, retryAfterMs = 0, unsure = true } = {}) {
-            super(message);
-            this.name = "Failure";
-            this.status = status;
-            this.retryAfterMs = retryAfterMs;
-            this.unsure = unsure;
-        }
-    }
-
-    /* Retry-After is a number of seconds or a date (RFC 9110, section 10.2.3). */
-    function retryAfterMs(text) {
-        if (!text) {
-            return 0;
-        }
-        const ms = /^\d+$/.test(text.trim()) ? Number(text) * 1000 : Date.parse(text) - Date.now();
-        return ms > 0 ? Math.min(ms, RETRY_AFTER_MOST_MS) : 0;
-    }
-
-    /* Encke's errors say what is wrong; the web server's own are known by number only. */
-    function failureOf(xhr, why) {
-        const status = xhr.status;
-        const details = {
-            status: status,
-            retryAfterMs: retryAfterMs(xhr.getResponseHeader("Retry-After"))
-        };
-        if (why === "parsererror") {
-            return new Failure(STRANGE, details);
-        }
-        if (!status) {
-            return new Failure("no answer from the server");
-        }
-        let said = null;
-        try {
-            said = JSON.parse(xhr.responseText).error;
-        } catch (notJson) {
-            /* An error page of the web server's own. */
-        }
-        details.unsure = status === 500 || (status > 500 && !said);
-        const title = xhr.statusText === "error" ? "" : " " + xhr.statusText;
-        return new Failure(said ? String(said) : status + title, details);
-    }
-
-    /*
-     * Transports: name -> function (ask, sink), which carries one ask and returns { abort() }.
-     *
-     *   ask.base      where Encke is mounted
-     *   ask.channels  at least one name
-     *   ask.cursor    the id to go on from; "" for all that is retained, "now" for what comes
-     *   ask.wait      true: hold until there is something; false: answer at once, in any case
-     *   ask.holdS     how many seconds to hold, or null to leave it to the server
-     *
-     *   sink.alive()         something arrived: the line is not dead
-     *   sink.answer(answer)  {id, messages, more, reset} as `update` gives it; any number of times
-     *   sink.end(failure)    once, last: null if it ended as it should, and the Reader asks again
-     *
-     * A long poll gives one answer and ends. A stream would give many before it ends; for an ask
-     * that does not wait, it can call upon the long poll. Calls into the sink after abort() do
-     * nothing.
-     */
-    const transports = {
-        "long-polling": function (ask, sink) {
-            const $ = window.jQuery;
-            const fields = ask.channels.map(name => ({ name: "channel", value: name }));
-            if (ask.cursor) {
-                fields.push({ name: "id", value: ask.cursor });
-            }
-            if (!ask.wait || ask.holdS !== null) {
-                fields.push({ name: "timeout", value: ask.wait ? ask.holdS : 0 });
-            }
-            return $.ajax({
-                url: ask.base + "update",
-                /* Not GET: a second tab's GET of the same address would wait for the first. */
-                method: "POST",
-                data: fields,
-                dataType: "json",
-                /* Else jQuery takes "??" in an address or a body for a wish to load a script. */
-                jsonp: false,
-                xhr() {
-                    const xhr = $.ajaxSettings.xhr();
-                    xhr.addEventListener("progress", sink.alive);
-                    return xhr;
-                }
-            }).done(answer => {
-                sink.answer(answer);
-                sink.end(null);
-            }).fail((xhr, why) => sink.end(failureOf(xhr, why)));
-        }
-    };
+    /* Asks all the quick questions. */
+    const POLL = "long-polling";
 
     function understood(answer) {
         return answer && typeof answer.id === "string" && Array.isArray(answer.messages);
@@ -189,8 +105,10 @@
      *   base        where Encke is mounted, relative to the page or absolute; ends in "/"
      *   channels    the names to read
      *   history     false: only what comes from now on. Otherwise all that is retained first
-     *   transport   a name in Encke.transports
-     *   holdS       seconds to hold a request; the default is the server's, which is under a minute
+     *   transport   how to wait: "auto", a name in Encke.transports, or a list of names, the
+     *               best first (ladder.js)
+     *   holdS       seconds to hold a request or to stream; the defaults are the server's, which
+     *               are under a minute, and some minutes
      *   remember    how many messages a channel to know again after a reset; not fewer than the
      *               server keeps (encke --keep-messages)
      *   onmessages  (messages, { history, merge }): new messages [{id, channel, time, data}], time
@@ -206,7 +124,7 @@
                 base: "comet/",
                 channels: ["main"],
                 history: true,
-                transport: "long-polling",
+                transport: POLL,
                 holdS: null,
                 remember: 10000,
                 onmessages() {},
@@ -214,6 +132,9 @@
                 onstate() {}
             }, options);
             this.running = false;
+            this.ladder = new Ladder(this.options.base, this.options.transport);
+            this.suspect = "";                  /* a stream that broke: its fault or the line's? */
+            this.breaks = 0;                    /* that were its own, in a row */
             this.channels = [];
             this.cursor = this.beginning();     /* of all channels but those that still join */
             this.joining = new Set();           /* picked later, their history is not yet read */
@@ -261,6 +182,18 @@
             }
         }
 
+        /* Another transport, in mid-course: it goes on from where the last one was. */
+        setTransport(wish) {
+            this.ladder = new Ladder(this.options.base, wish);
+            this.options.transport = wish;
+            this.suspect = "";
+            this.breaks = 0;
+            this.failures = 0;
+            if (this.running && !(this.link && !this.link.wait)) {
+                this.ask();
+            }
+        }
+
         /*
          * A channel that is left is forgotten; picked again, it starts with its history. One that
          * is added is read from the beginning by itself and then joins the rest: neither can it
@@ -297,11 +230,12 @@
 
         /*
          * What a page may want to show:
-         *   phase     "connecting": asked, and an answer is due at once; "waiting": the server
-         *             holds the request until there is something new; "disconnected": the last
-         *             attempt failed, the next is at retryAt; "idle": no channel is picked;
-         *             "stopped"
-         *   outcome   of the last request: "success", the failure's text, or "" when none has ended
+         *   phase      "connecting": asked, and an answer is due at once; "waiting": the server
+         *              holds the request until there is something new, or streams; "disconnected":
+         *              the last attempt failed, the next is at retryAt; "idle": no channel is
+         *              picked; "stopped"
+         *   outcome    of the last request: "success", the failure's text, or "" if none has ended
+         *   transport  what it waits with, or is about to
          */
         state() {
             return {
@@ -312,7 +246,7 @@
                 requests: this.requests,
                 received: this.received,
                 id: this.cursor === "now" ? "" : this.cursor,
-                transport: this.options.transport,
+                transport: this.link && this.link.wait ? this.link.name : this.ladder.pick(),
                 caughtUp: this.caughtUp
             };
         }
@@ -354,7 +288,8 @@
         /*
          * The next ask waits for news only when the last answer was a good one that left nothing
          * over. Otherwise it wants an answer at once, which tells that the line works: a request
-         * that is held and one that is lost look the same.
+         * that is held and one that is lost look the same. Such quick questions go by long poll,
+         * whatever the transport.
          */
         ask() {
             this.drop();
@@ -363,60 +298,95 @@
                 return;
             }
             const join = this.joining.size > 0;
+            const wait = this.settled && !join;
             const link = {
+                name: wait ? this.ladder.pick() : POLL,
                 join: join,
-                wait: this.settled && !join,
+                wait: wait,
                 began: Date.now(),
-                brought: false,
+                heard: Date.now(),
+                spoken: false,          /* something arrived by it */
+                brought: false,         /* and it was news */
                 watchdog: 0,
+                stream: false,
                 carrier: null
             };
             this.link = link;
             this.requests++;
-            this.guard(link);
-            link.carrier = transports[this.options.transport]({
+            link.carrier = transports[link.name]({
                 base: this.options.base,
-                channels: join ? Array.from(this.joining) : this.channels,
-                cursor: join ? this.joinCursor : this.cursor,
-                wait: link.wait,
-                holdS: this.options.holdS
+                query: this.query(link)
             }, {
-                alive: () => this.link === link && this.guard(link),
+                alive: () => this.link === link && this.hear(link),
                 answer: answer => this.link === link && this.take(link, answer),
                 end: failure => this.link === link && this.end(link, failure)
             });
-            this.become(link.wait ? "waiting" : "connecting");
+            link.stream = link.carrier.stream === true;
+            this.guard(link);
+            this.become(link.wait && !link.stream ? "waiting" : "connecting");
+        }
+
+        query(link) {
+            const query = new URLSearchParams();
+            const channels = link.join ? this.joining : this.channels;
+            const cursor = link.join ? this.joinCursor : this.cursor;
+            channels.forEach(name => query.append("channel", name));
+            if (cursor) {
+                query.append("id", cursor);
+            }
+            if (!link.wait || this.options.holdS !== null) {
+                query.append("timeout", link.wait ? this.options.holdS : 0);
+            }
+            return query;
         }
 
         /* Winds the watchdog: a line that says nothing for longer than this is given up. */
         guard(link) {
             const holdMs = this.options.holdS === null ? HOLD_MS : this.options.holdS * 1000;
+            const patienceMs = !link.stream ? SILENCE_MS + (link.wait ? holdMs : 0)
+                : link.spoken ? STREAM_SILENCE_MS : FIRST_BYTES_MS;
             window.clearTimeout(link.watchdog);
-            link.watchdog = window.setTimeout(() => this.silent(link),
-                                              SILENCE_MS + (link.wait ? holdMs : 0));
+            link.watchdog = window.setTimeout(() => this.silent(link, patienceMs), patienceMs);
+        }
+
+        hear(link) {
+            link.heard = Date.now();
+            if (!link.spoken) {
+                link.spoken = true;
+                if (link.stream) {
+                    this.ladder.works(link.name);
+                    this.become("waiting");
+                }
+            }
+            this.guard(link);
         }
 
         /* A hold that does not end: a dead line, or a patient server? A quick question tells. */
-        silent(link) {
-            if (link.wait) {
+        silent(link, ms) {
+            if (link.wait && !link.stream) {
                 this.retry();
             } else {
                 this.drop();
-                this.lost(new Failure("no answer within " + SILENCE_MS / 1000 + " s"));
+                this.fail(link, new Failure(
+                    (link.spoken ? "silent for " : "no answer within ") + ms / 1000 + " s"));
             }
         }
 
         take(link, answer) {
             if (!understood(answer)) {
                 this.drop();
-                this.lost(new Failure(STRANGE));
+                this.fail(link, Failure.strange());
                 return;
             }
+            this.hear(link);
             const history = link.join || !this.caughtUp;
             const merge = this.merging;
             link.brought = link.brought || answer.messages.length > 0 || answer.reset === true;
-            if (link.wait) {
+            if (!link.wait) {
+                this.judge();
+            } else if (!link.stream || this.steady(link)) {
                 this.failures = 0;      /* a quick answer does not show that holds work again */
+                this.breaks = 0;
             }
             this.outcome = "success";
             this.settled = !answer.more;
@@ -445,17 +415,60 @@
             }
         }
 
+        /* Has this stream stood for a while, or for half as long as it was asked to? */
+        steady(link) {
+            const asked = this.options.holdS === null ? Infinity : this.options.holdS * 1000;
+            return Date.now() - link.began >= Math.min(STEADY_MS, asked / 2);
+        }
+
         end(link, failure) {
             const hasty = link.wait && !link.brought && Date.now() - link.began < HASTY_MS;
             window.clearTimeout(link.watchdog);
             this.link = null;
             if (failure) {
-                this.lost(failure);
+                this.fail(link, failure);
+            } else if (link.stream && !(link.spoken && this.steady(link))) {
+                this.fail(link, new Failure("the stream was cut off"));
+            } else if (link.stream) {
+                this.failures = 0;
+                this.breaks = 0;
+                this.later(Math.random() * CROWD_MS, "connecting");
             } else if (hasty) {
                 this.settled = false;
                 this.later(HASTY_MS + Math.random() * 3 * HASTY_MS, "connecting");
             } else {
                 this.ask();
+            }
+        }
+
+        /*
+         * When a stream is refused, cut off or silent, is that the line's fault, or does the web
+         * server not carry this transport? It is blamed only if a quick question is answered (see
+         * judge), which is asked at once where the next transport would have its turn then. Who
+         * says when to come back is no bad carrier.
+         */
+        fail(link, failure) {
+            this.suspect = link.stream && !failure.retryAfterMs ? link.name : "";
+            if (this.suspect && this.ladder.givesUp(link.name, this.breaks + 1)) {
+                this.settled = false;
+                this.ask();
+                return;
+            }
+            if (!link.wait) {
+                this.breaks = 0;
+            }
+            this.lost(failure);
+        }
+
+        judge() {
+            if (this.suspect) {
+                this.breaks++;
+                if (this.ladder.givesUp(this.suspect, this.breaks)) {
+                    this.ladder.shun(this.suspect);
+                    this.breaks = 0;
+                    this.failures = 0;
+                }
+                this.suspect = "";
             }
         }
 
@@ -480,8 +493,12 @@
          * meanwhile, and a request that took too long, or another network, may be dead.
          */
         wake(event) {
-            const held = this.link ? Date.now() - this.link.began : 0;
-            if (event.type === "online" || (!document.hidden && (!this.link || held > HOLD_MS))) {
+            const silentMs = this.link ? Date.now() - this.link.heard : Infinity;
+            const mostMs = this.link && this.link.stream ? STREAM_QUIET_MS : HOLD_MS;
+            if (event.type === "online") {
+                this.ladder.forgive();
+                this.retry();
+            } else if (!document.hidden && silentMs > mostMs) {
                 this.retry();
             }
         }
@@ -506,11 +523,11 @@
                 if (answer && typeof answer.id === "string") {
                     resolve(answer);
                 } else {
-                    reject(new Failure(STRANGE));
+                    reject(Failure.strange());
                 }
             }).fail((xhr, why) => reject(failureOf(xhr, why)));
         });
     }
 
-    window.Encke = { Reader: Reader, create: create, transports: transports, Failure: Failure };
+    Object.assign(window.Encke, { Reader: Reader, create: create });
 })(window);

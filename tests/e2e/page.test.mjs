@@ -18,8 +18,8 @@ const WAIT_MS = 60_000; // how long a condition may take until the test gives up
 let browser = null;
 after(async () => browser?.close());
 
-// The board in a tab of its own. `picks` are the channels in its address.
-async function openBoard(t, stack, { picks, prepare, phase = 'waiting', outage = false, ...context } = {}) {
+// The board in a tab of its own, reading by long poll. `picks` are the channels in its address.
+async function openBoard(t, stack, { picks, by = 'long-polling', prepare, phase = 'waiting', outage = false, ...context } = {}) {
   browser ??= await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
   const tab = await browser.newContext({ viewport: { width: 1280, height: 800 }, locale: 'en-GB', ...context });
   const page = await tab.newPage();
@@ -55,7 +55,7 @@ async function openBoard(t, stack, { picks, prepare, phase = 'waiting', outage =
     });
   };
   board.phase = (phase) => page.locator(`#state[data-phase="${phase}"]`).waitFor();
-  board.figure = async (id) => Number(await page.locator(`#${id}`).textContent());
+  board.figure = async (id) => Number(await page.locator(`[data-show=${id}]`).textContent());
   board.says = (selector, pattern) => until(`${selector} says ${pattern}`, async () => (
     pattern.test(await page.locator(selector).textContent())), { within: WAIT_MS });
   board.send = async (text) => {
@@ -65,7 +65,7 @@ async function openBoard(t, stack, { picks, prepare, phase = 'waiting', outage =
   board.pick = (name, on = true) => page.getByRole('checkbox', { name, exact: true }).setChecked(on);
 
   await prepare?.(page);
-  await page.goto(`${stack.origin}/${picks ? `#${picks.join(',')}` : ''}`);
+  await page.goto(`${stack.origin}/?by=${by}${picks ? `#${picks.join(',')}` : ''}`);
   if (phase) await board.phase(phase);
   return board;
 }
@@ -96,8 +96,8 @@ throughBoth('a message that curl creates is in the page with the answer to the r
   assert.equal((await board.shown())[0].id, id);
   await until('it waits again', async () => (await board.figure('requests')) === before + 1);
   await board.phase('waiting');
-  assert.equal(await board.page.locator('#outcome').textContent(), '[state: success ]');
-  assert.equal(await board.page.locator('#last-id').textContent(), id);
+  assert.equal(await board.page.locator('[data-show=outcome]').textContent(), '[state: success ]');
+  assert.equal(await board.page.locator('[data-show=id]').textContent(), id);
   const line = await board.page.locator('#curl').textContent();
   assert.equal(line, `curl -d msg=hello ${stack.url}/create`);
 });
@@ -232,7 +232,7 @@ throughBoth('after kill -9 and a new start all is there, once and in order, and 
     await board.shows(...expected);
     await stack.daemon.kill('SIGKILL');
     await board.phase('disconnected');
-    await board.says('#phase', /Disconnected|Reconnecting/);
+    await board.says('[data-show=phase]', /Disconnected|Reconnecting/);
 
     const text = `sent while it was down ${round}`;
     await board.send(text);
@@ -245,7 +245,7 @@ throughBoth('after kill -9 and a new start all is there, once and in order, and 
     expected.push(`after ${round}`);
     await until('a press on "Retry now" brings it back', async () => {
       if ((await board.texts()).length === expected.length) return true;
-      await board.page.$eval('#retry', (button) => button.click());
+      await board.page.$eval('[data-show=retry]', (button) => button.click());
       return false;
     }, { every: 500 }); // lighttpd leaves a backend that failed alone for a second
     await board.shows(...expected);
@@ -304,7 +304,7 @@ throughBoth('in an outage it asks more and more seldom, and at once when the net
   const waits = [];
   for (let failures = 1; failures <= 8; failures++) {
     await board.phase('disconnected');
-    waits.push(Number(/reconnecting in (\d+) s/.exec(await board.page.locator('#countdown').textContent())[1]));
+    waits.push(Number(/reconnecting in (\d+) s/.exec(await board.page.locator('[data-show=countdown]').textContent())[1]));
     const asked = board.updates;
     await board.page.clock.fastForward(1000 * waits.at(-1) - 500);
     await board.phase('disconnected');
@@ -313,7 +313,7 @@ throughBoth('in an outage it asks more and more seldom, and at once when the net
       await board.page.clock.runFor(50);
       return board.updates === asked + 1;
     });
-    await board.says('#outcome', /no answer from the server/);
+    await board.says('[data-show=outcome]', /no answer from the server/);
   }
   assert.deepEqual(waits, [1, 2, 4, 8, 16, 30, 30, 30]);
   await stack.web.start();
@@ -343,11 +343,11 @@ throughBoth('a server that names a time to come back is left alone for that long
       page.on('response', (answer) => { if (answer.status() === 503) waits.push(Number(answer.headers()['retry-after'])); });
     },
   });
-  await board.says('#countdown', /reconnecting in \d+ s/);
+  await board.says('[data-show=countdown]', /reconnecting in \d+ s/);
   assert.ok(waits[0] >= 1, `Retry-After: ${waits[0]}`);
-  const left = Number(/\d+/.exec(await board.page.locator('#countdown').textContent())[0]);
+  const left = Number(/\d+/.exec(await board.page.locator('[data-show=countdown]').textContent())[0]);
   assert.ok(left >= waits[0] - 1 && left <= waits[0] + 1, `reconnecting in ${left} s, asked to wait for ${waits[0]} s`);
-  assert.match(await board.page.locator('#outcome').textContent(), /^\[state: .+ \]$/);
+  assert.match(await board.page.locator('[data-show=outcome]').textContent(), /^\[state: .+ \]$/);
   await createByItself(stack, 'the place is free', 'taken');
   await taken;
   await stack.holds(0);
@@ -373,7 +373,7 @@ throughBoth('a daemon that says nothing any more is noticed, and so is its retur
   await board.page.clock.fastForward(10_000); // longer than any hold: it asks for an answer at once
   await until('it asks again', () => board.updates === asked + 1);
   await board.page.clock.fastForward(20_000);
-  await board.says('#outcome', /no answer within 15 s/);
+  await board.says('[data-show=outcome]', /no answer within 15 s/);
   await board.phase('disconnected');
   process.kill(stack.daemon.pid, 'SIGCONT');
   await board.page.getByRole('button', { name: 'Retry now' }).click();
