@@ -224,13 +224,14 @@ static void make_request(struct request *request, const char *more, const char *
 }
 
 /* Connects if need be, and sends. False if that failed, which is counted. */
-static bool ask_at(const struct target *target, struct conn *conn, const struct request *request)
+static bool ask_at(const struct target *target, int epoll, struct conn *conn,
+                   const struct request *request)
 {
-    if (conn->fd < 0 && !conn_open(conn, target, load.epoll)) {
+    if (conn->fd < 0 && !conn_open(conn, target, epoll)) {
         load.errors.connects++;
         return false;
     }
-    if (conn_ask(conn, target, load.epoll, request))
+    if (conn_ask(conn, target, epoll, request))
         return true;
     load.errors.lost++;
     return false;
@@ -238,7 +239,7 @@ static bool ask_at(const struct target *target, struct conn *conn, const struct 
 
 static bool ask(struct conn *conn, const struct request *request)
 {
-    return ask_at(&load.target, conn, request);
+    return ask_at(&load.target, load.epoll, conn, request);
 }
 
 /* Asks on the control connection and waits for the answer, of which the text is returned; it is

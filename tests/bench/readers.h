@@ -65,10 +65,13 @@ struct crowd {
     uint64_t moved_ns;  /* when something last went on: a message came, or was acknowledged */
     uint32_t late_from; /* the first number of the later half */
     struct reader *readers;
-    int n; /* readers, at the connections 0 to n - 1; behind them are the publishers' */
+    int n;          /* readers, at the connections 0 to n - 1; behind them are the publishers' */
+    int slow_epoll; /* of slow readers: within load.epoll, and served after the others */
     struct target streams_at;
     const struct kind *kind;
 };
+
+enum { SLOW_EVENTS = 8 /* taken at once, so that the others do not wait for long */ };
 
 static struct crowd crowd;
 
@@ -142,12 +145,17 @@ static void reader_take(void *whose, const char *bytes, size_t len)
 
 /* ---- beginning and end ----------------------------------------------------------------------- */
 
+static int epoll_of(const struct reader *r)
+{
+    return r->sort == SLOW ? crowd.slow_epoll : load.epoll;
+}
+
 /* Asks, and begins to owe it what is published from now on. False if it could not ask. */
 static bool reader_ask(struct reader *r)
 {
     r->conn->answer.take = reader_take;
     r->conn->answer.taker = r;
-    if (!ask_at(r->target, r->conn, r->request))
+    if (!ask_at(r->target, epoll_of(r), r->conn, r->request))
         return false;
     if (!r->joined)
         r->had = book_join(&crowd.book, r->sort);
@@ -233,6 +241,7 @@ static const struct kind *kind_named(const char *name)
 static void crowd_start(int n, int publishers)
 {
     const struct options *o = &load.options;
+    struct epoll_event within = {.events = EPOLLIN, .data.ptr = NULL};
 
     crowd.kind = kind_named(o->kind);
     crowd.streams_at = load.target;
@@ -244,6 +253,9 @@ static void crowd_start(int n, int publishers)
         die("--size must be %d at least, to hold the marks", MARKS_LEAST);
     open_all(n + publishers);
     crowd.n = n;
+    crowd.slow_epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (epoll_ctl(load.epoll, EPOLL_CTL_ADD, crowd.slow_epoll, &within) != 0)
+        die("no epoll");
     crowd.run = (uint32_t)(clock_ns() ^ (uint64_t)getpid() << 20);
     crowd.readers = calloc((size_t)n, sizeof *crowd.readers);
     if (!crowd.readers)
@@ -258,6 +270,7 @@ static void crowd_free(void)
         request_free(&crowd.readers[i].own);
     free(crowd.readers);
     book_free(&crowd.book);
+    close(crowd.slow_epoll);
     close_all();
 }
 
@@ -273,17 +286,18 @@ static void make_stream_request(struct request *request)
 
 static void crowd_event(struct conn *conn, uint32_t events)
 {
+    struct reader *r = conn->number < (unsigned)crowd.n ? &crowd.readers[conn->number] : NULL;
     bool asked = conn->asked;
-    enum conn_news news = conn_step(conn, load.epoll, events);
+    enum conn_news news = conn_step(conn, r ? epoll_of(r) : load.epoll, events);
 
     if (!asked)
         return;
     if (conn == load.control)
         count_news(news);
-    else if (conn->number >= (unsigned)crowd.n)
+    else if (!r)
         publisher_news(conn, news);
-    else if (!reader_goes_on(&crowd.readers[conn->number], news))
-        reader_close(&crowd.readers[conn->number]);
+    else if (!reader_goes_on(r, news))
+        reader_close(r);
 }
 
 /* One turn of epoll, that waits at most so many nanoseconds. Returns how many had something. */
@@ -292,9 +306,18 @@ static int crowd_turn(uint64_t wait_ns)
     const struct timespec wait = {.tv_sec = (time_t)(wait_ns / 1000000000U),
                                   .tv_nsec = (long)(wait_ns % 1000000000U)};
     struct epoll_event events[CONN_EVENTS];
-    int n = epoll_pwait2(load.epoll, events, CONN_EVENTS, &wait, NULL);
+    bool slow = false;
+    int n = epoll_pwait2(load.epoll, events, CONN_EVENTS, &wait, NULL), slow_n = 0;
 
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
+        if (events[i].data.ptr)
+            crowd_event(events[i].data.ptr, events[i].events);
+        else
+            slow = true;
+    }
+    if (slow)
+        slow_n = epoll_wait(crowd.slow_epoll, events, SLOW_EVENTS, 0);
+    for (int i = 0; i < slow_n; i++)
         crowd_event(events[i].data.ptr, events[i].events);
     return n;
 }
