@@ -321,11 +321,15 @@ export class Web {
 
 const LEVEL = /^encke: (error|warn|info|debug): /;
 
+// Where the daemon takes WebSockets; the configurations in deploy/ expect it there.
+export const websocketOf = (socket) => socket.replace(/\.sock$/, '-websocket.sock');
+
 class Daemon {
   constructor({ bin, socket, db, args, env, wrap }) {
     Object.assign(this, {
       bin,
       socket,
+      websocket: websocketOf(socket),
       db,
       args,
       env,
@@ -348,7 +352,8 @@ class Daemon {
   }
 
   argv() {
-    return [...this.wrap, this.bin, '--socket', this.socket, '--db', this.db, ...this.args];
+    const paths = ['--socket', this.socket, '--websocket-socket', this.websocket, '--db', this.db];
+    return [...this.wrap, this.bin, ...paths, ...this.args];
   }
 
   spawn() {
@@ -467,6 +472,7 @@ export async function startStack(
   const stack = {
     dir,
     socket,
+    websocket: daemon.websocket,
     db: daemon.db,
     daemon,
     web,
@@ -476,6 +482,9 @@ export async function startStack(
     },
     get origin() {
       return `http://127.0.0.1:${web.port}`;
+    },
+    get websocketUrl() {
+      return `ws://127.0.0.1:${web.port}/comet/websocket`;
     },
 
     // Any request through the web server: path is what follows /comet/.
@@ -517,6 +526,29 @@ export async function startStack(
     },
     // Waits until the daemon holds exactly n requests.
     holds: (n) => until(`${n} holds`, async () => (await stack.status()).holds === n),
+    // Waits until the daemon counts exactly these streams, and none of the kinds not named.
+    streams: (wanted = {}) =>
+      until(`streams ${JSON.stringify(wanted)}`, async () => {
+        const { streams } = await stack.status();
+        return Object.entries(streams).every(([kind, n]) => n === (wanted[kind] ?? 0));
+      }),
+    // Publishes texts in their order, straight on the socket, and gives their ids.
+    async publish(texts, { channel = 'main' } = {}) {
+      const connection = await Connection.open(socket);
+      const uri = `/comet/create?channel=${channel}`;
+      const ids = [];
+      for (const body of [texts].flat()) {
+        const type = 'text/plain';
+        // an empty body would be given six random letters
+        const form = { type: 'application/x-www-form-urlencoded', body: 'msg=' };
+        const what = body === '' ? form : { type, body };
+        const answer = await connection.ask({ method: 'POST', uri, keep: true, ...what });
+        assert.equal(answer.status, 200, answer.body);
+        ids.push(answer.json().id);
+      }
+      connection.destroy();
+      return ids;
+    },
     // Everything retained, by as many updates as it takes.
     async all(fields = {}) {
       const messages = [];
