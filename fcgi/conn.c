@@ -14,6 +14,7 @@
 #include "fcgi/routes.h"
 #include "fcgi/server.h"
 #include "fcgi/stream.h"
+#include "fcgi/talk.h"
 
 /* A request that did not come at once: its bytes so far, and how far the gate has looked. */
 struct inbound {
@@ -369,6 +370,8 @@ static void on_ready(struct source *source, uint32_t events)
         send_on(conn);
     else if (conn->state == CONN_STREAM && events == EPOLLOUT)
         stream_writable(conn);
+    else if (conn->state == CONN_STREAM && events == EPOLLIN && conn->websocket)
+        talk_readable(conn);
     else if (conn->state == CONN_LINGERING && !(events & GONE))
         drop_input(conn);
     else

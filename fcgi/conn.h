@@ -57,11 +57,11 @@ struct conn {
     struct server *server;
     int fd;
     uint16_t request_id; /* 0: a WebSocket's */
-    uint8_t state;      /* enum conn_state */
-    bool websocket : 1; /* it speaks HTTP, then WebSocket; else FastCGI */
-    bool keep : 1;      /* the web server wants to use the connection again */
-    bool lingers : 1;   /* it is not closed as soon as its answer is out */
-    uint8_t watch : 2;  /* enum watch */
+    uint8_t state;       /* enum conn_state */
+    bool websocket : 1;  /* it speaks HTTP, then WebSocket; else FastCGI */
+    bool keep : 1;       /* the web server wants to use the connection again */
+    bool lingers : 1;    /* it is not closed as soon as its answer is out */
+    uint8_t watch : 2;   /* enum watch */
     union {
         struct inbound *inbound; /* READING: what has arrived so far, owned */
         struct append *append;   /* CREATING: the log's */

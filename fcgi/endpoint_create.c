@@ -1,5 +1,4 @@
 /* create - publishes one message, and answers once it is on the disk. */
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,13 +45,6 @@ static bool form_is_mistaken(const struct form *form)
     return false;
 }
 
-static bool is_utf8(struct text text)
-{
-    json_t *string = json_stringn(text.bytes, text.len);
-    json_decref(string);
-    return string != NULL;
-}
-
 /* What is wrong with the request as a whole: its status and text, or 0. */
 static int refuse_request(const struct request *request, size_t max_message, char *why,
                           size_t why_size)
@@ -79,7 +71,7 @@ static int refuse_request(const struct request *request, size_t max_message, cha
                  "Content-Type: text/plain");
     else if (message.bytes && memchr(message.bytes, '\0', message.len))
         snprintf(why, why_size, "the message contains a NUL byte");
-    else if (message.bytes && !is_utf8(message))
+    else if (message.bytes && !text_is_utf8(message))
         snprintf(why, why_size, "the message is not UTF-8");
     return *why ? 400 : 0;
 }

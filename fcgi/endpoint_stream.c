@@ -17,7 +17,7 @@ static void open_stream(struct conn *conn, const struct request *request, struct
         return;
     }
     wanted.shape.request_id = conn->request_id;
-    stream_open(conn, &wanted);
+    stream_open(conn, &wanted, NULL, NULL);
 }
 
 void endpoint_streaming(struct conn *conn, const struct request *request)

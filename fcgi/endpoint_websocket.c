@@ -1,11 +1,49 @@
-/* websocket - a stream on which the client speaks too. */
+/* websocket - a stream on which the client speaks too. Its handshake is handshake.c's, what the
+ * client says talk.c's; the rest is a stream like the others. */
 #include "fcgi/routes.h"
+#include "fcgi/server.h"
+#include "fcgi/stream.h"
+#include "fcgi/talk.h"
+#include "fcgi/wanted.h"
+
+/* What was asked for, and a talk for it; or an answer that says what is wrong, and NULL. */
+static struct talk *understand(struct conn *conn, const struct request *request,
+                               struct wanted *wanted)
+{
+    struct server *server = conn->server;
+    const struct terms terms = {.formats = {{"json", FORMAT_FRAMES}, {"echo", FORMAT_FRAMES}},
+                                .wait_s = server->options->stream_s,
+                                .wait_max_s = server->options->stream_s,
+                                .max_channels = server->options->max_channels};
+    const char *complaint = wanted_parse(wanted, request, &terms, log_epoch(server->log));
+    struct talk *talk = NULL;
+    if (!complaint)
+        talk = talk_new(server->options, request, wanted, &complaint);
+    if (complaint)
+        conn_refuse(conn, 400, NULL, complaint);
+    else if (!talk)
+        conn_refuse(conn, 503, NULL, log_status_text(LOG_NO_MEMORY));
+    return talk;
+}
 
 void websocket_open(struct conn *conn, const struct handshake *handshake, const uint8_t *bytes,
                     size_t len)
 {
-    (void)handshake;
-    (void)bytes;
-    (void)len;
-    conn_refuse(conn, 503, NULL, "not yet");
+    struct wanted wanted;
+    struct buf greeting = {0};
+    struct talk *talk = understand(conn, handshake->request, &wanted);
+    if (!talk)
+        return;
+    wanted.wait_ms = STREAM_FOREVER;
+    handshake_put_accept(&greeting, handshake);
+    buf_add(&greeting, "", 1);
+    if (buf_ok(&greeting))
+        stream_open(conn, &wanted, greeting.bytes, talk);
+    if (!buf_ok(&greeting)) {
+        talk_free(talk);
+        conn_end(conn);
+    }
+    buf_free(&greeting);
+    if (conn->state == CONN_STREAM && len > 0)
+        talk_hear(conn, bytes, len);
 }

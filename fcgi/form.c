@@ -1,5 +1,6 @@
 #include "fcgi/form.h"
 
+#include <jansson.h>
 #include <string.h>
 
 static int hex_digit(char c)
@@ -66,4 +67,11 @@ struct text form_get(const struct form *form, const char *name)
 bool text_is(struct text text, const char *word)
 {
     return text.bytes && text.len == strlen(word) && memcmp(text.bytes, word, text.len) == 0;
+}
+
+bool text_is_utf8(struct text text)
+{
+    json_t *string = json_stringn(text.bytes, text.len);
+    json_decref(string);
+    return string != NULL;
 }

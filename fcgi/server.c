@@ -13,6 +13,7 @@
 #include "fcgi/diag.h"
 #include "fcgi/hold.h"
 #include "fcgi/routes.h"
+#include "fcgi/talk.h"
 
 enum {
     OWN_DESCRIPTORS = 24, /* stdio, epoll, the log's files, the memory file, the listener … */
@@ -234,8 +235,11 @@ static void on_log(struct source *source, uint32_t events)
     struct append *append;
     STAILQ_FOREACH (append, &news.done, next) {
         server_note_create(server, append->status);
-        if (append->owner)
-            conn_answer(append->owner, create_answer(append, log_epoch(server->log)));
+        struct conn *conn = append->owner;
+        if (conn && conn->state == CONN_STREAM)
+            talk_created(conn, append);
+        else if (conn)
+            conn_answer(conn, create_answer(append, log_epoch(server->log)));
     }
     groups_news(&server->groups, &news, wake, server);
     if (news.failed) {

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 
 #include "fcgi/diag.h"
-#include "fcgi/render.h"
 #include "fcgi/server.h"
+#include "fcgi/talk.h"
 
 /* Of a page for one stream that is behind: about what a socket takes at once (net.core.wmem_default
  * is 212,992 with the kernel's overhead), so that little is rendered in vain. */
@@ -79,13 +79,32 @@ static void become_live(struct conn *conn)
     if (!stream->live)
         conn->server->streams_behind--;
     stream->live = true;
-    conn_stream_on(conn, &stream->group->conns, WATCH_INPUT);
+    stream_rewatch(conn);
+}
+
+void stream_rewatch(struct conn *conn)
+{
+    struct stream *stream = conn->u.stream;
+    conn_stream_on(conn, &stream->group->conns,
+                   stream->talk ? talk_watch(stream->talk) : WATCH_INPUT);
+}
+
+void stream_set_aside(struct conn *conn)
+{
+    struct stream *stream = conn->u.stream;
+    if (stream->live)
+        conn->server->streams_behind++;
+    stream->live = false;
+    conn_stream_on(conn, &conn->server->busy, WATCH_PAUSE);
 }
 
 /* Ends the stream between two frames, as the client expects. */
 static void end(struct conn *conn)
 {
-    conn_answer(conn, frame_end(conn->request_id));
+    if (conn->u.stream->talk)
+        talk_close(conn, TALK_GOING_AWAY);
+    else
+        conn_answer(conn, frame_end(conn->request_id));
 }
 
 /* Sends a batch to a stream that has no frame cut through. Returns false if the connection has
@@ -156,20 +175,34 @@ static void catch_up(struct conn *conn)
 
 void stream_writable(struct conn *conn)
 {
-    if (!conn->u.stream->progress.frame || give_rest(conn))
+    struct stream *stream = conn->u.stream;
+    if (stream->progress.frame && !give_rest(conn))
+        return;
+    if (!stream->talk || talk_go_on(conn))
         catch_up(conn);
+}
+
+bool stream_say(struct conn *conn, struct frame *frame)
+{
+    struct stream *stream = conn->u.stream;
+    struct cursor cursor = stream->progress.cursor;
+    if (stream->live)
+        cursor = (struct cursor){CURSOR_AT, log_head(conn->server->log)};
+    return give_frame(conn, frame, cursor);
 }
 
 /* ---- opening ---- */
 
 /* The first bytes: if no message follows at once, they tell the cursor, so that a client that
  * began with `now` has one. */
-static struct frame *opening(struct server *server, const struct shape *shape,
+static struct frame *opening(struct server *server, const struct shape *shape, const char *greeting,
                              const struct batch *first)
 {
     struct buf *out = &server->scratch;
     const struct transport *transport = transport_of(shape->format);
     buf_reset(out);
+    if (greeting)
+        buf_puts(out, greeting);
     transport->put_opening(out);
     if (first->count == 0)
         transport->put_cursor(out, shape, log_epoch(server->log), first->next);
@@ -190,7 +223,8 @@ static uint64_t stream_ms(const struct server *server)
     return (uint64_t)server->options->stream_s * 1000;
 }
 
-static struct stream *stream_new(struct server *server, const struct wanted *wanted)
+static struct stream *stream_new(struct server *server, const struct wanted *wanted,
+                                 struct talk *talk)
 {
     struct stream *stream = calloc(1, sizeof *stream);
     if (!stream)
@@ -201,9 +235,11 @@ static struct stream *stream_new(struct server *server, const struct wanted *wan
         return NULL;
     }
     stream->kind = transport_of(wanted->shape.format)->kind;
+    stream->talk = talk;
     stream->once = wanted->wait_ms == 0;
+    uint64_t wait_ms = stream->once ? stream_ms(server) : wanted->wait_ms;
     stream->ends_ms =
-        timer_now_ms() + timer_jittered(stream->once ? stream_ms(server) : wanted->wait_ms);
+        wait_ms == STREAM_FOREVER ? UINT64_MAX : timer_now_ms() + timer_jittered(wait_ms);
     stream->progress.cursor = wanted->cursor;
     if (wanted->cursor.kind == CURSOR_NOW)
         stream->progress.cursor = (struct cursor){CURSOR_AT, log_head(server->log)};
@@ -218,27 +254,33 @@ void stream_left(struct server *server, struct stream *stream)
     if (!stream->live)
         server->streams_behind--;
     frame_drop(stream->progress.frame);
+    talk_free(stream->talk);
     group_leave(&server->groups, stream->group);
     free(stream);
     server_has_room(server);
 }
 
-void stream_open(struct conn *conn, const struct wanted *wanted)
+void stream_open(struct conn *conn, const struct wanted *wanted, const char *greeting,
+                 struct talk *talk)
 {
     struct server *server = conn->server;
-    if (!server_admit(conn))
+    if (!server_admit(conn)) {
+        talk_free(talk);
         return;
-    struct stream *stream = stream_new(server, wanted);
+    }
+    struct stream *stream = stream_new(server, wanted, talk);
     enum log_status status = LOG_NO_MEMORY;
     struct batch *first =
         stream ? page_for(server, stream->group, stream->progress.cursor, &status) : NULL;
     if (!first) {
         if (stream)
             stream_left(server, stream);
-        conn_answer(conn, render_refusal(status));
+        else
+            talk_free(talk);
+        conn_refuse(conn, status == LOG_FAILED ? 500 : 503, NULL, log_status_text(status));
         return;
     }
-    struct frame *frame = opening(server, &stream->group->shape, first);
+    struct frame *frame = opening(server, &stream->group->shape, greeting, first);
     struct cursor cursor = stream->progress.cursor;
     if (first->count == 0)
         cursor = (struct cursor){CURSOR_AT, first->next};
@@ -329,7 +371,8 @@ void stream_due(struct conn *conn)
     struct stream *stream = conn->u.stream;
     struct server *server = conn->server;
     bool over = timer_now_ms() >= stream->ends_ms;
-    if (over && stream->progress.frame) {
+    bool dead = stream->talk && talk_is_dead(stream->talk);
+    if (dead || (over && stream->progress.frame)) {
         conn_end(conn); /* it takes nothing; its reader will go on from where it is */
     } else if (over) {
         end(conn);

@@ -25,12 +25,14 @@
 #include "fcgi/wanted.h"
 
 struct server;
+struct talk;
 
 /* What a connection has beyond its own struct while it streams. */
 struct stream {
     struct group *group;
+    struct talk *talk;        /* of a WebSocket; else NULL */
     struct progress progress; /* its cursor counts only while it is behind */
-    uint64_t ends_ms;         /* by the clock of timer.h */
+    uint64_t ends_ms;         /* by the clock of timer.h; UINT64_MAX: never */
     enum stream_kind kind;
     bool live;
     bool once; /* it ends when it has caught up */
@@ -48,10 +50,14 @@ struct pages {
 
 void pages_free(struct pages *pages);
 
+#define STREAM_FOREVER UINT64_MAX /* wait_ms, of a stream that does not end by itself */
+
 /* Begins the stream that was asked for, or answers why not: the log cannot be read, too many wait,
  * out of memory. It ends by itself after wanted->wait_ms; with 0, when it has given what is there.
- * wanted is copied. */
-void stream_open(struct conn *conn, const struct wanted *wanted);
+ * wanted is copied. A WebSocket's stream begins with the greeting, and takes over the talk; for
+ * others both are NULL. */
+void stream_open(struct conn *conn, const struct wanted *wanted, const char *greeting,
+                 struct talk *talk);
 
 /* Gives the group's live streams what came after `before`. */
 void stream_wake(struct server *server, struct group *group, struct rendering *rendering,
@@ -59,6 +65,18 @@ void stream_wake(struct server *server, struct group *group, struct rendering *r
 
 /* The socket of a stream that is behind takes bytes again. */
 void stream_writable(struct conn *conn);
+
+/* Sends a frame between two of the stream's own, which takes over the reference (NULL, for out of
+ * memory, ends the connection). No frame may be cut through. Returns false if the socket was full,
+ * and the rest will go out first, or if the connection has ended. */
+bool stream_say(struct conn *conn, struct frame *frame);
+
+/* Moves a live stream to where epoll tells what its talk waits for. The connection may have ended
+ * when this returns. */
+void stream_rewatch(struct conn *conn);
+
+/* Takes a live stream out of its group: it gets no more news, and a drain waits for its end. */
+void stream_set_aside(struct conn *conn);
 
 /* The stream's timer: a heartbeat is due, or its end. */
 void stream_due(struct conn *conn);

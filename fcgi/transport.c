@@ -1,9 +1,11 @@
 #include "fcgi/transport.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "fcgi/escape.h"
 #include "fcgi/render.h"
+#include "fcgi/websocket.h"
 #include "store/cursor.h"
 
 /* ---- streaming: a line of JSON each ---- */
@@ -98,15 +100,21 @@ static void put_event_id(struct buf *out, const char *epoch, uint64_t seq)
 static void put_event(struct buf *out, const struct shape *shape, const char *epoch,
                       const struct message *message)
 {
+    (void)shape;
     put_event_id(out, epoch, message->seq);
-    if (shape->format == FORMAT_EVENTS_JSON) {
-        buf_puts(out, "data: ");
-        render_message(out, epoch, message);
-        buf_puts(out, "\n");
-    } else {
-        escape_event(out, message_data(message), message->data_len);
-    }
+    escape_event(out, message_data(message), message->data_len);
     buf_puts(out, "\n");
+}
+
+/* JSON is one line. */
+static void put_event_json(struct buf *out, const struct shape *shape, const char *epoch,
+                           const struct message *message)
+{
+    (void)shape;
+    put_event_id(out, epoch, message->seq);
+    buf_puts(out, "data: ");
+    render_message(out, epoch, message);
+    buf_puts(out, "\n\n");
 }
 
 /* An event of its own type: it has data, since some clients take over an id only with data. */
@@ -133,30 +141,65 @@ static void put_event_reset(struct buf *out, const struct shape *shape)
     buf_puts(out, "event: reset\ndata: reset\n\n");
 }
 
+/* ---- websocket: the lines of streaming, a text frame each ---- */
+
+static void put_frame_message(struct buf *out, const struct shape *shape, const char *epoch,
+                              const struct message *message)
+{
+    (void)shape;
+    struct buf text = {0};
+    render_message(&text, epoch, message);
+    if (buf_ok(&text))
+        websocket_put_text(out, text.bytes, text.len);
+    out->failed |= text.failed;
+    buf_free(&text);
+}
+
+static void put_frame_cursor(struct buf *out, const struct shape *shape, const char *epoch,
+                             uint64_t seq)
+{
+    (void)shape;
+    char id[CURSOR_SIZE], text[CURSOR_SIZE + 16];
+    int len = snprintf(text, sizeof text, "{\"id\":\"%s\"}", cursor_print(id, epoch, seq));
+    websocket_put_text(out, text, (size_t)len);
+}
+
+/* A ping, which the client must answer, and a text, since pages do not see pings. */
+static void put_frame_heartbeat(struct buf *out, const struct shape *shape, const char *epoch,
+                                uint64_t seq)
+{
+    websocket_put_ping(out);
+    put_frame_cursor(out, shape, epoch, seq);
+}
+
+static void put_frame_reset(struct buf *out, const struct shape *shape)
+{
+    static const char text[] = "{\"reset\":true}";
+    (void)shape;
+    websocket_put_text(out, text, sizeof text - 1);
+}
+
 /* ---- the table ---- */
 
 static const struct transport transports[] = {
-    {STREAM_LINES, "application/x-ndjson", NULL, put_nothing, put_line, put_line_cursor,
-     put_line_cursor, put_line_reset},
-    {STREAM_IFRAME, "text/html; charset=utf-8", iframe_header, put_document, put_script,
-     put_script_cursor, put_script_cursor, put_script_reset},
-    {STREAM_EVENTS, "text/event-stream", NULL, put_retry, put_event, put_event_cursor,
-     put_event_heartbeat, put_event_reset},
+    [FORMAT_LINES - FORMAT_LINES] = {STREAM_LINES, "application/x-ndjson", NULL, put_nothing,
+                                     put_line, put_line_cursor, put_line_cursor, put_line_reset},
+    [FORMAT_SCRIPT - FORMAT_LINES] = {STREAM_IFRAME, "text/html; charset=utf-8", iframe_header,
+                                      put_document, put_script, put_script_cursor,
+                                      put_script_cursor, put_script_reset},
+    [FORMAT_EVENTS - FORMAT_LINES] = {STREAM_EVENTS, "text/event-stream", NULL, put_retry,
+                                      put_event, put_event_cursor, put_event_heartbeat,
+                                      put_event_reset},
+    [FORMAT_EVENTS_JSON - FORMAT_LINES] = {STREAM_EVENTS, "text/event-stream", NULL, put_retry,
+                                           put_event_json, put_event_cursor, put_event_heartbeat,
+                                           put_event_reset},
+    [FORMAT_FRAMES - FORMAT_LINES] = {STREAM_WEBSOCKET, NULL, NULL, put_nothing, put_frame_message,
+                                      put_frame_cursor, put_frame_heartbeat, put_frame_reset},
 };
 
 const struct transport *transport_of(enum format format)
 {
-    switch (format) {
-    case FORMAT_LINES:
-        return &transports[STREAM_LINES];
-    case FORMAT_SCRIPT:
-        return &transports[STREAM_IFRAME];
-    case FORMAT_EVENTS:
-    case FORMAT_EVENTS_JSON:
-        return &transports[STREAM_EVENTS];
-    default:
-        return NULL;
-    }
+    return &transports[format - FORMAT_LINES];
 }
 
 const char *transport_name(enum stream_kind kind)
@@ -169,6 +212,8 @@ struct frame *transport_frame(const struct shape *shape, const struct buf *conte
 {
     if (!buf_ok(content))
         return NULL;
+    if (!transport_of(shape->format)->type)
+        return frame_raw(content->bytes, content->len);
     return frame_part(shape->request_id, content->bytes, content->len);
 }
 
@@ -177,6 +222,8 @@ struct frame *transport_opening(const struct shape *shape, const struct buf *con
     const struct transport *transport = transport_of(shape->format);
     if (!buf_ok(content))
         return NULL;
+    if (!transport->type)
+        return frame_raw(content->bytes, content->len);
     return frame_opening(shape->request_id, transport->type, transport->header, content->bytes,
                          content->len);
 }
