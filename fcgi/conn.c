@@ -79,19 +79,28 @@ void conn_end(struct conn *conn)
     server_conn_ended(server);
 }
 
+static enum turn turn_of(enum watch watch)
+{
+    return watch == WATCH_LATER ? TURN_LATER : TURN_NOW;
+}
+
 static void watch(struct conn *conn, enum watch what)
 {
     static const uint32_t events[] = {
         [WATCH_PAUSE] = EPOLLRDHUP,
         [WATCH_INPUT] = EPOLLRDHUP | EPOLLIN,
         [WATCH_OUTPUT] = EPOLLRDHUP | EPOLLOUT,
+        [WATCH_LATER] = EPOLLRDHUP | EPOLLOUT,
     };
     struct loop *loop = &conn->server->loop;
-    if (conn->watch == what)
+    enum watch was = conn->watch;
+    if (was == what)
         return;
-    int rc = conn->watch == WATCH_NONE ? loop_watch(loop, conn->fd, events[what], &conn->source)
-                                       : loop_change(loop, conn->fd, events[what], &conn->source);
-    conn->watch = (uint8_t)what & 3;
+    conn->watch = (uint8_t)what & 7;
+    int rc =
+        was == WATCH_NONE
+            ? loop_watch(loop, conn->fd, turn_of(what), events[what], &conn->source)
+            : loop_change(loop, conn->fd, turn_of(was), turn_of(what), events[what], &conn->source);
     if (rc == 0)
         return;
     diag(DIAG_WARN, "cannot watch a connection: %s", strerror(errno));

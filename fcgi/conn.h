@@ -44,10 +44,11 @@ enum conn_state {
 
 /* What epoll tells of a connection; that the peer is gone, it always tells. */
 enum watch {
-    WATCH_NONE,  /* nothing yet: a short request is answered before epoll has heard of it */
-    WATCH_PAUSE, /* that it is gone */
-    WATCH_INPUT, /* that there is something to read */
-    WATCH_OUTPUT /* that the socket, which was full, takes bytes again */
+    WATCH_NONE,   /* nothing yet: a short request is answered before epoll has heard of it */
+    WATCH_PAUSE,  /* that it is gone */
+    WATCH_INPUT,  /* that there is something to read */
+    WATCH_OUTPUT, /* that the socket, which was full, takes bytes again */
+    WATCH_LATER   /* the same, of a stream that is behind: others are served first */
 };
 
 struct conn {
@@ -61,7 +62,7 @@ struct conn {
     bool websocket : 1;  /* it speaks HTTP, then WebSocket; else FastCGI */
     bool keep : 1;       /* the web server wants to use the connection again */
     bool lingers : 1;    /* it is not closed as soon as its answer is out */
-    uint8_t watch : 2;   /* enum watch */
+    uint8_t watch : 3;   /* enum watch */
     union {
         struct inbound *inbound; /* READING: what has arrived so far, owned */
         struct append *append;   /* CREATING: the log's */

@@ -4,13 +4,19 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { EVENTS = 256 }; /* taken from epoll at once */
+enum {
+    EVENTS = 256,     /* taken from epoll at once */
+    LATER_EVENTS = 16 /* of those whose turn is later */
+};
 
 int loop_init(struct loop *loop)
 {
-    *loop = (struct loop){.epoll_fd = epoll_create1(EPOLL_CLOEXEC)};
+    *loop = (struct loop){.epoll_fd = epoll_create1(EPOLL_CLOEXEC),
+                          .later_fd = epoll_create1(EPOLL_CLOEXEC)};
     timers_init(&loop->timers);
-    return loop->epoll_fd < 0 ? -1 : 0;
+    if (loop->epoll_fd < 0 || loop->later_fd < 0)
+        return -1;
+    return loop_watch(loop, loop->later_fd, TURN_NOW, EPOLLIN, NULL);
 }
 
 static void bury(struct loop *loop)
@@ -25,29 +31,36 @@ void loop_free(struct loop *loop)
     free(loop->graves);
     if (loop->epoll_fd >= 0)
         close(loop->epoll_fd);
+    if (loop->later_fd >= 0)
+        close(loop->later_fd);
 }
 
-static int control(struct loop *loop, int operation, int fd, uint32_t events, struct source *source)
+static int fd_of(const struct loop *loop, enum turn turn)
+{
+    return turn == TURN_NOW ? loop->epoll_fd : loop->later_fd;
+}
+
+int loop_watch(struct loop *loop, int fd, enum turn turn, uint32_t events, struct source *source)
 {
     struct epoll_event event = {.events = events, .data.ptr = source};
-    return epoll_ctl(loop->epoll_fd, operation, fd, &event);
+    return epoll_ctl(fd_of(loop, turn), EPOLL_CTL_ADD, fd, &event);
 }
 
-int loop_watch(struct loop *loop, int fd, uint32_t events, struct source *source)
+int loop_change(struct loop *loop, int fd, enum turn was, enum turn turn, uint32_t events,
+                struct source *source)
 {
-    return control(loop, EPOLL_CTL_ADD, fd, events, source);
-}
-
-int loop_change(struct loop *loop, int fd, uint32_t events, struct source *source)
-{
-    return control(loop, EPOLL_CTL_MOD, fd, events, source);
+    struct epoll_event event = {.events = events, .data.ptr = source};
+    if (was == turn)
+        return epoll_ctl(fd_of(loop, turn), EPOLL_CTL_MOD, fd, &event);
+    epoll_ctl(fd_of(loop, was), EPOLL_CTL_DEL, fd, NULL);
+    return epoll_ctl(fd_of(loop, turn), EPOLL_CTL_ADD, fd, &event);
 }
 
 void loop_forget(struct loop *loop, int fd, struct source *source)
 {
     source->ready = NULL;
     if (fd >= 0)
-        control(loop, EPOLL_CTL_DEL, fd, 0, source);
+        epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 }
 
 void loop_free_later(struct loop *loop, void *memory)
@@ -63,6 +76,20 @@ void loop_free_later(struct loop *loop, void *memory)
     loop->graves[loop->grave_count++] = memory;
 }
 
+/* Calls the sources of the events. Returns whether some are ready whose turn is later. */
+static bool call(const struct epoll_event *events, int count)
+{
+    bool later = false;
+    for (int i = 0; i < count; i++) {
+        struct source *source = events[i].data.ptr;
+        if (!source)
+            later = true;
+        else if (source->ready)
+            source->ready(source, events[i].events);
+    }
+    return later;
+}
+
 int loop_run(struct loop *loop)
 {
     struct epoll_event events[EVENTS];
@@ -70,11 +97,8 @@ int loop_run(struct loop *loop)
         int count = epoll_wait(loop->epoll_fd, events, EVENTS, timers_next_ms(&loop->timers));
         if (count < 0 && errno != EINTR)
             return -1;
-        for (int i = 0; i < count; i++) {
-            struct source *source = events[i].data.ptr;
-            if (source->ready)
-                source->ready(source, events[i].events);
-        }
+        if (call(events, count))
+            call(events, epoll_wait(loop->later_fd, events, LATER_EVENTS, 0));
         timers_run(&loop->timers);
         bury(loop);
     }

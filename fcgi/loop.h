@@ -1,6 +1,9 @@
 /* loop.h - the event loop: epoll, deadlines, and nothing else.
  *
  * Whoever owns a descriptor embeds a struct source and is called when epoll has something to say.
+ * Each round serves all that are ready, and of those that are to be served LATER only a few, after
+ * all others: so a crowd that has much to do cannot keep the rest waiting.
+ *
  * A source may be ended by any callback, its own or another's, in the same round: so what held it
  * is freed with loop_free_later, and its `ready` is made NULL by loop_forget.
  *
@@ -20,8 +23,11 @@ struct source {
     void (*ready)(struct source *source, uint32_t events);
 };
 
+enum turn { TURN_NOW, TURN_LATER };
+
 struct loop {
     int epoll_fd;
+    int later_fd; /* an epoll too, watched by the first */
     bool stopped;
     struct timers timers;
     void **graves; /* freed at the end of the round */
@@ -32,12 +38,14 @@ struct loop {
 int loop_init(struct loop *loop);
 void loop_free(struct loop *loop);
 
-/* Watches fd level-triggered for events; the source must outlive the watch. Returns 0, or -1 with
- * errno set. */
-int loop_watch(struct loop *loop, int fd, uint32_t events, struct source *source);
-int loop_change(struct loop *loop, int fd, uint32_t events, struct source *source);
+/* Watches fd level-triggered for events; the source must outlive the watch. loop_change changes the
+ * events of a watch, or its turn from `was`. Returns 0, or -1 with errno set. */
+int loop_watch(struct loop *loop, int fd, enum turn turn, uint32_t events, struct source *source);
+int loop_change(struct loop *loop, int fd, enum turn was, enum turn turn, uint32_t events,
+                struct source *source);
 
-/* Stops calling the source. The watch itself ends when fd is closed, or with fd >= 0, here. */
+/* Stops calling the source. The watch itself ends when fd is closed; or here, with an fd >= 0,
+ * which other processes may have open too, and whose turn is now. */
 void loop_forget(struct loop *loop, int fd, struct source *source);
 
 /* free()s memory once no event of this round can refer to it any more. */

@@ -29,12 +29,17 @@ enum {
 
 /* ---- accepting ---- */
 
+static void watch_door(struct door *door, uint32_t events)
+{
+    loop_change(&door->server->loop, door->listener.fd, TURN_NOW, TURN_NOW, events, &door->source);
+}
+
 static void stop_accepting(struct door *door)
 {
     if (!door->accepting)
         return;
     door->accepting = false;
-    loop_change(&door->server->loop, door->listener.fd, 0, &door->source);
+    watch_door(door, 0);
 }
 
 static void go_on_accepting(struct door *door)
@@ -42,7 +47,7 @@ static void go_on_accepting(struct door *door)
     if (door->accepting || door->listener.fd < 0)
         return;
     door->accepting = true;
-    loop_change(&door->server->loop, door->listener.fd, EPOLLIN, &door->source);
+    watch_door(door, EPOLLIN);
 }
 
 void server_conn_ended(struct server *server)
@@ -295,13 +300,13 @@ static int open_log(struct server *server, char *why, size_t why_size)
     return log_open(&server->log, &log_options, why, why_size);
 }
 
-static int watch_door(struct door *door)
+static int open_door(struct door *door)
 {
     if (door->listener.fd < 0)
         return 0;
     door->source.ready = on_door;
     door->accepting = true;
-    return loop_watch(&door->server->loop, door->listener.fd, EPOLLIN, &door->source);
+    return loop_watch(&door->server->loop, door->listener.fd, TURN_NOW, EPOLLIN, &door->source);
 }
 
 static int open_doors(struct server *server, char *why, size_t why_size)
@@ -321,10 +326,10 @@ static int watch_all(struct server *server)
     server->accept_timer.fire = on_accept_timer;
     server->drain_timer.fire = on_drain_timer;
     struct loop *loop = &server->loop;
-    if (watch_door(&server->fastcgi) != 0 || watch_door(&server->websocket) != 0 ||
-        loop_watch(loop, log_fd(server->log), EPOLLIN, &server->log_source) != 0)
+    if (open_door(&server->fastcgi) != 0 || open_door(&server->websocket) != 0 ||
+        loop_watch(loop, log_fd(server->log), TURN_NOW, EPOLLIN, &server->log_source) != 0)
         return -1;
-    return loop_watch(loop, server->signal_fd, EPOLLIN, &server->signal_source);
+    return loop_watch(loop, server->signal_fd, TURN_NOW, EPOLLIN, &server->signal_source);
 }
 
 int server_open(struct server *server, const struct options *options)
@@ -333,7 +338,7 @@ int server_open(struct server *server, const struct options *options)
                               .fastcgi = {.server = server, .listener.fd = -1},
                               .websocket = {.server = server, .listener.fd = -1, .websocket = true},
                               .signal_fd = -1,
-                              .loop.epoll_fd = -1,
+                              .loop = {.epoll_fd = -1, .later_fd = -1},
                               .started_ms = timer_now_ms()};
     char why[512] = "";
     set_limits(server);

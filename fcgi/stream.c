@@ -31,8 +31,9 @@ static struct batch *read_batch(struct server *server, const struct group *group
 static bool is_recent(const struct recent *recent, const struct group *group, struct cursor cursor,
                       uint64_t head)
 {
-    return recent->batch && recent->serial == group->serial && recent->head == head &&
-           recent->cursor.kind == cursor.kind && recent->cursor.seq == cursor.seq;
+    return recent->batch && recent->serial == group->serial &&
+           (recent->head == head || recent->batch->more) && recent->cursor.kind == cursor.kind &&
+           recent->cursor.seq == cursor.seq;
 }
 
 /* What the group's readers are given from the cursor on: one reference, or NULL with *status. */
@@ -70,7 +71,7 @@ static void fall_behind(struct conn *conn)
     if (stream->live)
         conn->server->streams_behind++;
     stream->live = false;
-    conn_stream_on(conn, &conn->server->behind, WATCH_OUTPUT);
+    conn_stream_on(conn, &conn->server->behind, WATCH_LATER);
 }
 
 static void become_live(struct conn *conn)

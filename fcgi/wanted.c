@@ -131,7 +131,7 @@ const char *wanted_parse(struct wanted *wanted, const struct request *request,
                          const struct terms *terms, const char *epoch)
 {
     struct text id = request_field(request, "id");
-    if (!id.bytes)
+    if (!id.bytes || (terms->header_first && request->last_event_id.len > 0))
         id = request->last_event_id;
     wanted->cursor = cursor_parse(id.bytes, id.len, epoch);
     wanted->wait_given = request_field(request, "timeout").bytes != NULL;

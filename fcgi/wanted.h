@@ -62,6 +62,7 @@ struct terms {
     } formats[3];
     int64_t wait_s, wait_max_s; /* the default, and the longest that a client may ask for */
     int64_t max_channels;
+    bool header_first; /* Last-Event-ID counts for more than id: see endpoint_events */
 };
 
 /* Reads the fields id (or Last-Event-ID), channel, timeout, limit, as and callback; limit is for

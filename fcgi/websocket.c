@@ -215,7 +215,23 @@ static unsigned end_frame(struct websocket *websocket, const struct wslay_frame_
     }
 }
 
-/* Takes a part of a frame's payload, or all of it. */
+/* Adds a part of a frame's payload to the message under way, or to the control frame. */
+static unsigned keep(struct websocket *websocket, const struct wslay_frame_iocb *part)
+{
+    struct receiver *receiver = websocket->receiver;
+    bool control = wslay_is_ctrl_frame(part->opcode);
+    unsigned code = control ? 0 : grow(websocket, part->data_length);
+    if (code != 0 || part->data_length == 0)
+        return code;
+    struct incoming *message = websocket->message;
+    memcpy(control ? (char *)receiver->control + receiver->got : message->bytes + message->len,
+           part->data, part->data_length);
+    if (!control)
+        message->len += part->data_length;
+    return 0;
+}
+
+/* Takes a part of a frame, or all of it. */
 static unsigned take_part(struct websocket *websocket, const struct wslay_frame_iocb *frame,
                           uint64_t now_ms)
 {
@@ -228,19 +244,10 @@ static unsigned take_part(struct websocket *websocket, const struct wslay_frame_
         receiver->begun = true;
         receiver->got = 0;
     }
-    bool control = wslay_is_ctrl_frame(frame->opcode);
-    if (code == 0 && !control)
-        code = grow(websocket, frame->data_length);
+    if (code == 0)
+        code = keep(websocket, frame);
     if (code != 0)
         return code;
-    if (frame->data_length > 0) {
-        uint8_t *to = receiver->control + receiver->got;
-        if (!control)
-            to = (uint8_t *)websocket->message->bytes + websocket->message->len;
-        memcpy(to, frame->data, frame->data_length);
-        if (!control)
-            websocket->message->len += frame->data_length;
-    }
     receiver->got += frame->data_length;
     if (receiver->got < frame->payload_length)
         return 0;
