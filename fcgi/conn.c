@@ -277,7 +277,8 @@ static bool keep_inbound(struct conn *conn, const struct gate *gate, const uint8
                          size_t len)
 {
     struct inbound *inbound = inbound_of(conn);
-    if (!inbound && !(inbound = begin_reading(conn)))
+    bool first = inbound == NULL;
+    if (first && !(inbound = begin_reading(conn)))
         return false;
     inbound->gate = *gate;
     size_t need = len + INBOX_SIZE;
@@ -286,7 +287,7 @@ static bool keep_inbound(struct conn *conn, const struct gate *gate, const uint8
         uint8_t *grown = realloc(inbound->bytes, cap);
         if (!grown)
             return false;
-        if (!inbound->bytes)
+        if (first)
             memcpy(grown, bytes, len);
         inbound->bytes = grown;
         inbound->cap = cap;
