@@ -240,12 +240,16 @@ static bool take_absolute(struct text *uri, struct text *host)
 /* What http-parser lets pass in the head's lines, or NULL. */
 static const char *malformed(const struct handshaker *handshaker, size_t head_len)
 {
-    if (memchr(handshaker->head, '\0', head_len))
-        return "there is a NUL in the request's head";
-    const char *end = handshaker->head + head_len, *at = handshaker->head;
-    while ((at = memchr(at, '\n', (size_t)(end - at))))
-        if (++at < end && (*at == ' ' || *at == '\t')) /* RFC 9112, 5.2 */
+    const char *head = handshaker->head;
+    for (size_t i = 0; i < head_len; i++) {
+        char next = i + 1 < head_len ? head[i + 1] : '\n';
+        if (head[i] == '\0')
+            return "there is a NUL in the request's head";
+        if (head[i] == '\r' && next != '\n') /* RFC 9112, 2.2 */
+            return "there is a CR without LF in the request's head";
+        if (head[i] == '\n' && (next == ' ' || next == '\t')) /* RFC 9112, 5.2 */
             return "a header field is folded";
+    }
     return handshaker->malformed;
 }
 

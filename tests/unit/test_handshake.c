@@ -228,6 +228,8 @@ static void what_is_not_http_is_refused(void **state)
     expect_refused(GET REST "X\r\n\r\n", 400, "");
     expect_refused(GET REST ": a\r\n\r\n", 400, "");
     expect_refused(GET REST "X: a\rb\r\n\r\n", 400, "");
+    expect_refused(GET REST "\r\xfe", 400, "CR");
+    expect_refused("\r\r\n" WHOLE, 400, "CR");
     expect_refused("get /websocket HTTP/1.1\r\n" REST "\r\n", 400, "not HTTP");
     expect_refused("GET web socket HTTP/1.1\r\n" REST "\r\n", 400, "not HTTP");
     expect_refused("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, "not HTTP");
