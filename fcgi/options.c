@@ -12,7 +12,7 @@
 #define ENCKE_VERSION "unknown"
 #endif
 
-enum kind { TEXT, NUMBER, OCTAL, SIZE, AGE, YES_NO, LEVEL };
+enum kind { TEXT, ORIGINS, NUMBER, OCTAL, SIZE, AGE, YES_NO, LEVEL };
 
 struct row {
     const char *name;
@@ -62,7 +62,7 @@ static const struct row rows[] = {
      "a second unix socket, for WebSockets (HTTP/1.1)"},
     {"websocket-create", "yes|no", YES_NO, AT(websocket_create), "no", 0, 0,
      "whether what clients send is published"},
-    {"websocket-origin", "LIST", TEXT, AT(websocket_origin), NULL, 0, 0,
+    {"websocket-origin", "LIST", ORIGINS, AT(websocket_origin), NULL, 0, 0,
      "origins, parted by commas, whose pages may\nconnect besides the same host's; any: all"},
     {"websocket-rate", "N", NUMBER, AT(websocket_rate), "100", 1, 1000000,
      "frames a second that a client may send in the\nlong run; ten times as many in a burst"},
@@ -145,12 +145,39 @@ static int parse_value(const struct row *row, const char *text, int64_t *value)
     return rc == 0 && *value >= row->least && *value <= row->most ? 0 : -1;
 }
 
+/* Whether it is an origin as browsers send it, "scheme://host[:port]" or "null", or the word any.
+ * One written otherwise would never match. */
+static bool origin_valid(const char *text, size_t len)
+{
+    if ((len == 3 && memcmp(text, "any", len) == 0) || (len == 4 && memcmp(text, "null", len) == 0))
+        return true;
+    const char *mark = memmem(text, len, "://", 3), *end = text + len;
+    return mark && mark > text && mark + 3 < end &&
+           !memchr(mark + 3, '/', (size_t)(end - mark - 3));
+}
+
+static bool origins_valid(const char *text)
+{
+    for (size_t len; *text; text += len + (text[len] == ',')) {
+        len = strcspn(text, ",");
+        size_t before = strspn(text, " "), after = before + strcspn(text + before, " ,");
+        if (after + strspn(text + after, " ") < len || /* a blank inside */
+            (after > before && !origin_valid(text + before, after - before)))
+            return false;
+    }
+    return true;
+}
+
 /* Stores text into the row's field; origin is what a person typed, for the complaint. */
 static int set(struct options *options, const struct row *row, const char *text, const char *origin)
 {
     void *field = (char *)options + row->offset;
-    if (row->kind == TEXT) {
+    if (row->kind == TEXT || row->kind == ORIGINS) {
         *(const char **)field = text;
+        if (row->kind == ORIGINS && !origins_valid(text))
+            return complain("%s is any, or origins such as https://www.example.org with commas "
+                            "between",
+                            origin);
         return *text ? 0 : complain("%s is empty", origin);
     }
     if (row->kind == YES_NO) {

@@ -117,6 +117,13 @@ static void what_is_wrong_is_refused(void **state)
         "--db /x --websocket-create YES",
         "--db /x --websocket-create=",
         "--db /x --websocket-rate 0",
+        "--db /x --websocket-origin=",
+        "--db /x --websocket-origin www.example.org",
+        "--db /x --websocket-origin https://a.example/",
+        "--db /x --websocket-origin https://a.example,b.example",
+        "--db /x --websocket-origin b.example,https://a.example",
+        "--db /x --websocket-origin https://",
+        "--db /x --websocket-origin anyone",
         "--db /x --websocket-socket=",
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
@@ -140,6 +147,26 @@ static void the_longest_hold_is_never_below_the_ordinary_one(void **state)
     assert_int_equal(options.hold_max_s, 300);
 }
 
+static void origins_are_written_as_browsers_send_them(void **state)
+{
+    static const char *const lists[] = {"any", "null", "https://a.example",
+                                        "https://a.example,http://b.example:8080,null",
+                                        "https://a.example,"};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        struct options options;
+        char line[128];
+        snprintf(line, sizeof line, "--db /x --websocket-origin %s", lists[i]);
+        assert_int_equal(parse(&options, line), OPTIONS_RUN);
+        assert_string_equal(options.websocket_origin, lists[i]);
+    }
+    setenv("ENCKE_WEBSOCKET_ORIGIN", "https://a.example , https://b.example", 1);
+    struct options options;
+    assert_int_equal(parse(&options, "--db /x"), OPTIONS_RUN);
+    setenv("ENCKE_WEBSOCKET_ORIGIN", "https://a.example https://b.example", 1);
+    assert_int_equal(parse(&options, "--db /x"), OPTIONS_BAD);
+    unsetenv("ENCKE_WEBSOCKET_ORIGIN");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -147,6 +174,7 @@ int main(void)
         cmocka_unit_test(whether_clients_publish_is_said_with_yes_or_no),
         cmocka_unit_test(the_command_line_wins_over_the_environment),
         cmocka_unit_test(what_is_wrong_is_refused),
+        cmocka_unit_test(origins_are_written_as_browsers_send_them),
         cmocka_unit_test(help_and_version_need_nothing_else),
         cmocka_unit_test(the_longest_hold_is_never_below_the_ordinary_one),
     };
