@@ -127,9 +127,9 @@ export class RawWebSocket extends EventEmitter {
     assert.match(answer.headers.connection, /^upgrade$/i);
     const ws = new RawWebSocket(answer.socket, options);
     ws.headers = answer.headers;
-    ws.early = answer.rest;
+    ws.rest = answer.rest;
     if (options.paused) ws.pause();
-    setImmediate(() => ws.take(ws.early)); // once the caller listens
+    setImmediate(() => ws.take(Buffer.alloc(0))); // what came already, once the caller listens
     return ws;
   }
 
