@@ -181,25 +181,26 @@ static void put_frame_reset(struct buf *out, const struct shape *shape)
 
 /* ---- the table ---- */
 
+enum { FIRST = FORMAT_LINES }; /* of the formats of streams */
+
 static const struct transport transports[] = {
-    [FORMAT_LINES - FORMAT_LINES] = {STREAM_LINES, "application/x-ndjson", NULL, put_nothing,
-                                     put_line, put_line_cursor, put_line_cursor, put_line_reset},
-    [FORMAT_SCRIPT - FORMAT_LINES] = {STREAM_IFRAME, "text/html; charset=utf-8", iframe_header,
-                                      put_document, put_script, put_script_cursor,
-                                      put_script_cursor, put_script_reset},
-    [FORMAT_EVENTS - FORMAT_LINES] = {STREAM_EVENTS, "text/event-stream", NULL, put_retry,
-                                      put_event, put_event_cursor, put_event_heartbeat,
-                                      put_event_reset},
-    [FORMAT_EVENTS_JSON - FORMAT_LINES] = {STREAM_EVENTS, "text/event-stream", NULL, put_retry,
-                                           put_event_json, put_event_cursor, put_event_heartbeat,
-                                           put_event_reset},
-    [FORMAT_FRAMES - FORMAT_LINES] = {STREAM_WEBSOCKET, NULL, NULL, put_nothing, put_frame_message,
-                                      put_frame_cursor, put_frame_heartbeat, put_frame_reset},
+    [FORMAT_LINES - FIRST] = {STREAM_LINES, "application/x-ndjson", NULL, put_nothing, put_line,
+                              put_line_cursor, put_line_cursor, put_line_reset},
+    [FORMAT_SCRIPT - FIRST] = {STREAM_IFRAME, "text/html; charset=utf-8", iframe_header,
+                               put_document, put_script, put_script_cursor, put_script_cursor,
+                               put_script_reset},
+    [FORMAT_EVENTS - FIRST] = {STREAM_EVENTS, "text/event-stream", NULL, put_retry, put_event,
+                               put_event_cursor, put_event_heartbeat, put_event_reset},
+    [FORMAT_EVENTS_JSON - FIRST] = {STREAM_EVENTS, "text/event-stream", NULL, put_retry,
+                                    put_event_json, put_event_cursor, put_event_heartbeat,
+                                    put_event_reset},
+    [FORMAT_FRAMES - FIRST] = {STREAM_WEBSOCKET, NULL, NULL, put_nothing, put_frame_message,
+                               put_frame_cursor, put_frame_heartbeat, put_frame_reset},
 };
 
 const struct transport *transport_of(enum format format)
 {
-    return &transports[format - FORMAT_LINES];
+    return &transports[format - FIRST];
 }
 
 const char *transport_name(enum stream_kind kind)
