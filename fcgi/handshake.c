@@ -320,6 +320,17 @@ static enum handshake_verdict check_upgrade(const struct handshaker *handshaker,
 
 /* ---- scanning ---- */
 
+/* Whether more empty lines come first than the one that is ignored (RFC 9112, 2.2); they could be
+ * taken for the end of a head again and again. */
+static bool begins_blank(const uint8_t *bytes, size_t len)
+{
+    enum { ENOUGH = 5 };
+    size_t blank = 0;
+    while (blank < len && blank < ENOUGH && (bytes[blank] == '\r' || bytes[blank] == '\n'))
+        blank++;
+    return blank == ENOUGH;
+}
+
 /* Whether a blank line ends in bytes[seen, len): otherwise there is nothing new to parse. */
 static bool has_end(const uint8_t *bytes, size_t seen, size_t len)
 {
@@ -356,6 +367,8 @@ enum handshake_verdict handshake_scan(struct handshaker *handshaker, const uint8
     *handshake = (struct handshake){.headers = ""};
     size_t head = len < HANDSHAKE_MAX ? len : HANDSHAKE_MAX;
     http_parser parser = {0};
+    if (begins_blank(bytes, head))
+        return refuse(handshake, 400, "", "the request begins with empty lines");
     /* the first bytes are parsed in any case, so that what is no HTTP is refused at once */
     if (seen == 0 || (seen < head && has_end(bytes, seen, head))) {
         start(handshaker, bytes, head);

@@ -279,11 +279,22 @@ static void a_head_may_have_8_kib(void **state)
 static void an_endless_head_is_cut_off(void **state)
 {
     struct handshake handshake;
-    char text[HANDSHAKE_MAX];
-    memset(text, '\n', sizeof text);
-    assert_int_equal(scan_part(text, 0, sizeof text - 1, &handshake), HANDSHAKE_MORE);
-    assert_int_equal(scan_part(text, 0, sizeof text, &handshake), HANDSHAKE_REFUSED);
+    char text[HANDSHAKE_MAX + 8] = GET;
+    for (size_t len = strlen(text); len < HANDSHAKE_MAX; len += 6)
+        strcpy(text + len, "X: x\r\n");
+    size_t seen = 0;
+    for (size_t len = 1; len < HANDSHAKE_MAX; seen = len, len++)
+        assert_int_equal(scan_part(text, seen, len, &handshake), HANDSHAKE_MORE);
+    assert_int_equal(scan_part(text, seen, HANDSHAKE_MAX, &handshake), HANDSHAKE_REFUSED);
     assert_int_equal(handshake.status, 431);
+}
+
+static void one_empty_line_before_the_request_is_enough(void **state)
+{
+    expect_done("\r\n" WHOLE);
+    expect_done("\r\n\r\n" WHOLE);
+    expect_refused("\n\n\n\n\n" WHOLE, 400, "empty lines");
+    expect_refused("\r\n\r\n\r\n", 400, "empty lines");
 }
 
 /* ---- origins ---- */
@@ -524,6 +535,7 @@ int main(void)
         TEST(other_protocols_are_refused_at_their_first_bytes),
         TEST(a_head_may_have_8_kib),
         TEST(an_endless_head_is_cut_off),
+        TEST(one_empty_line_before_the_request_is_enough),
         TEST(pages_of_the_same_host_may_connect),
         TEST(other_origins_need_to_be_listed),
         TEST(the_host_of_an_absolute_target_counts),
