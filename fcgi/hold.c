@@ -21,7 +21,7 @@ void hold_left(struct server *server, struct group *group)
 {
     server->held--;
     group_leave(&server->groups, group);
-    server_has_room(server);
+    server_left(server);
 }
 
 static struct frame *nothing_new(struct server *server, const struct group *group)

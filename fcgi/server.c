@@ -154,7 +154,7 @@ bool server_admit(struct conn *conn)
     return false;
 }
 
-void server_has_room(struct server *server)
+void server_left(struct server *server)
 {
     if (server->full && waiting(server) < server->waiting_max - server->waiting_max / 10)
         server->full = false;
@@ -164,10 +164,10 @@ void server_has_room(struct server *server)
 
 static void release(void *context, struct group *group)
 {
-    if (group->shape.format < FORMAT_LINES)
-        hold_release(context, group);
-    else
+    if (format_streams(group->shape.format))
         stream_release(group);
+    else
+        hold_release(context, group);
 }
 
 /* Looks from time to time whether all are served: what raced in on kept connections is, too. */
@@ -225,10 +225,10 @@ void server_note_create(struct server *server, enum log_status status)
 
 static void wake(void *context, struct group *group, struct rendering *rendering, uint64_t before)
 {
-    if (group->shape.format < FORMAT_LINES)
-        hold_wake(context, group, rendering, before);
-    else
+    if (format_streams(group->shape.format))
         stream_wake(context, group, rendering, before);
+    else
+        hold_wake(context, group, rendering, before);
 }
 
 static void on_log(struct source *source, uint32_t events)

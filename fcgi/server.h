@@ -90,7 +90,7 @@ void server_note_create(struct server *server, enum log_status status);
 bool server_admit(struct conn *conn);
 
 /* One that waited or streamed has left. */
-void server_has_room(struct server *server);
+void server_left(struct server *server);
 
 /* A connection has ended: its descriptor can serve another. */
 void server_conn_ended(struct server *server);

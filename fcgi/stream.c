@@ -103,7 +103,7 @@ void stream_set_aside(struct conn *conn)
 static void end(struct conn *conn)
 {
     if (conn->u.stream->talk)
-        talk_close(conn, TALK_GOING_AWAY);
+        talk_end(conn);
     else
         conn_answer(conn, frame_end(conn->request_id));
 }
@@ -258,7 +258,7 @@ void stream_left(struct server *server, struct stream *stream)
     talk_free(stream->talk);
     group_leave(&server->groups, stream->group);
     free(stream);
-    server_has_room(server);
+    server_left(server);
 }
 
 void stream_open(struct conn *conn, const struct wanted *wanted, const char *greeting,

@@ -20,8 +20,8 @@ struct talk {
     struct websocket *websocket;
     struct append *append; /* the text that is on its way into the log; NULL: none */
     struct frame *owed;    /* its answer, which met a full socket; NULL: none */
-    uint16_t close_code;   /* the daemon wants to end; 0: it does not */
     uint8_t silent;        /* heartbeats since something was heard */
+    bool ends;             /* the daemon wants to, as soon as all is answered */
     bool may_create;
     bool echo;
     char channel[CHANNEL_MAX + 1]; /* to publish on; "": none was named */
@@ -172,8 +172,8 @@ static bool work_off(struct conn *conn)
             return false;
     }
     unsigned code = websocket_closing(talk->websocket);
-    if (code == 0)
-        code = talk->close_code;
+    if (code == 0 && talk->ends)
+        code = WEBSOCKET_GOING_AWAY;
     if (code == 0 || talk->append)
         return true;
     part(conn, code);
@@ -240,10 +240,10 @@ bool talk_is_dead(struct talk *talk)
     return talk->append == NULL && ++talk->silent > SILENT_MOST;
 }
 
-void talk_close(struct conn *conn, unsigned code)
+void talk_end(struct conn *conn)
 {
     struct talk *talk = talk_of(conn);
-    talk->close_code = (uint16_t)code;
+    talk->ends = true;
     if (talk->append || work_off(conn))
         stream_set_aside(conn); /* until its text is in the log */
 }

@@ -17,8 +17,6 @@
 #include "fcgi/request.h"
 #include "fcgi/wanted.h"
 
-enum { TALK_GOING_AWAY = 1001 }; /* RFC 6455, 7.4.1 */
-
 struct talk;
 
 /* For the stream of that wish. Returns NULL with *complaint: what is wrong with the request's
@@ -49,7 +47,8 @@ void talk_created(struct conn *conn, const struct append *append);
  * could be said, that the client is taken for dead. */
 bool talk_is_dead(struct talk *talk);
 
-/* Ends the WebSocket with that code when what is under way has been answered. */
-void talk_close(struct conn *conn, unsigned code);
+/* Ends the WebSocket as the daemon is about to stop (RFC 6455, 7.4.1: 1001), when what is under way
+ * has been answered. */
+void talk_end(struct conn *conn);
 
 #endif

@@ -153,6 +153,6 @@ const char *wanted_parse(struct wanted *wanted, const struct request *request,
     if (complaint)
         return complaint;
     wanted->wait_ms = seconds * 1000;
-    wanted->shape.limit = wanted->shape.format < FORMAT_LINES ? (uint32_t)limit : 0;
+    wanted->shape.limit = format_streams(wanted->shape.format) ? 0 : (uint32_t)limit;
     return NULL;
 }

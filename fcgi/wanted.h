@@ -35,6 +35,11 @@ enum format {
     FORMAT_FRAMES
 };
 
+static inline bool format_streams(enum format format)
+{
+    return format >= FORMAT_LINES;
+}
+
 /* All that decides the bytes in which a message reaches a reader. */
 struct shape {
     enum format format;
