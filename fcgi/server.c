@@ -18,107 +18,17 @@
 enum {
     OWN_DESCRIPTORS = 24, /* stdio, epoll, the log's files, the memory file, the listener … */
     SPARE_SHARE = 8,      /* one in so many connections is kept free of holds, for short requests */
-    ACCEPTS = 512,        /* connections accepted before others get their turn */
-    ACCEPT_RETRY_MS = 100, /* when the system is out of descriptors */
-    BACKLOG_MOST = 4096,   /* connections of the backlog that a drain still takes */
-    DRAIN_MS = 1500        /* what a drain may take before it cuts connections off */
+    DRAIN_MS = 1500       /* what a drain may take before it cuts connections off */
 };
 
 #define OWNER(pointer, member)                                                                     \
     ((struct server *)((char *)(pointer)-offsetof(struct server, member)))
 
-/* ---- accepting ---- */
-
-static void watch_door(struct door *door, uint32_t events)
-{
-    loop_change(&door->server->loop, door->listener.fd, TURN_NOW, TURN_NOW, events, &door->source);
-}
-
-static void stop_accepting(struct door *door)
-{
-    if (!door->accepting)
-        return;
-    door->accepting = false;
-    watch_door(door, 0);
-}
-
-static void go_on_accepting(struct door *door)
-{
-    if (door->accepting || door->listener.fd < 0)
-        return;
-    door->accepting = true;
-    watch_door(door, EPOLLIN);
-}
-
 void server_conn_ended(struct server *server)
 {
     server->conns--;
-    go_on_accepting(&server->fastcgi);
-    go_on_accepting(&server->websocket);
-}
-
-/* Ends the connection that has been idle for longest. Web servers expect that of a kept
- * connection. Returns false if none is idle. */
-static bool make_room(struct server *server)
-{
-    struct conn *oldest = LIST_FIRST(&server->idle);
-    while (oldest && LIST_NEXT(oldest, link))
-        oldest = LIST_NEXT(oldest, link);
-    if (oldest)
-        conn_end(oldest);
-    return oldest != NULL;
-}
-
-/* Accepts one connection. Returns whether there may be more to accept now. */
-static bool accept_one(struct door *door)
-{
-    struct server *server = door->server;
-    if (server->conns >= server->conns_max && !make_room(server)) {
-        stop_accepting(door); /* until a connection ends */
-        return false;
-    }
-    int fd = accept4(door->listener.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd >= 0) {
-        server->starved = false;
-        conn_accept(server, fd, door->websocket);
-        return true;
-    }
-    if (errno == EINTR || errno == ECONNABORTED)
-        return true;
-    if (errno == EAGAIN || errno == EWOULDBLOCK)
-        return false;
-    if (!server->starved)
-        diag(DIAG_WARN, "cannot accept a connection: %s; trying on", strerror(errno));
-    server->starved = true;
-    stop_accepting(door);
-    timer_set(&server->loop.timers, &server->accept_timer, ACCEPT_RETRY_MS);
-    return false;
-}
-
-static void on_door(struct source *source, uint32_t events)
-{
-    (void)events;
-    for (int i = 0; i < ACCEPTS && accept_one((struct door *)source); i++)
-        ;
-}
-
-static void on_accept_timer(struct timer *timer)
-{
-    struct server *server = OWNER(timer, accept_timer);
-    go_on_accepting(&server->fastcgi);
-    go_on_accepting(&server->websocket);
-}
-
-/* Takes what is in the backlog: it came before the end. But those who keep coming must not put it
- * off. */
-static void close_door(struct door *door)
-{
-    if (door->listener.fd < 0)
-        return;
-    for (int i = 0; i < BACKLOG_MOST && accept_one(door); i++)
-        ;
-    loop_forget(&door->server->loop, door->listener.fd, &door->source);
-    listener_close(&door->listener);
+    door_resume(&server->fastcgi);
+    door_resume(&server->websocket);
 }
 
 /* ---- who may wait ---- */
@@ -190,8 +100,8 @@ static void drain(struct server *server)
         return;
     diag(DIAG_INFO, "draining: answering %u held requests", waiting(server));
     sd_notify(0, "STOPPING=1");
-    close_door(&server->fastcgi);
-    close_door(&server->websocket);
+    door_close(&server->fastcgi);
+    door_close(&server->websocket);
     server->draining = true;
     server->drain_until_ms = timer_now_ms() + DRAIN_MS;
     groups_each(&server->groups, release, server);
@@ -300,15 +210,6 @@ static int open_log(struct server *server, char *why, size_t why_size)
     return log_open(&server->log, &log_options, why, why_size);
 }
 
-static int open_door(struct door *door)
-{
-    if (door->listener.fd < 0)
-        return 0;
-    door->source.ready = on_door;
-    door->accepting = true;
-    return loop_watch(&door->server->loop, door->listener.fd, TURN_NOW, EPOLLIN, &door->source);
-}
-
 static int open_doors(struct server *server, char *why, size_t why_size)
 {
     const struct options *options = server->options;
@@ -323,10 +224,9 @@ static int watch_all(struct server *server)
 {
     server->log_source.ready = on_log;
     server->signal_source.ready = on_signal;
-    server->accept_timer.fire = on_accept_timer;
     server->drain_timer.fire = on_drain_timer;
     struct loop *loop = &server->loop;
-    if (open_door(&server->fastcgi) != 0 || open_door(&server->websocket) != 0 ||
+    if (door_open(&server->fastcgi) != 0 || door_open(&server->websocket) != 0 ||
         loop_watch(loop, log_fd(server->log), TURN_NOW, EPOLLIN, &server->log_source) != 0)
         return -1;
     return loop_watch(loop, server->signal_fd, TURN_NOW, EPOLLIN, &server->signal_source);

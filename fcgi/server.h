@@ -12,9 +12,9 @@
 
 #include "fcgi/buf.h"
 #include "fcgi/conn.h"
+#include "fcgi/door.h"
 #include "fcgi/group.h"
 #include "fcgi/handshake.h"
-#include "fcgi/listener.h"
 #include "fcgi/loop.h"
 #include "fcgi/options.h"
 #include "fcgi/request.h"
@@ -22,15 +22,6 @@
 #include "store/log.h"
 
 enum { INBOX_SIZE = 64 * 1024 }; /* bytes taken from a socket at once */
-
-/* Where the web server comes in. */
-struct door {
-    struct source source;
-    struct server *server;
-    struct listener listener;
-    bool websocket; /* for HTTP with WebSockets, not for FastCGI */
-    bool accepting; /* the listener is watched */
-};
 
 struct server {
     const struct options *options;
@@ -59,12 +50,11 @@ struct server {
     uint64_t deliveries; /* messages handed to readers */
     bool draining;       /* answer at once, hold nothing */
     uint64_t drain_until_ms;
-    bool starved;                /* the last accept failed, and the operator has been told */
     enum log_status last_status; /* of the latest create */
     int exit_code;
 
     struct source log_source, signal_source;
-    struct timer accept_timer, drain_timer;
+    struct timer drain_timer;
     int signal_fd;
     struct buf scratch; /* where bodies are written before they are framed */
     uint8_t inbox[INBOX_SIZE];
