@@ -56,6 +56,18 @@ export function throughBoth(name, fn, options) {
   for (const server of SERVERS) claim(`${name} (${server})`, (t) => fn(t, server), options);
 }
 
+// Claims that mostly wait, made at the same time: `through` is a list of [name, fn], where fn gets
+// (t, server).
+export function together(name, through, { timeout = 120_000 } = {}) {
+  test(name, { concurrency: true, timeout }, (t) =>
+    Promise.all(
+      through.flatMap(([what, fn]) =>
+        SERVERS.map((server) => t.test(`${what} (${server})`, (t) => fn(t, server))),
+      ),
+    ),
+  );
+}
+
 // The daemon to test: ENCKE_BIN as given (from here or from the checkout's top), else build/encke.
 export function daemonBinary() {
   const given = process.env.ENCKE_BIN || 'build/encke';
