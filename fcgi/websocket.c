@@ -27,7 +27,6 @@ struct websocket {
     size_t max_message;
     uint32_t frames_per_s;
     uint16_t closing; /* code; 0: open */
-    bool heard;
     bool continues; /* the message goes on in the next frame */
 };
 _Static_assert(sizeof(struct websocket) <= WEBSOCKET_REST_MAX, "a WebSocket at rest is small");
@@ -278,7 +277,6 @@ void websocket_feed(struct websocket *websocket, const uint8_t *bytes, size_t le
 {
     if (websocket->closing || len == 0)
         return;
-    websocket->heard = true;
     if (!websocket->receiver)
         websocket->receiver = receiver_new();
     struct receiver *receiver = websocket->receiver;
@@ -322,13 +320,6 @@ void websocket_drop(struct websocket *websocket)
 unsigned websocket_closing(const struct websocket *websocket)
 {
     return websocket->closing;
-}
-
-bool websocket_heard(struct websocket *websocket)
-{
-    bool heard = websocket->heard;
-    websocket->heard = false;
-    return heard;
 }
 
 /* ---- frames that go out ---- */

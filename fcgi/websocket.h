@@ -60,14 +60,11 @@ void websocket_drop(struct websocket *websocket);
  * none), or what it did wrong. 0 while it goes on. */
 unsigned websocket_closing(const struct websocket *websocket);
 
-/* Whether the client has sent anything since this was last asked. */
-bool websocket_heard(struct websocket *websocket);
-
 /* ---- the daemon's frames, appended to out ---- */
 
 void websocket_put_text(struct buf *out, const char *text, size_t len);
 
-/* A ping without content; any answer is heard. */
+/* A ping without content. */
 void websocket_put_ping(struct buf *out);
 
 /* The close frame with that code, and why in words if the code is one of the enum's faults. */
