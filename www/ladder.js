@@ -26,7 +26,7 @@
     const LAST = "long-polling";
 
     /* So often in a row one that is known to work may break until it is the next one's turn. */
-    const BREAKS_MOST = 3;
+    const BREAKS_MOST = 5;
     /* One that does not carry is passed over for so long, and the next time for twice as long. */
     const SHUN_FIRST_MS = 600000;
     const SHUN_MOST_MS = 8 * 3600000;
@@ -93,11 +93,11 @@
      *   "refused"    there is no such stream; `why` has the failure's text
      *   "silent"     nothing came in ten seconds
      *
-     * The stream is asked to end by itself after three seconds. So it is not a slow line that is
+     * The stream is asked to end by itself after two seconds. So it is not a slow line that is
      * taken for a buffer: what counts is the time between first words and end.
      */
-    const PROBE_S = 3;
-    const APART_MS = 1000;
+    const PROBE_S = 2;
+    const APART_MS = 700;
     const PROBE_MOST_MS = 10000;
 
     function probe({ base = "comet/", name }) {

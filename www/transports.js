@@ -289,7 +289,10 @@
         return inlet;
     };
 
-    /* Each iframe's scripts call a function of their own. */
+    /*
+     * Each iframe's scripts call a function of their own. An end in order is its load event; a line
+     * that breaks under it is no event at all (in Chromium): that is left to the Reader's watchdog.
+     */
     let frames = 0;
 
     transports.iframe = function (ask, sink) {

@@ -33,8 +33,8 @@
         name: "iframe",
         tab: "Iframe",
         what: "A hidden frame loads a document that goes on; its scripts call the page.",
-        weak: "The page looks as if it loaded for ever. It is the oldest way, and goes where"
-            + " streaming goes; no page needs it any more."
+        weak: "The page looks as if it loaded for ever, and no browser tells it that the line broke:"
+            + " only a minute of silence does. The oldest way; no page needs it any more."
     }, {
         name: "events",
         tab: "SSE",

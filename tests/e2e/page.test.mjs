@@ -4,71 +4,8 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
-import { after } from 'node:test';
-import { chromium } from 'playwright-core';
+import { openBoard, WAIT_MS } from './lib/browser.mjs';
 import { defer, startStack, throughBoth, until } from './lib/harness.mjs';
-
-const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
-const FLAGS = [
-  '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-  '--disable-component-update', '--disable-sync',
-];
-const WAIT_MS = 60_000; // how long a condition may take until the test gives up: no claim about speed
-
-let browser = null;
-after(async () => browser?.close());
-
-// The board in a tab of its own, reading by long poll. `picks` are the channels in its address.
-async function openBoard(t, stack, { picks, by = 'long-polling', prepare, phase = 'waiting', outage = false, ...context } = {}) {
-  browser ??= await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
-  const tab = await browser.newContext({ viewport: { width: 1280, height: 800 }, locale: 'en-GB', ...context });
-  const page = await tab.newPage();
-  page.setDefaultTimeout(WAIT_MS);
-  const board = { page, tab, updates: 0, outage, faults: [] };
-
-  page.on('pageerror', (error) => board.faults.push(`page error: ${error.message}`));
-  page.on('console', (line) => {
-    if (!['error', 'warning'].includes(line.type())) return;
-    if (board.outage && line.text().startsWith('Failed to load resource')) return;
-    board.faults.push(`console: ${line.text()}`);
-  });
-  page.on('request', (request) => { board.updates += new URL(request.url()).pathname === '/comet/update'; });
-  defer(t, async () => {
-    await tab.close();
-    assert.deepEqual(board.faults, [], 'the page had errors');
-  });
-
-  // What the inbox shows, from top to bottom.
-  board.shown = () => page.$$eval('#messages li', (items) => items.map((item) => (
-    item.classList.contains('notice') ? { notice: item.textContent } : {
-      id: item.dataset.id, channel: item.querySelector('.tag').textContent,
-      data: item.querySelector('.nothing') ? '' : item.querySelector('.text').textContent,
-    })));
-  board.texts = async () => (await board.shown()).map((row) => row.notice ?? row.data);
-  board.shows = async (...texts) => {
-    let seen;
-    await until(`the inbox shows ${JSON.stringify(texts)}`, async () => {
-      seen = await board.texts();
-      return JSON.stringify(seen) === JSON.stringify(texts);
-    }, { within: WAIT_MS }).catch((error) => {
-      throw new Error(`${error.message}; it shows ${JSON.stringify(seen)}`, { cause: error });
-    });
-  };
-  board.phase = (phase) => page.locator(`#state[data-phase="${phase}"]`).waitFor();
-  board.figure = async (id) => Number(await page.locator(`[data-show=${id}]`).textContent());
-  board.says = (selector, pattern) => until(`${selector} says ${pattern}`, async () => (
-    pattern.test(await page.locator(selector).textContent())), { within: WAIT_MS });
-  board.send = async (text) => {
-    await page.getByLabel('Message', { exact: true }).fill(text);
-    await page.getByRole('button', { name: 'Send' }).click();
-  };
-  board.pick = (name, on = true) => page.getByRole('checkbox', { name, exact: true }).setChecked(on);
-
-  await prepare?.(page);
-  await page.goto(`${stack.origin}/?by=${by}${picks ? `#${picks.join(',')}` : ''}`);
-  if (phase) await board.phase(phase);
-  return board;
-}
 
 // A create that needs no web server.
 async function createByItself(stack, data, channel = 'main') {
@@ -502,10 +439,10 @@ throughBoth('a page without jQuery says so', async (t, server) => {
   await board.page.getByRole('alert').filter({ hasText: 'jQuery did not load' }).waitFor();
 });
 
-throughBoth('whatever is picked, killed and restarted meanwhile, each message is shown once and in its order', async (t, server) => {
+async function killAndRestart(t, server, by) {
   const stack = await startStack(t, { server });
   const channels = ['main', 'news', 'random', 'four'];
-  const board = await openBoard(t, stack, { picks: channels });
+  const board = await openBoard(t, stack, { picks: channels, by });
   board.outage = true;
   let sent = 0;
   let going = true;
@@ -541,4 +478,9 @@ throughBoth('whatever is picked, killed and restarted meanwhile, each message is
     const of = (rows) => rows.filter((row) => row.channel === name).map((row) => row.id);
     assert.deepEqual(of(shown), of(log), `channel ${name}`);
   }
-});
+}
+
+for (const by of ['long-polling', 'streaming', 'iframe', 'events', 'websocket', 'auto']) {
+  throughBoth(`whatever is picked, killed and restarted meanwhile, each message is shown once and in its order, by ${by}`,
+    (t, server) => killAndRestart(t, server, by));
+}
