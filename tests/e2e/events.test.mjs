@@ -1,0 +1,213 @@
+// GET events: Server-Sent Events, to the letter of the HTML standard (9.2), and with the clients
+// that people have: Chromium's EventSource and the `eventsource` package.
+import assert from 'node:assert/strict';
+import { EventSource } from 'eventsource';
+import { openPage } from './lib/browser.mjs';
+import { claim, defer, startStack, throughBoth, together, until } from './lib/harness.mjs';
+import { openReader, readAll } from './lib/readers.mjs';
+import { openResponse } from './lib/response.mjs';
+import { SseParser } from './lib/sse.mjs';
+
+async function bytesOf(stack, at, options) {
+  const response = await openResponse(stack, at, options);
+  assert.equal(response.status, 200);
+  return response.text();
+}
+
+// The parser that all is judged by: the standard's own examples and corners.
+claim('the test parser reads streams as the standard says', () => {
+  const read = (...parts) => {
+    const parser = new SseParser();
+    for (const part of parts) parser.push(Buffer.from(part));
+    return parser;
+  };
+  const datas = (...parts) => read(...parts).events.map((e) => e.data);
+  assert.deepEqual(datas('data: YHOO\ndata: +2\ndata: 10\n\n'), ['YHOO\n+2\n10']);
+  assert.deepEqual(datas('data\n\ndata\ndata\n\ndata:'), ['', '\n']);
+  assert.deepEqual(datas('data:test\n\ndata: test\n\n'), ['test', 'test']);
+  assert.deepEqual(datas('data:  two\n\n'), [' two']);
+  assert.deepEqual(datas('\ufeffdata: BOM\n\n'), ['BOM']);
+  assert.deepEqual(datas('data: a\r', '\n\r\n'), ['a']);
+  assert.deepEqual(datas('data: a\r\rdata: b\r\n\r\n'), ['a', 'b']);
+  assert.deepEqual(datas('data: unfinished\n'), []);
+  const ids = read(': c\n\ndata: 1\nid: 1\n\ndata: 2\nid\n\ndata:  3\n\nid: 4\n\n');
+  assert.deepEqual(
+    ids.events.map((e) => e.lastEventId),
+    ['1', '', ''],
+  );
+  assert.equal(ids.lastEventId, '4', 'an id without data counts');
+  assert.deepEqual(ids.comments, [' c']);
+  const others = read('retry: 12\nretry: x\nfoo: bar\nevent: e\ndata: d\n\ndata: f\n\n');
+  assert.equal(others.retry, 12);
+  assert.deepEqual(others.ignored, ['retry: x', 'foo: bar']);
+  assert.deepEqual(
+    others.events.map((e) => e.type),
+    ['e', 'message'],
+  );
+});
+
+throughBoth('the bytes of events are those of the protocol', async (t, server) => {
+  const stack = await startStack(t, { server });
+  const form = /^retry: (\d+)\n\nevent: cursor\nid: ([0-9a-f]{12}-0)\ndata: \2\n\n$/;
+  assert.match(await bytesOf(stack, 'events?id=now&timeout=0'), form);
+  const [one, two, three] = await stack.publish(['text', 'a\rb\nc\r\nd\n\re', '']);
+  const [id] = await stack.publish('j"\n', { channel: 'json' });
+  const text = await bytesOf(stack, 'events?timeout=0');
+  assert.equal(
+    text.replace(/^retry: \d+\n\n/, ''),
+    `id: ${one}\ndata: text\n\n` +
+      `id: ${two}\ndata: a\ndata: b\ndata: c\ndata: d\ndata: \ndata: e\n\n` +
+      `id: ${three}\ndata: \n\n`,
+  );
+  const json = await bytesOf(stack, 'events?timeout=0&as=json&channel=json');
+  const update = (await stack.http('update?timeout=0&channel=json')).body;
+  const object = /"messages":\[(.*)\],"more"/.exec(update)[1];
+  assert.equal(json.replace(/^retry: \d+\n\n/, ''), `id: ${id}\ndata: ${object}\n\n`);
+  const reset = await bytesOf(stack, 'events?timeout=0&id=unknown&channel=json&as=json');
+  assert.equal(
+    reset.replace(/^retry: \d+\n\n/, ''),
+    `event: reset\ndata: reset\n\nid: ${id}\ndata: ${object}\n\n`,
+  );
+});
+
+throughBoth('retry differs from stream to stream, between 1 and 3 seconds', async (t, server) => {
+  const stack = await startStack(t, { server });
+  const retries = await Promise.all(
+    Array.from(
+      { length: 40 },
+      async () => (await readAll(stack, 'events', { id: 'now' })).parser.retry,
+    ),
+  );
+  for (const retry of retries) assert.ok(retry >= 1000 && retry <= 3000, `${retry}`);
+  assert.ok(new Set(retries).size > 20, `${retries}`);
+});
+
+throughBoth('a heartbeat is a comment that moves the last event id', async (t, server) => {
+  const stack = await startStack(t, { server, args: ['--heartbeat', '1'] });
+  const reader = await openReader(stack, 'events', { id: 'now' });
+  await reader.until('open', () => reader.cursor);
+  const [id] = await stack.publish('elsewhere', { channel: 'other' });
+  const { parser } = reader;
+  await reader.until('two beats', () => parser.comments.length >= 2 && parser.lastEventId === id);
+  assert.equal(parser.comments[0].trim(), 'heartbeat');
+  assert.ok(!parser.events.some((event) => event.type === 'message'));
+  reader.cut();
+});
+
+const LINES = ['one', 'CR\rLF\nCRLF\r\nend', '\n', '', ' space', 'e\u2028\u{1f4a5}', 'data: x\n\n'];
+const asEvents = (text) => text.replaceAll('\r\n', '\n').replaceAll('\r', '\n');
+
+throughBoth('as=text keeps all but the kind of line break', async (t, server) => {
+  const stack = await startStack(t, { server });
+  const ids = await stack.publish(LINES);
+  const reader = await readAll(stack, 'events', { as: 'text' });
+  assert.deepEqual(reader.texts, LINES.map(asEvents));
+  assert.deepEqual(reader.ids, ids);
+});
+
+// What a page would keep of an EventSource: every event, its id, and how often it (re)connected.
+function listenTo(source) {
+  const heard = { messages: [], ids: [], cursors: [], resets: 0, opens: 0, errors: 0 };
+  source.addEventListener('open', () => heard.opens++);
+  source.addEventListener('error', () => heard.errors++);
+  source.addEventListener('reset', () => heard.resets++);
+  source.addEventListener('cursor', (event) => heard.cursors.push(event.lastEventId));
+  source.addEventListener('message', (event) => {
+    heard.messages.push(event.data);
+    heard.ids.push(event.lastEventId);
+  });
+  return heard;
+}
+
+throughBoth('the eventsource package hears each message once, in order', async (t, server) => {
+  const stack = await startStack(t, { server });
+  const first = await stack.publish('before');
+  const source = new EventSource(`${stack.url}/events`);
+  defer(t, () => source.close());
+  const heard = listenTo(source);
+  await until('what was there', () => heard.messages.length === 1);
+  const ids = await stack.publish(LINES);
+  await until('all', () => heard.messages.length === 1 + LINES.length);
+  assert.deepEqual(heard.messages, ['before', ...LINES.map(asEvents)]);
+  assert.deepEqual(heard.ids, [...first, ...ids]);
+  assert.deepEqual([heard.opens, heard.errors, heard.resets], [1, 0, 0]);
+});
+
+// The stream ends for every reason there is; the client comes back by itself, with Last-Event-ID
+// and the URL that it began with.
+async function goesOn(t, server) {
+  const stack = await startStack(t, { server, args: ['--stream', '1s'] });
+  const sent = [];
+  const publish = async () => {
+    const text = `m${sent.length}`;
+    await stack.publish(text);
+    sent.push(text);
+  };
+  await publish(); // before `now`: not heard
+  sent.pop();
+  const [resumed] = await stack.publish('seen');
+  const sources = [
+    new EventSource(`${stack.url}/events?id=now`),
+    new EventSource(`${stack.url}/events?id=${resumed}`),
+  ];
+  defer(t, () => sources.forEach((source) => source.close()));
+  const all = sources.map(listenTo);
+  await until('both are open', () => all.every((heard) => heard.cursors.length > 0));
+  for (const signal of [null, 'SIGTERM', null, 'SIGKILL', null]) {
+    await publish();
+    const opens = all.map((heard) => heard.opens);
+    if (signal) {
+      await stack.daemon.kill(signal);
+      stack.daemon.judged = false;
+      await stack.daemon.start();
+    }
+    for (let i = 0; i < 5; i++) await publish(); // while they are away, or not
+    await until('both have come back', () => all.every((heard, i) => heard.opens > opens[i]));
+    await publish();
+    for (const heard of all)
+      await until('both have all', () => heard.messages.length >= sent.length);
+  }
+  for (const heard of all) {
+    assert.deepEqual(heard.messages, sent);
+    assert.equal(heard.resets, 0);
+  }
+}
+
+async function goesOnInChromium(t, server) {
+  const stack = await startStack(t, { server, args: ['--stream', '1s'] });
+  const { page } = await openPage(t, `${stack.url}/status`, { outage: true });
+  await page.evaluate(
+    ([from, listen]) => {
+      const listenTo = new Function(`return ${listen}`)();
+      globalThis.source = new EventSource(from);
+      globalThis.heard = listenTo(globalThis.source);
+    },
+    [`${stack.url}/events?id=now`, String(listenTo)],
+  );
+  const heard = () => page.evaluate(() => globalThis.heard);
+  await until('it is open', async () => (await heard()).cursors.length > 0);
+  const sent = [];
+  for (const signal of [null, 'SIGTERM', null, 'SIGKILL']) {
+    const { opens } = await heard();
+    if (signal) {
+      await stack.daemon.kill(signal);
+      stack.daemon.judged = false;
+      await stack.daemon.start();
+    }
+    const texts = LINES.map((line) => `${sent.length} ${line}`);
+    await stack.publish(texts);
+    sent.push(...texts);
+    await until('it has come back', async () => (await heard()).opens > opens);
+    await until('it has all', async () => (await heard()).messages.length >= sent.length);
+  }
+  const { messages, resets } = await heard();
+  assert.deepEqual(messages, sent.map(asEvents));
+  assert.equal(resets, 0);
+  await page.evaluate(() => globalThis.source.close());
+  await stack.streams();
+}
+
+together('an EventSource comes back by itself, without loss or double', [
+  ['the eventsource package, through ends and restarts', goesOn],
+  ["Chromium's, through the same", goesOnInChromium],
+]);
