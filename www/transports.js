@@ -266,7 +266,7 @@
         source.addEventListener("cursor", event => inlet.cursor(event.data));
         source.addEventListener("reset", () => inlet.reset());
         source.addEventListener("error", () => inlet.end(
-            inlet.spoken ? null : new Failure("no event stream from the server")));
+            inlet.spoken ? null : new Failure("no event stream")));
         return inlet;
     };
 
@@ -281,7 +281,7 @@
             if (event.code === 1000 || event.code === 1001) {
                 inlet.end(null);
             } else if (!inlet.spoken) {
-                inlet.end(new Failure("the WebSocket handshake failed"));
+                inlet.end(new Failure("the handshake failed"));
             } else {
                 inlet.end(new Failure(event.reason || "the WebSocket broke (" + event.code + ")"));
             }

@@ -33,8 +33,8 @@
         name: "iframe",
         tab: "Iframe",
         what: "A hidden frame loads a document that goes on; its scripts call the page.",
-        weak: "The page looks as if it loaded for ever, and no browser tells it that the line broke:"
-            + " only a minute of silence does. The oldest way; no page needs it any more."
+        weak: "The page looks as if it loaded for ever, and no browser tells it that the line"
+            + " broke: only a minute of silence does. The oldest way; no page needs it any more."
     }, {
         name: "events",
         tab: "SSE",
@@ -159,8 +159,11 @@
     /* One way: its tab, its panel, its Reader. */
     function way(about) {
         const { name } = about;
-        const tab = $("<button type=button role=tab>").attr({
-            id: "tab-" + name, "aria-controls": "way-" + name, "aria-selected": "false", tabindex: -1
+        const tab = $("<button type=button role=tab data-phase=stopped>").attr({
+            id: "tab-" + name,
+            "aria-controls": "way-" + name,
+            "aria-selected": "false",
+            tabindex: -1
         }).append($("<span class=dot aria-hidden=true>"), $("<span>").text(about.tab));
         const root = $(document.getElementById("panel").content.cloneNode(true).firstElementChild);
         const heard = lines(root);
@@ -246,7 +249,8 @@
                 End: ways.length - 1
             };
             one.tab.on("click", () => go(one)).on("keydown", event => {
-                if (Object.hasOwn(to, event.key) && !(event.ctrlKey || event.altKey || event.metaKey)) {
+                const plain = !(event.ctrlKey || event.altKey || event.metaKey);
+                if (plain && Object.hasOwn(to, event.key)) {
                     event.preventDefault();
                     go(ways[to[event.key]]);
                 }
@@ -266,7 +270,7 @@
         WAYS.forEach(about => {
             const verdict = $("<span class=verdict>");
             const row = $("<li>").append($("<span class=dot aria-hidden=true>"),
-                                         $("<span>").text(NAMES[about.name]), verdict);
+                                         $("<span class=name>").text(NAMES[about.name]), verdict);
             rows.set(about.name, (found, why) => {
                 row.attr("data-verdict", found);
                 verdict.text(VERDICTS[found] + (why ? ": " + why : ""));

@@ -1,4 +1,5 @@
-// Pictures of the page, to be looked at: wide and phone, light and dark, each empty, busy, with a gap, and cut off.
+// Pictures of the pages, to be looked at: wide and phone, light and dark. The board empty, busy, with a gap, and cut
+// off; every way of comet, a picture a tab, and behind a proxy that carries little.
 //
 //   SHOTS=dir node --test screenshots.mjs
 //
@@ -7,6 +8,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { chromium } from 'playwright-core';
 import { claim, startStack } from './lib/harness.mjs';
+import { badProxy } from './lib/proxy.mjs';
 
 const DIR = process.env.SHOTS ?? fs.mkdtempSync('/tmp/encke-shots-');
 const SCREENS = {
@@ -71,6 +73,30 @@ for (const [screen, context] of Object.entries(SCREENS)) {
       await phase('disconnected');
       await shoot('cut-off');
       await stack.daemon.start();
+      await phase('waiting');
+
+      for (const way of ['long-polling', 'streaming', 'iframe', 'events', 'websocket']) {
+        await page.goto(`${stack.origin}/ways.html#${way}`);
+        await page.locator('.way:not([hidden]) .state[data-phase=waiting]').waitFor();
+        if (way === 'long-polling') await shoot('way-empty');
+        await stack.publish(['417', '23', '868'], { channel: 'ticker' });
+        await page.locator('.way:not([hidden]) .lines li').nth(2).waitFor();
+        if (way === 'websocket') {
+          await page.locator('.echo input').fill('hello');
+          await page.locator('.echo button').click();
+          await page.locator('.echoed').waitFor();
+          await stack.publish(['5', 'A text that is much longer than a number, as anybody may say one. '.repeat(3)],
+            { channel: 'ticker' });
+          await page.locator('.way:not([hidden]) .lines li').nth(5).waitFor();
+        }
+        if (way === 'events') await page.locator('#again:not([aria-disabled])').waitFor();
+        await shoot(`way-${way}`);
+      }
+      const proxy = await badProxy(t, stack, { streaming: 'buffer', iframe: 'buffer', events: 'refuse', websocket: 'refuse' });
+      await page.goto(`${proxy.origin}/ways.html#websocket`);
+      await page.locator('#again:not([aria-disabled])').waitFor();
+      await page.locator('.way:not([hidden]) .state[data-phase=disconnected]').waitFor();
+      await shoot('way-refused');
     });
   }
 }
