@@ -12,15 +12,16 @@ const FLAGS = [
 ];
 export const WAIT_MS = 60_000; // how long a condition may take until the test gives up: no claim about speed
 
-let browser = null;
-after(async () => browser?.close());
+let launching = null; // one for all, also for those who ask at the same time
+after(async () => (await launching)?.close());
 
 // What Chromium itself says of requests that fail.
 const FAILED = /^Failed to load resource|^WebSocket connection to .* failed/;
 
 // {page, tab, requests, outage, faults, says}. `requests` counts them by the last segment of their path.
 export async function openPage(t, url, { prepare, outage = false, ...context } = {}) {
-  browser ??= await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
+  launching ??= chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
+  const browser = await launching;
   const tab = await browser.newContext({ viewport: { width: 1280, height: 800 }, locale: 'en-GB', ...context });
   const page = await tab.newPage();
   page.setDefaultTimeout(WAIT_MS);
