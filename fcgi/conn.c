@@ -382,6 +382,8 @@ static void on_ready(struct source *source, uint32_t events)
         stream_writable(conn);
     else if (conn->state == CONN_STREAM && events == EPOLLIN && conn->websocket)
         talk_readable(conn);
+    else if (conn->state == CONN_STREAM && conn->websocket && !(events & EPOLLERR))
+        talk_last_words(conn);
     else if (conn->state == CONN_LINGERING && !(events & GONE))
         drop_input(conn);
     else

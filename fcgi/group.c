@@ -18,6 +18,10 @@ struct shared {
 };
 SLIST_HEAD(shared_list, shared);
 
+enum {
+    SHARED_MOST = 32
+}; /* renderings that a channel keeps in a round: clients choose the shapes */
+
 /* A channel that somebody reads. */
 struct channel {
     UT_hash_handle hh;
@@ -25,6 +29,7 @@ struct channel {
     bool news;                       /* in this round */
     STAILQ_ENTRY(channel) next_news; /* in this round's list */
     struct shared_list shared;       /* by the groups for which only this channel has news */
+    unsigned shared_count;
     char name[CHANNEL_MAX + 1];
 };
 STAILQ_HEAD(channel_list, channel);
@@ -221,9 +226,9 @@ static struct rendering *rendering_of(struct group *group)
     SLIST_FOREACH (shared, &channel->shared, next)
         if (shape_same(&shared->shape, &group->shape))
             return &shared->rendering;
-    shared = calloc(1, sizeof *shared);
-    if (!shared)
+    if (channel->shared_count >= SHARED_MOST || !(shared = calloc(1, sizeof *shared)))
         return &group->rendering;
+    channel->shared_count++;
     shared->shape = group->shape; /* its callback too is there until the round ends */
     SLIST_INSERT_HEAD(&channel->shared, shared, next);
     return &shared->rendering;
@@ -248,6 +253,7 @@ static void end_round(struct groups *groups, struct channel_list *channels,
             rendering_drop(&shared->rendering);
             free(shared);
         }
+        channel->shared_count = 0;
         channel->news = false;
         channel_let_go(groups, channel);
     }

@@ -151,12 +151,17 @@ static void on_log(struct source *source, uint32_t events)
     STAILQ_FOREACH (append, &news.done, next) {
         server_note_create(server, append->status);
         struct conn *conn = append->owner;
-        if (conn && conn->state == CONN_STREAM)
-            talk_created(conn, append);
-        else if (conn)
+        if (conn && conn->state == CONN_CREATING)
             conn_answer(conn, create_answer(append, log_epoch(server->log)));
     }
     groups_news(&server->groups, &news, wake, server);
+    /* only now: a stream that falls behind over such an answer goes on from the new head, and must
+     * have been given what came before it */
+    STAILQ_FOREACH (append, &news.done, next) {
+        struct conn *conn = append->owner;
+        if (conn && conn->state == CONN_STREAM)
+            talk_created(conn, append);
+    }
     if (news.failed) {
         server_note_create(server, LOG_FAILED);
         server->exit_code = EXIT_FAILURE;

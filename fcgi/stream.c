@@ -341,13 +341,15 @@ void stream_wake(struct server *server, struct group *group, struct rendering *r
                  uint64_t before)
 {
     struct cursor cursor = {CURSOR_AT, before};
+    if (LIST_EMPTY(&group->conns))
+        return; /* all are behind */
     if (!rendering->batch)
         rendering->batch = read_news(server, group, cursor);
     struct batch *batch = rendering->batch ? batch_hold(rendering->batch) : NULL;
     bool more = true;
     while (batch && more) {
         each_live(group, give_news, &(struct news){batch, cursor});
-        more = batch->more;
+        more = batch->more && !LIST_EMPTY(&group->conns);
         cursor.seq = batch->next;
         batch_drop(batch);
         batch = more ? read_news(server, group, cursor) : NULL;

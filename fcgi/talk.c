@@ -13,6 +13,7 @@
 
 enum {
     TAKEN_AT_ONCE = 16 * 1024, /* bytes; the texts among them wait in memory for their turn */
+    LAST_TAKEN = 16,           /* times 64 KB: more than a socket holds */
     SILENT_MOST = 2            /* heartbeats */
 };
 
@@ -234,6 +235,38 @@ void talk_readable(struct conn *conn)
 }
 
 /* ---- the end ---- */
+
+/* Publishes what has been said and waits for its turn. */
+static void publish_rest(struct conn *conn)
+{
+    struct talk *talk = talk_of(conn);
+    struct append *append;
+    struct text said;
+    while ((said = websocket_first(talk->websocket)).bytes) {
+        if (!talk->echo && !refusal(talk, said) &&
+            create_queue(conn, talk->channel, said, &append) == LOG_OK)
+            append->owner = NULL;
+        websocket_drop(talk->websocket);
+    }
+}
+
+void talk_last_words(struct conn *conn)
+{
+    struct talk *talk = talk_of(conn);
+    struct buf *out = &conn->server->scratch; /* pongs, for nobody */
+    uint8_t *inbox = conn->server->inbox;
+    ssize_t got;
+    publish_rest(conn);
+    for (int i = 0; i < LAST_TAKEN; i++) {
+        got = recv(conn->fd, inbox, sizeof conn->server->inbox, MSG_DONTWAIT);
+        if (got <= 0)
+            break;
+        buf_reset(out);
+        websocket_feed(talk->websocket, inbox, (size_t)got, timer_now_ms(), out);
+        publish_rest(conn);
+    }
+    conn_end(conn);
+}
 
 bool talk_is_dead(struct talk *talk)
 {

@@ -33,6 +33,10 @@ enum watch talk_watch(const struct talk *talk);
 /* There is something to read. The connection may have ended when this returns, here and below. */
 void talk_readable(struct conn *conn);
 
+/* The client is gone, perhaps right behind what it said: that is published, and answered to nobody.
+ * Ends the connection. */
+void talk_last_words(struct conn *conn);
+
 /* Takes bytes that have come. */
 void talk_hear(struct conn *conn, const uint8_t *bytes, size_t len);
 

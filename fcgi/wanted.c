@@ -92,20 +92,16 @@ static const char *parse_format(struct wanted *wanted, const struct request *req
     return complaint;
 }
 
-/* A function's name as the frame's parent knows it: identifiers with dots between them. Nothing
- * that could be anything else in a script. */
+/* The name of a function of the page around the iframe. It is called with what anybody may have
+ * published, and whoever makes up the address chooses it: so it must not be able to name what a
+ * browser brings along, such as eval or document.write. No such name begins with add_. */
 static bool callback_valid(struct text name)
 {
-    bool begins = true; /* an identifier */
-    for (size_t i = 0; i < name.len; i++) {
-        char c = name.bytes[i];
-        bool letter = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_' || c == '$';
-        bool digit = c >= '0' && c <= '9';
-        if (c == '.' ? begins : !letter && (begins || !digit))
-            return false;
-        begins = c == '.';
-    }
-    return !begins && name.len <= CALLBACK_MAX;
+    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                                  "0123456789_";
+    return name.len > strlen("add_") && name.len <= CALLBACK_MAX &&
+           strncmp(name.bytes, "add_", strlen("add_")) == 0 &&
+           strspn(name.bytes, allowed) == name.len;
 }
 
 static const char *parse_callback(struct wanted *wanted, const struct request *request)
@@ -117,8 +113,8 @@ static const char *parse_callback(struct wanted *wanted, const struct request *r
     wanted->shape.callback = callback.bytes ? callback.bytes : "add_content";
     return !callback.bytes || callback_valid(callback)
                ? NULL
-               : "callback must be a function's name, such as add_content or page.add: at most 64 "
-                 "characters of A-Z a-z 0-9 _ $ and dots between";
+               : "callback must begin with add_, as add_content does, and be at most 64 characters "
+                 "of A-Z a-z 0-9 _";
 }
 
 bool shape_same(const struct shape *a, const struct shape *b)

@@ -296,7 +296,7 @@
     let frames = 0;
 
     transports.iframe = function (ask, sink) {
-        const name = "encke_frame_" + ++frames;
+        const name = "add_from_frame_" + ++frames;
         const frame = document.createElement("iframe");
         const show = () => document.body.append(frame);
         const inlet = new Inlet(sink, () => {

@@ -348,6 +348,17 @@ throughBoth('a stream that is asked for wrongly gets 400 or 405 and why', async 
     'a\u2028',
     'x'.repeat(65),
     'alert(1)//',
+    // whatever a browser brings along would run what a message says
+    'eval',
+    'setTimeout',
+    'document.write',
+    'add',
+    'add_',
+    'add_x.y',
+    'add_$',
+    'addEventListener',
+    'Add_content',
+    'add_' + 'x'.repeat(61),
   ].map(encodeURIComponent))
     if (server === 'nginx' || !/%0A/.test(callback))
       expectError(await stack.http(`iframe?callback=${callback}`), 400, /callback/);
