@@ -7,6 +7,7 @@
  *     const reader = new Encke.Reader({
  *         base: "comet/",                       // where the web server mounts Encke
  *         channels: ["news"],
+ *         transport: "auto",                    // the best that the web server carries
  *         onmessages(messages) {
  *             for (const message of messages)
  *                 $("<li>").text(message.data).appendTo("#news");   // .text, never .html
@@ -168,6 +169,7 @@
         /* The cursor stays, so that start() goes on where this left off. */
         stop() {
             this.running = false;
+            this.suspect = "";
             window.removeEventListener("online", this.onWake);
             document.removeEventListener("visibilitychange", this.onWake);
             this.drop();
@@ -350,15 +352,14 @@
         }
 
         hear(link) {
+            const first = !link.spoken;
             link.heard = Date.now();
-            if (!link.spoken) {
-                link.spoken = true;
-                if (link.stream) {
-                    this.ladder.works(link.name);
-                    this.become("waiting");
-                }
-            }
+            link.spoken = true;
             this.guard(link);
+            if (first && link.stream) {
+                this.ladder.works(link.name);
+                this.become("waiting");
+            }
         }
 
         /* A hold that does not end: a dead line, or a patient server? A quick question tells. */
@@ -379,6 +380,9 @@
                 return;
             }
             this.hear(link);
+            if (this.link !== link) {       /* the page has changed its mind on hearing that */
+                return;
+            }
             const history = link.join || !this.caughtUp;
             const merge = this.merging;
             link.brought = link.brought || answer.messages.length > 0 || answer.reset === true;
@@ -410,7 +414,7 @@
             if (fresh.length) {
                 this.tell(this.options.onmessages, fresh, { history: history, merge: merge });
             }
-            if (this.link === link) {       /* the page may have changed its mind meanwhile */
+            if (this.link === link) {
                 this.become(this.phase);
             }
         }
@@ -497,6 +501,7 @@
             const mostMs = this.link && this.link.stream ? STREAM_QUIET_MS : HOLD_MS;
             if (event.type === "online") {
                 this.ladder.forgive();
+                this.suspect = "";
                 this.retry();
             } else if (!document.hidden && silentMs > mostMs) {
                 this.retry();
