@@ -181,7 +181,6 @@ throughBoth('a stream that falls silent is noticed, and so is the daemon\'s retu
   await board.page.clock.fastForward(16_000);
   await board.says('[data-show=outcome]', /no answer within 15 s/);
   process.kill(stack.daemon.pid, 'SIGCONT');
-  await board.page.getByRole('button', { name: 'Retry now' }).click();
   await board.readsBy('websocket');
   await stack.publish(['after']);
   await board.shows('before', 'after');
