@@ -41,7 +41,8 @@ struct batch *batch_new(struct buf *scratch, const struct shape *shape, const ch
     struct batch *batch = calloc(1, sizeof *batch);
     if (!batch)
         return NULL;
-    *batch = (struct batch){.refs = 1, .next = page->next, .more = page->more};
+    *batch = (struct batch){
+        .refs = 1, .next = page->next, .told = page->reset ? page->floors : 0, .more = page->more};
     batch->frames = count ? calloc(count, sizeof *batch->frames) : NULL;
     batch->iov = count ? calloc(count, sizeof *batch->iov) : NULL;
     bool complete = count == 0 || (batch->frames && batch->iov);
@@ -114,6 +115,8 @@ int batch_send(const struct batch *batch, int fd, struct progress *progress, uin
             progress->sent = (uint32_t)left;
             note(progress->frame, progress, messages);
         }
+        if (took > 0 && batch->told)
+            progress->told = batch->told;
         if (left > 0 || took == 0)
             return 0;
     }

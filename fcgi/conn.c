@@ -11,6 +11,7 @@
 #include "fcgi/group.h"
 #include "fcgi/handshake.h"
 #include "fcgi/hold.h"
+#include "fcgi/render.h"
 #include "fcgi/routes.h"
 #include "fcgi/server.h"
 #include "fcgi/stream.h"
@@ -74,7 +75,7 @@ void conn_end(struct conn *conn)
     conn->state = CONN_ENDED;
     timer_clear(&server->loop.timers, &conn->timer);
     loop_forget(&server->loop, -1, &conn->source);
-    close(conn->fd); /* all input was read, so the web server gets every byte, then the end */
+    close(conn->fd); /* what was sent reaches the web server even so, before the end */
     loop_free_later(&server->loop, conn);
     server_conn_ended(server);
 }
@@ -186,7 +187,15 @@ void conn_refuse(struct conn *conn, int status, const char *header, const char *
     }
     buf_reset(out);
     handshake_put_error(out, status, header, text);
+    conn->lingers = true; /* there may be a body that nobody has read */
     conn_answer(conn, buf_ok(out) ? frame_raw(out->bytes, out->len) : NULL);
+}
+
+void conn_refuse_for(struct conn *conn, enum log_status status)
+{
+    const char *header;
+    int code = refusal_of(status, &header);
+    conn_refuse(conn, code, header, log_status_text(status));
 }
 
 void conn_await(struct conn *conn, struct append *append)
@@ -382,7 +391,7 @@ static void on_ready(struct source *source, uint32_t events)
         stream_writable(conn);
     else if (conn->state == CONN_STREAM && events == EPOLLIN && conn->websocket)
         talk_readable(conn);
-    else if (conn->state == CONN_STREAM && conn->websocket && !(events & EPOLLERR))
+    else if (conn->state == CONN_STREAM && conn->websocket)
         talk_last_words(conn);
     else if (conn->state == CONN_LINGERING && !(events & GONE))
         drop_input(conn);

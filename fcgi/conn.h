@@ -87,6 +87,9 @@ void conn_answer(struct conn *conn, struct frame *frame);
 /* Answers with an error, as the connection speaks it: see frame_error, handshake_put_error. */
 void conn_refuse(struct conn *conn, int status, const char *header, const char *text);
 
+/* The same, for what the log did not do. */
+void conn_refuse_for(struct conn *conn, enum log_status status);
+
 /* Marks the request as waiting for append to be committed. */
 void conn_await(struct conn *conn, struct append *append);
 

@@ -36,7 +36,7 @@ static json_t *status_of(const struct server *server)
                      "connections", (int)server->conns,
                      "holds", (int)server->held,
                      "holds_max", (int)server->waiting_max,
-                     "holds_by_channel", channels,
+                     "readers_by_channel", channels,
                      "holds_refused", (json_int_t)server->refused,
                      "streams", streams,
                      "streams_behind", (int)server->streams_behind,

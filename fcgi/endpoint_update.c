@@ -15,8 +15,7 @@ static void read_or_park(struct conn *conn, const struct wanted *wanted)
     enum log_status status =
         log_read(server->log, wanted->channels, wanted->count, wanted->cursor, limit, &page);
     if (status != LOG_OK) {
-        conn_answer(
-            conn, frame_error(status == LOG_NO_MEMORY ? 503 : 500, NULL, log_status_text(status)));
+        conn_refuse_for(conn, status);
         return;
     }
     if (page.count == 0 && !page.reset && wanted->wait_ms > 0)

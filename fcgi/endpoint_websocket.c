@@ -6,6 +6,16 @@
 #include "fcgi/talk.h"
 #include "fcgi/wanted.h"
 
+/* No web server carries a WebSocket over FastCGI; it comes through a socket of its own. */
+void endpoint_websocket(struct conn *conn, const struct request *request)
+{
+    (void)request;
+    conn_answer(conn, frame_error(426, "Upgrade: websocket\r\n",
+                                  "a WebSocket cannot come over FastCGI: start encke with "
+                                  "--websocket-socket PATH and have the web server proxy this "
+                                  "address to that socket"));
+}
+
 /* What was asked for, and a talk for it; or an answer that says what is wrong, and NULL. */
 static struct talk *understand(struct conn *conn, const struct request *request,
                                struct wanted *wanted)
@@ -22,7 +32,7 @@ static struct talk *understand(struct conn *conn, const struct request *request,
     if (complaint)
         conn_refuse(conn, 400, NULL, complaint);
     else if (!talk)
-        conn_refuse(conn, 503, NULL, log_status_text(LOG_NO_MEMORY));
+        conn_refuse_for(conn, LOG_NO_MEMORY);
     return talk;
 }
 

@@ -51,7 +51,7 @@ static void add_json_for_script(struct buf *out, const char *json, size_t len)
         if (separator)
             buf_puts(out, json[i + 2] == '\xa8' ? "\\u2028" : "\\u2029");
         else
-            buf_printf(out, "\\u%04x", (unsigned)json[i]);
+            buf_puts(out, json[i] == '<' ? "\\u003c" : json[i] == '>' ? "\\u003e" : "\\u0026");
         i += separator ? 2 : 0;
         plain = i + 1;
     }

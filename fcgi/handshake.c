@@ -414,11 +414,6 @@ void handshake_put_accept(struct buf *out, const struct handshake *handshake)
                handshake->accept);
 }
 
-void handshake_put_refusal(struct buf *out, const struct handshake *handshake)
-{
-    handshake_put_error(out, handshake->status, handshake->headers, handshake->why);
-}
-
 void handshake_put_error(struct buf *out, int status, const char *headers, const char *why)
 {
     struct buf body = {0};

@@ -52,11 +52,10 @@ void handshaker_free(struct handshaker *handshaker); /* NULL is allowed */
 enum handshake_verdict handshake_scan(struct handshaker *handshaker, const uint8_t *bytes,
                                       size_t seen, size_t len, struct handshake *handshake);
 
-/* Appends the response of a handshake that is DONE (101) or REFUSED. */
+/* Appends the response of a handshake that is DONE (101). */
 void handshake_put_accept(struct buf *out, const struct handshake *handshake);
-void handshake_put_refusal(struct buf *out, const struct handshake *handshake);
 
-/* Appends any other refusal of a handshake: a whole response, after which the connection is closed.
+/* Appends the refusal of a handshake: a whole response, after which the connection is closed.
  * headers: as in the struct, or NULL. why: any text. */
 void handshake_put_error(struct buf *out, int status, const char *headers, const char *why);
 

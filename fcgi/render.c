@@ -102,11 +102,16 @@ struct frame *render_id(const char *epoch, uint64_t seq)
     return frame_new(200, TYPE_JSON, NULL, body, (size_t)len);
 }
 
-struct frame *render_refusal(enum log_status status)
+int refusal_of(enum log_status status, const char **header)
 {
     bool lasts = status == LOG_FULL || status == LOG_FAILED;
-    return frame_error(status == LOG_FULL     ? 507
-                       : status == LOG_FAILED ? 500
-                                              : 503,
-                       lasts ? NULL : "Retry-After: 1\r\n", log_status_text(status));
+    *header = lasts ? NULL : "Retry-After: 1\r\n";
+    return status == LOG_FULL ? 507 : status == LOG_FAILED ? 500 : 503;
+}
+
+struct frame *render_refusal(enum log_status status)
+{
+    const char *header;
+    int code = refusal_of(status, &header);
+    return frame_error(code, header, log_status_text(status));
 }

@@ -29,6 +29,9 @@ void render_message(struct buf *out, const char *epoch, const struct message *me
 /* `{"id":"<cursor of seq>"}` */
 struct frame *render_id(const char *epoch, uint64_t seq);
 
+/* How the log's not doing it is told: the status, and a header line or NULL. */
+int refusal_of(enum log_status status, const char **header);
+
 /* The error that tells why the log did not do it: 507 for a full disk, 500 when it has failed, and
  * 503 for what may pass. */
 struct frame *render_refusal(enum log_status status);

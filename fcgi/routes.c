@@ -36,16 +36,6 @@ static const char greeting[] =
     "  GET  websocket    [the same]  a WebSocket, if the web server passes it on\n"
     "  GET  status                   how it is doing\n";
 
-/* No web server carries a WebSocket over FastCGI; it comes through a socket of its own. */
-void endpoint_websocket(struct conn *conn, const struct request *request)
-{
-    (void)request;
-    conn_answer(conn, frame_error(426, "Upgrade: websocket\r\n",
-                                  "a WebSocket cannot come over FastCGI: start encke with "
-                                  "--websocket-socket PATH and have the web server proxy this "
-                                  "address to that socket"));
-}
-
 void route(struct conn *conn, const struct request *request)
 {
     for (const struct endpoint *endpoint = endpoints; endpoint < endpoints + ENDPOINTS;

@@ -85,12 +85,16 @@ static void on_drain_timer(struct timer *timer)
 {
     struct server *server = OWNER(timer, drain_timer);
     bool served = LIST_EMPTY(&server->busy);
-    if (!served && timer_now_ms() < server->drain_until_ms) {
+    bool ended = LIST_EMPTY(&server->behind);
+    if ((!served || !ended) && timer_now_ms() < server->drain_until_ms) {
         timer_set(&server->loop.timers, timer, 0);
         return;
     }
     if (!served)
         diag(DIAG_WARN, "some requests were not finished in time and are cut off");
+    if (!ended)
+        diag(DIAG_INFO, "%u streams whose readers take nothing are cut off",
+             server->streams_behind);
     loop_stop(&server->loop);
 }
 
@@ -270,6 +274,13 @@ int server_run(struct server *server)
     return EXIT_FAILURE;
 }
 
+static void end_group(void *context, struct group *group)
+{
+    (void)context;
+    for (unsigned left = group->readers; left > 0 && !LIST_EMPTY(&group->conns); left--)
+        conn_end(LIST_FIRST(&group->conns));
+}
+
 static void end_all(struct conn_list *list)
 {
     while (!LIST_EMPTY(list))
@@ -281,6 +292,7 @@ int server_close(struct server *server)
     end_all(&server->idle);
     end_all(&server->busy);
     end_all(&server->behind);
+    groups_each(&server->groups, end_group, NULL);
     pages_free(&server->pages);
     listener_close(&server->fastcgi.listener);
     listener_close(&server->websocket.listener);

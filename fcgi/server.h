@@ -17,6 +17,7 @@
 #include "fcgi/handshake.h"
 #include "fcgi/loop.h"
 #include "fcgi/options.h"
+#include "fcgi/pages.h"
 #include "fcgi/request.h"
 #include "fcgi/stream.h"
 #include "store/log.h"

@@ -6,63 +6,6 @@
 #include "fcgi/server.h"
 #include "fcgi/talk.h"
 
-/* Of a page for one stream that is behind: about what a socket takes at once (net.core.wmem_default
- * is 212,992 with the kernel's overhead), so that little is rendered in vain. */
-enum { PAGE_MESSAGES = 256, PAGE_BYTES = 64 * 1024 };
-
-/* ---- pages ---- */
-
-static struct batch *read_batch(struct server *server, const struct group *group,
-                                const char *const *channels, size_t count, struct cursor cursor,
-                                enum log_status *status)
-{
-    struct page page;
-    *status = log_read(server->log, channels, count, cursor,
-                       (struct page_limit){PAGE_MESSAGES, PAGE_BYTES}, &page);
-    if (*status != LOG_OK)
-        return NULL;
-    struct batch *batch = batch_new(&server->scratch, &group->shape, log_epoch(server->log), &page);
-    page_free(&page);
-    if (!batch)
-        *status = LOG_NO_MEMORY;
-    return batch;
-}
-
-static bool is_recent(const struct recent *recent, const struct group *group, struct cursor cursor,
-                      uint64_t head)
-{
-    return recent->batch && recent->serial == group->serial &&
-           (recent->head == head || recent->batch->more) && recent->cursor.kind == cursor.kind &&
-           recent->cursor.seq == cursor.seq;
-}
-
-/* What the group's readers are given from the cursor on: one reference, or NULL with *status. */
-static struct batch *page_for(struct server *server, const struct group *group,
-                              struct cursor cursor, enum log_status *status)
-{
-    enum { PAGES = sizeof server->pages.recent / sizeof server->pages.recent[0] };
-    struct recent *recent = &server->pages.recent[(group->serial + cursor.seq) % PAGES];
-    uint64_t head = log_head(server->log);
-    *status = LOG_OK;
-    if (is_recent(recent, group, cursor, head))
-        return batch_hold(recent->batch);
-    const char *channels[WANTED_CHANNELS_MAX];
-    size_t count = group_channels(group, channels);
-    struct batch *batch = read_batch(server, group, channels, count, cursor, status);
-    if (batch && batch->count > 0) {
-        batch_drop(recent->batch);
-        *recent = (struct recent){group->serial, head, cursor, batch_hold(batch)};
-    }
-    return batch;
-}
-
-void pages_free(struct pages *pages)
-{
-    for (size_t i = 0; i < sizeof pages->recent / sizeof pages->recent[0]; i++)
-        batch_drop(pages->recent[i].batch);
-    *pages = (struct pages){0};
-}
-
 /* ---- live and behind ---- */
 
 static void fall_behind(struct conn *conn)
@@ -108,13 +51,22 @@ static void end(struct conn *conn)
         conn_answer(conn, frame_end(conn->request_id));
 }
 
+/* The reader is gone; what it said before is for the talk. */
+static void part(struct conn *conn)
+{
+    if (conn->u.stream->talk)
+        talk_last_words(conn);
+    else
+        conn_end(conn);
+}
+
 /* Sends a batch to a stream that has no frame cut through. Returns false if the connection has
  * ended or is behind now. */
 static bool give(struct conn *conn, const struct batch *batch)
 {
     int sent = batch_send(batch, conn->fd, &conn->u.stream->progress, &conn->server->deliveries);
     if (sent < 0)
-        conn_end(conn);
+        part(conn);
     else if (sent == 0)
         fall_behind(conn);
     return sent > 0;
@@ -126,7 +78,7 @@ static bool give_rest(struct conn *conn)
     struct progress *progress = &conn->u.stream->progress;
     int sent = frame_send(&progress->frame, &progress->sent, conn->fd, progress->frame->request_id);
     if (sent < 0) {
-        conn_end(conn);
+        part(conn);
     } else if (sent == 0) {
         fall_behind(conn);
     } else {
@@ -144,7 +96,10 @@ static bool give_frame(struct conn *conn, struct frame *frame, struct cursor cur
         conn_end(conn);
         return false;
     }
-    conn->u.stream->progress = (struct progress){.cursor = cursor, .frame = frame};
+    struct progress *progress = &conn->u.stream->progress;
+    progress->cursor = cursor;
+    progress->frame = frame;
+    progress->sent = 0;
     return give_rest(conn);
 }
 
@@ -154,10 +109,8 @@ static void catch_up(struct conn *conn)
 {
     struct stream *stream = conn->u.stream;
     enum log_status status;
-    struct batch *page = page_for(conn->server, stream->group, stream->progress.cursor, &status);
+    struct batch *page = pages_get(conn->server, stream->group, &stream->progress, &status);
     if (!page) {
-        diag(DIAG_WARN, "a stream is cut off, as the log cannot be read: %s",
-             log_status_text(status));
         conn_end(conn);
         return;
     }
@@ -179,7 +132,9 @@ void stream_writable(struct conn *conn)
     struct stream *stream = conn->u.stream;
     if (stream->progress.frame && !give_rest(conn))
         return;
-    if (!stream->talk || talk_go_on(conn))
+    if (conn->server->draining)
+        end(conn);
+    else if (!stream->talk || talk_go_on(conn))
         catch_up(conn);
 }
 
@@ -272,13 +227,13 @@ void stream_open(struct conn *conn, const struct wanted *wanted, const char *gre
     struct stream *stream = stream_new(server, wanted, talk);
     enum log_status status = LOG_NO_MEMORY;
     struct batch *first =
-        stream ? page_for(server, stream->group, stream->progress.cursor, &status) : NULL;
+        stream ? pages_get(server, stream->group, &stream->progress, &status) : NULL;
     if (!first) {
         if (stream)
             stream_left(server, stream);
         else
             talk_free(talk);
-        conn_refuse(conn, status == LOG_FAILED ? 500 : 503, NULL, log_status_text(status));
+        conn_refuse_for(conn, status);
         return;
     }
     struct frame *frame = opening(server, &stream->group->shape, greeting, first);
@@ -308,13 +263,15 @@ static void each_live(struct group *group, void (*each)(struct conn *conn, const
 struct news {
     const struct batch *batch;
     struct cursor before;
+    bool last; /* of the pages that are given in this round */
 };
 
 static void give_news(struct conn *conn, const void *context)
 {
     const struct news *news = context;
     conn->u.stream->progress.cursor = news->before;
-    give(conn, news->batch);
+    if (give(conn, news->batch) && news->last && news->batch->more)
+        fall_behind(conn);
 }
 
 static void cut_off(struct conn *conn, const void *context)
@@ -323,39 +280,28 @@ static void cut_off(struct conn *conn, const void *context)
     conn_end(conn);
 }
 
-/* What the group lacks from the cursor on, of the channels that have news: one reference. */
-static struct batch *read_news(struct server *server, const struct group *group,
-                               struct cursor cursor)
-{
-    const char *channels[WANTED_CHANNELS_MAX];
-    size_t count = group_news_channels(group, channels);
-    enum log_status status;
-    struct batch *batch = read_batch(server, group, channels, count, cursor, &status);
-    if (!batch)
-        diag(DIAG_WARN, "streams are cut off, as their news cannot be read: %s",
-             log_status_text(status));
-    return batch;
-}
-
+/* More pages than a socket takes at once are for each to catch up with. */
 void stream_wake(struct server *server, struct group *group, struct rendering *rendering,
                  uint64_t before)
 {
-    struct cursor cursor = {CURSOR_AT, before};
+    enum { PAGES_AT_ONCE = 4 };
     if (LIST_EMPTY(&group->conns))
         return; /* all are behind */
     if (!rendering->batch)
-        rendering->batch = read_news(server, group, cursor);
+        rendering->batch = pages_news(server, group, before);
     struct batch *batch = rendering->batch ? batch_hold(rendering->batch) : NULL;
-    bool more = true;
-    while (batch && more) {
-        each_live(group, give_news, &(struct news){batch, cursor});
-        more = batch->more && !LIST_EMPTY(&group->conns);
-        cursor.seq = batch->next;
+    struct news news = {.batch = batch, .before = {CURSOR_AT, before}};
+    for (int page = 1; news.batch; page++) {
+        news.last = !batch->more || page == PAGES_AT_ONCE;
+        each_live(group, give_news, &news);
+        bool done = news.last || LIST_EMPTY(&group->conns);
+        news.before.seq = batch->next;
         batch_drop(batch);
-        batch = more ? read_news(server, group, cursor) : NULL;
+        if (done)
+            return;
+        news.batch = batch = pages_news(server, group, news.before.seq);
     }
-    if (more)
-        each_live(group, cut_off, NULL);
+    each_live(group, cut_off, NULL);
 }
 
 static void heartbeat(struct conn *conn)

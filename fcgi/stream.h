@@ -1,14 +1,16 @@
 /* stream.h - answers that go on: a stream gets what is in the log, and then what comes.
  *
  *     opened --> behind --everything read--> live, in its group --its time is over--> ended
- *                  ^                           |
- *                  +----- its socket full -----+
+ *                  ^                           |   |                                    ^
+ *                  +----- its socket full -----+   +--a drain, while its talk----> set aside
+ *                                                     waits for the log
  *
  * A live stream has everything up to the head and costs nothing until there is news; then its group
  * gets the same bytes (group.h). One whose socket is full falls behind: nothing is queued for it,
  * it is only a cursor, and the rest of the one frame that was cut through (invariant 7 of the
- * design). Once it is writable it is served from the log, a page at a time, until it has caught up.
- * A publish never waits for it.
+ * design). Once it is writable it is served from the log, a page at a time and after all others,
+ * until it has caught up. A publish never waits for it. What the client of a WebSocket says is read
+ * only while its stream is live.
  *
  * Loop's thread only.
  */
@@ -37,18 +39,6 @@ struct stream {
     bool live;
     bool once; /* it ends when it has caught up */
 };
-
-/* Pages that were rendered for streams behind: those that catch up side by side share them. */
-struct pages {
-    struct recent {
-        uint64_t serial; /* of the group */
-        uint64_t head;   /* of the log, then */
-        struct cursor cursor;
-        struct batch *batch; /* NULL: none */
-    } recent[16];
-};
-
-void pages_free(struct pages *pages);
 
 #define STREAM_FOREVER UINT64_MAX /* wait_ms, of a stream that does not end by itself */
 

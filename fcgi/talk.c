@@ -217,7 +217,7 @@ void talk_hear(struct conn *conn, const uint8_t *bytes, size_t len)
     buf_reset(out);
     websocket_feed(talk->websocket, bytes, len, timer_now_ms(), out);
     if (conn->u.stream->progress.frame)
-        return; /* its opening is not out yet, and it has no pong to expect */
+        return; /* its opening is not out yet: a ping before that has no pong to expect */
     if (out->len > 0 && !stream_say(conn, buf_ok(out) ? frame_raw(out->bytes, out->len) : NULL))
         return;
     if (work_off(conn) && conn->u.stream->live)
@@ -227,6 +227,8 @@ void talk_hear(struct conn *conn, const uint8_t *bytes, size_t len)
 void talk_readable(struct conn *conn)
 {
     uint8_t *inbox = conn->server->inbox;
+    if (!conn->u.stream->live)
+        return; /* it fell behind since epoll told of this: later */
     ssize_t got = recv(conn->fd, inbox, TAKEN_AT_ONCE, MSG_DONTWAIT);
     if (got > 0)
         talk_hear(conn, inbox, (size_t)got);
@@ -259,6 +261,8 @@ void talk_last_words(struct conn *conn)
     publish_rest(conn);
     for (int i = 0; i < LAST_TAKEN; i++) {
         got = recv(conn->fd, inbox, sizeof conn->server->inbox, MSG_DONTWAIT);
+        if (got < 0 && errno == ECONNRESET)
+            continue; /* our own words were not read; what it said may still be there */
         if (got <= 0)
             break;
         buf_reset(out);

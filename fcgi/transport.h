@@ -2,9 +2,9 @@
  * Server-Sent Events, WebSocket frames. One row of a table each, in transport.c.
  *
  * Every transport says the same things: at its opening what a client needs to begin; a message; a
- * cursor, to go on from; a heartbeat, which carries the cursor too; and a reset, after which all
- * comes that is retained. The last moves no cursor: who loses the line right behind it asks from
- * where it did, and is told again.
+ * cursor, to go on from; a heartbeat, which carries the cursor too; and a reset: the cursor could
+ * not be honoured, and what follows is what log_read gives then. A reset moves no cursor: who loses
+ * the line right behind it asks from where it did, and is told again.
  *
  * Loop's thread only.
  */

@@ -130,10 +130,9 @@ const char *wanted_parse(struct wanted *wanted, const struct request *request,
     if (!id.bytes || (terms->header_first && request->last_event_id.len > 0))
         id = request->last_event_id;
     wanted->cursor = cursor_parse(id.bytes, id.len, epoch);
-    wanted->wait_given = request_field(request, "timeout").bytes != NULL;
     wanted->shape = (struct shape){0};
 
-    uint64_t seconds, limit;
+    uint64_t seconds, limit = 0;
     const char *complaint = parse_channels(wanted, request, (size_t)terms->max_channels);
     if (!complaint && (request->form.overflow || request->query.overflow))
         complaint = "too many fields";
@@ -144,11 +143,11 @@ const char *wanted_parse(struct wanted *wanted, const struct request *request,
         complaint = parse_format(wanted, request, terms);
     if (!complaint)
         complaint = parse_callback(wanted, request);
-    if (!complaint)
+    if (!complaint && !format_streams(wanted->shape.format))
         complaint = parse_number(request, "limit", 1, LIMIT_MAX, LIMIT_MAX, &limit);
     if (complaint)
         return complaint;
     wanted->wait_ms = seconds * 1000;
-    wanted->shape.limit = format_streams(wanted->shape.format) ? 0 : (uint32_t)limit;
+    wanted->shape.limit = (uint32_t)limit;
     return NULL;
 }

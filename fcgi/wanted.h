@@ -56,7 +56,6 @@ struct wanted {
     struct cursor cursor;
     struct shape shape;
     uint64_t wait_ms; /* how long to hold, or to stream; 0: give what is there, and end */
-    bool wait_given;  /* the client chose it */
 };
 
 /* What an endpoint accepts. */

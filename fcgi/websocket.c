@@ -27,7 +27,7 @@ struct websocket {
     size_t max_message;
     uint32_t frames_per_s;
     uint16_t closing; /* code; 0: open */
-    bool continues; /* the message goes on in the next frame */
+    bool continues;   /* the message goes on in the next frame */
 };
 _Static_assert(sizeof(struct websocket) <= WEBSOCKET_REST_MAX, "a WebSocket at rest is small");
 

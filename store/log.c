@@ -325,13 +325,13 @@ static struct plan make_plan(const struct log *log, struct cursor cursor, struct
     return plan;
 }
 
-static bool has_gap(const struct tail *tail, const char *const *channels, size_t count,
-                    uint64_t after)
+static struct floors tail_floors(const struct tail *tail, const char *const *channels, size_t count)
 {
+    struct floors floors = {0};
+
     for (size_t i = 0; i < count; i++)
-        if (tail_floor(tail, channels[i]) > after)
-            return true;
-    return false;
+        floors_add(&floors, tail_floor(tail, channels[i]));
+    return floors;
 }
 
 /* The reader's connection met what the log cannot be trusted after: the loop hears of it at the
@@ -349,18 +349,18 @@ static enum log_status fill_page(struct log *log, const char *const *channels, s
 {
     struct page *page = fill->page;
     enum log_status status;
-    bool gap = false;
+    struct floors floors = {0};
 
     if (plan->in_memory) {
-        gap = plan->check_gap && has_gap(&log->tail, channels, count, plan->after);
+        floors = tail_floors(&log->tail, channels, count);
     } else {
         status =
-            reader_read(log->reader, channels, count, plan->after, log->tail.start, fill, &gap);
+            reader_read(log->reader, channels, count, plan->after, log->tail.start, fill, &floors);
         if (status != LOG_OK)
             return status;
-        gap = gap && plan->check_gap;
     }
-    page->reset = page->reset || gap;
+    page->reset = page->reset || (plan->check_gap && floors.highest > plan->after);
+    page->floors = floors.sum;
     if (!page->more && tail_read(&log->tail, channels, count, plan->after, fill) != 0)
         return LOG_NO_MEMORY;
     page->next = page->more ? page->messages[page->count - 1]->seq : log->totals.head;

@@ -115,10 +115,12 @@ void log_news_free(struct log_news *news);
 struct page {
     struct message **messages; /* count references, dropped by page_free */
     size_t count;
-    uint64_t next; /* the cursor's seq to go on with: the visible head, or with `more` the last
-                      message given */
-    bool more;     /* the limit or the bytes ended the page: ask again from next */
-    bool reset;    /* the cursor could not be honoured: something in between may be missing */
+    uint64_t next;   /* the cursor's seq to go on with: the visible head, or with `more` the last
+                        message given */
+    bool more;       /* the limit or the bytes ended the page: ask again from next */
+    bool reset;      /* the cursor could not be honoured: something in between may be missing */
+    uint64_t floors; /* up to where the channels' messages are gone, added up: as long as it stays
+                        the same, no further gap has come about */
 };
 
 /* How much a page may hold. It ends with the message that reaches either. */

@@ -17,6 +17,19 @@ struct page_fill {
     size_t capacity; /* of page->messages */
 };
 
+/* Up to where the messages of a set of channels are no longer retained. */
+struct floors {
+    uint64_t highest;
+    uint64_t sum;
+};
+
+static inline void floors_add(struct floors *floors, uint64_t floor)
+{
+    if (floor > floors->highest)
+        floors->highest = floor;
+    floors->sum += floor;
+}
+
 /* Whether the page takes no more messages. */
 static inline bool page_is_full(const struct page_fill *fill)
 {

@@ -279,7 +279,7 @@ static int start_scan(struct scan *scan, const char *channel, sqlite3_int64 id, 
 /* Starts a scan of each channel that has something in the range; the first *used of reader->scans
  * are these. Returns SQLITE_OK or the error. */
 static int start_scans(struct reader *reader, const char *const *channels, size_t count,
-                       uint64_t after, uint64_t upto, size_t *used, bool *gap)
+                       uint64_t after, uint64_t upto, size_t *used, struct floors *floors)
 {
     sqlite3_int64 forgotten = 0;
     int rc = sql_number(reader->forgotten, &forgotten);
@@ -297,8 +297,7 @@ static int start_scans(struct reader *reader, const char *const *channels, size_
             ++*used;
         else if (rc != SQLITE_DONE)
             return rc;
-        if (floor > after)
-            *gap = true;
+        floors_add(floors, floor);
     }
     return SQLITE_OK;
 }
@@ -331,7 +330,8 @@ static int take_next(struct reader *reader, size_t *used, struct page_fill *fill
 }
 
 enum log_status reader_read(struct reader *reader, const char *const *channels, size_t count,
-                            uint64_t after, uint64_t upto, struct page_fill *fill, bool *gap)
+                            uint64_t after, uint64_t upto, struct page_fill *fill,
+                            struct floors *floors)
 {
     enum log_status status;
     size_t used = 0;
@@ -342,7 +342,7 @@ enum log_status reader_read(struct reader *reader, const char *const *channels, 
     if (rc == SQLITE_OK)
         rc = sql_run(reader->begin);
     if (rc == SQLITE_OK)
-        rc = start_scans(reader, channels, count, after, upto, &used, gap);
+        rc = start_scans(reader, channels, count, after, upto, &used, floors);
     while (rc == SQLITE_OK && used && !page_is_full(fill))
         rc = take_next(reader, &used, fill);
     fill->page->more = used > 0;

@@ -33,11 +33,12 @@ void reader_close(struct reader *reader);
 int reader_load(struct reader *reader, struct tail *tail, char *why, size_t why_size);
 
 /* Fills the page with the messages of count channels whose seq is above `after` and at most upto,
- * in order; sets page->more if there are more of these, and *gap if a message above `after` may
- * have been deleted. Returns LOG_OK; or LOG_NO_MEMORY, LOG_LOCKED or LOG_FAILED (see reader_error),
- * with the page part filled. */
+ * in order; sets page->more if there are more of these, and adds the channels' floors, as they are
+ * in the same transaction. Returns LOG_OK; or LOG_NO_MEMORY, LOG_LOCKED or LOG_FAILED (see
+ * reader_error), with the page part filled. */
 enum log_status reader_read(struct reader *reader, const char *const *channels, size_t count,
-                            uint64_t after, uint64_t upto, struct page_fill *fill, bool *gap);
+                            uint64_t after, uint64_t upto, struct page_fill *fill,
+                            struct floors *floors);
 
 /* What the last failed read failed with. */
 const char *reader_error(const struct reader *reader);

@@ -48,7 +48,7 @@ throughBoth('a client gone in mid-hold is freed at once', async (t, server) => {
     await stack.holds(15);
     for (const { leave } of clients.slice(10)) leave();
     await stack.holds(0);
-    assert.deepEqual((await stack.status()).holds_by_channel, {});
+    assert.deepEqual((await stack.status()).readers_by_channel, {});
   }
   await stack.create('goes on');
 });

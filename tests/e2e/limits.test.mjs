@@ -165,9 +165,9 @@ throughBoth(
       stack.update({ id: 'now', channel: `c${i % 10}` }),
     );
     await stack.holds(1000);
-    const { holds_by_channel } = await stack.status();
+    const { readers_by_channel } = await stack.status();
     assert.deepEqual(
-      holds_by_channel,
+      readers_by_channel,
       Object.fromEntries(Array.from({ length: 10 }, (_, i) => [`c${i}`, 100])),
     );
     for (let i = 0; i < 10; i++) await stack.create(`for ${i}`, { channel: `c${i}` });

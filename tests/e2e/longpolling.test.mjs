@@ -154,8 +154,8 @@ claim('a long poll counts as a hold, and a drain answers it', async (t) => {
   const stack = await startStack(t);
   const held = Array.from({ length: 5 }, () => stack.raw({ uri: '/comet/longpolling?timeout=60' }));
   await stack.holds(5);
-  const { streams, holds_by_channel } = await stack.status();
-  assert.deepEqual(holds_by_channel, { main: 5 });
+  const { streams, readers_by_channel } = await stack.status();
+  assert.deepEqual(readers_by_channel, { main: 5 });
   assert.ok(Object.values(streams).every((n) => n === 0));
   assert.equal((await stack.daemon.stop()).code, 0);
   for (const answer of await Promise.all(held)) {

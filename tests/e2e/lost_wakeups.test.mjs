@@ -129,7 +129,7 @@ throughBoth(
       );
     await Promise.all(words);
     await stack.holds(0);
-    assert.deepEqual((await stack.status()).holds_by_channel, {});
+    assert.deepEqual((await stack.status()).readers_by_channel, {});
   },
   { timeout: 180_000 },
 );

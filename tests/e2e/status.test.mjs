@@ -10,7 +10,7 @@ const FIELDS = [
   'head',
   'connections',
   'holds',
-  'holds_by_channel',
+  'readers_by_channel',
   'messages',
   'bytes',
   'creates',
@@ -29,7 +29,7 @@ throughBoth('status tells the state in these fields', async (t, server) => {
   assert.equal(epochOf(empty.head), empty.epoch);
   assert.ok(Number.isInteger(empty.uptime) && empty.uptime >= 0);
   assert.ok(empty.connections >= 1, 'at least the one that asks');
-  assert.deepEqual(empty.holds_by_channel, {});
+  assert.deepEqual(empty.readers_by_channel, {});
   assert.equal(empty.last_error, null);
   for (const name of ['holds', 'messages', 'bytes', 'creates', 'deliveries', 'commits'])
     assert.equal(empty[name], 0, name);
@@ -42,7 +42,7 @@ throughBoth('status counts what happened', async (t, server) => {
     stack.subscribe({ channel: 'a' }),
   ];
   await stack.holds(2);
-  assert.deepEqual((await stack.status()).holds_by_channel, { a: 2, b: 1 });
+  assert.deepEqual((await stack.status()).readers_by_channel, { a: 2, b: 1 });
   await stack.create('12345', { channel: 'a' });
   const last = await stack.create('1234567', { channel: 'b' });
   await Promise.all(held);
@@ -54,7 +54,7 @@ throughBoth('status counts what happened', async (t, server) => {
   assert.ok(told.commits >= 1 && told.commits <= 2, `commits: ${told.commits}`);
   assert.ok(told.deliveries >= 1, `deliveries: ${told.deliveries}`);
   assert.equal(told.holds, 0);
-  assert.deepEqual(told.holds_by_channel, {});
+  assert.deepEqual(told.readers_by_channel, {});
 });
 
 throughBoth(

@@ -80,7 +80,7 @@ throughBoth('subscribe and update held on one channel are both answered', async 
   const words = Array.from({ length: 40 }, () => stack.subscribe());
   const news = Array.from({ length: 40 }, () => stack.update({ id: 'now' }));
   await stack.holds(80);
-  assert.deepEqual((await stack.status()).holds_by_channel, { main: 80 });
+  assert.deepEqual((await stack.status()).readers_by_channel, { main: 80 });
   await stack.create('news');
   for (const word of await Promise.all(words)) assert.deepEqual(word, NEW);
   for (const body of await Promise.all(news)) assert.equal(body.messages[0].data, 'news');

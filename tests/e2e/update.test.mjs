@@ -38,7 +38,7 @@ throughBoth(
     const id = await stack.create('old');
     const held = stack.update({ id });
     await stack.holds(1);
-    assert.deepEqual((await stack.status()).holds_by_channel, { main: 1 });
+    assert.deepEqual((await stack.status()).readers_by_channel, { main: 1 });
     const next = await stack.create('new');
     const body = expectUpdate(await held);
     assert.deepEqual(texts(body.messages), ['new']);

@@ -422,19 +422,19 @@ static void refusals_are_whole_responses(void **state)
     struct handshake handshake;
     struct buf out = {0};
     scan(GET UPGRADE KEY VERSION "\r\n", &handshake);
-    handshake_put_refusal(&out, &handshake);
+    handshake_put_error(&out, handshake.status, handshake.headers, handshake.why);
     assert_string_equal(error_of(&out, 400), "Host is missing");
     assert_string_equal(header_of(out.bytes, "Connection"), "close");
     buf_reset(&out);
 
     scan("POST /websocket HTTP/1.1\r\n" REST "\r\n", &handshake);
-    handshake_put_refusal(&out, &handshake);
+    handshake_put_error(&out, handshake.status, handshake.headers, handshake.why);
     error_of(&out, 405);
     assert_string_equal(header_of(out.bytes, "Allow"), "GET");
     buf_reset(&out);
 
     scan(GET HOST UPGRADE KEY "Sec-WebSocket-Version: 25\r\n\r\n", &handshake);
-    handshake_put_refusal(&out, &handshake);
+    handshake_put_error(&out, handshake.status, handshake.headers, handshake.why);
     error_of(&out, 426);
     assert_string_equal(header_of(out.bytes, "Sec-WebSocket-Version"), "13");
     assert_string_equal(header_of(out.bytes, "Upgrade"), "websocket");
