@@ -29,6 +29,7 @@ class Reader {
     Object.assign(this, { transport, keep, messages: [], log: [], count: 0, resets: 0 });
     this.cursor = '';
     this.cursors = 0; // told without a message
+    this.first = null; // of those
     this.fault = null;
     this.onMessage = null;
   }
@@ -47,6 +48,7 @@ class Reader {
     assert.match(id, CURSOR);
     this.cursor = id;
     this.cursors++;
+    this.first ??= id;
     this.log.push('cursor');
   }
 
