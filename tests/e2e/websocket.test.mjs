@@ -709,3 +709,56 @@ claim('drained, a WebSocket is closed with 1001, after what it was owed', async 
 claim('the sample of RFC 6455 is what the test computes', () => {
   assert.equal(acceptOf(KEY), 's3pPLMBiTxaQ9kYGzzhZRbK+xOo=');
 });
+
+// ---- talking without listening ----
+
+throughBoth('who talks without reading loses nothing of what it reads later', async (t, server) => {
+  const { int } = random(`talkers ${server}`);
+  const stack = await startStack(t, {
+    server,
+    args: [...create, '--websocket-rate', '100000', '--heartbeat', '3600'],
+  });
+  const talkers = [];
+  for (const as of ['json', 'echo'])
+    for (const direct of [true, false])
+      for (let i = 0; i < 3; i++) {
+        const channel = ['news', `own-${talkers.length}`];
+        const fields = { id: 'now', channel, as, to: `own-${talkers.length}` };
+        const reader = await openReader(stack, 'websocket', fields, { direct });
+        await reader.until('its opening', () => reader.cursor);
+        reader.pause();
+        talkers.push({ reader, as, said: [] });
+      }
+  const news = [];
+  for (let round = 0; round < 60; round++) {
+    for (const { reader, said } of talkers) {
+      for (let n = int(4); n > 0; n--) {
+        said.push(`${said.length}`.padEnd(int(int(3) ? 50 : 20_000), '-'));
+        reader.ws.text(said.at(-1));
+      }
+    }
+    const texts = Array.from({ length: int(5) }, () => `news ${news.length} `.padEnd(int(30_000), '.'));
+    news.push(...texts);
+    await stack.publish(texts, { channel: 'news' });
+    if (round % 20 === 10) for (const { reader } of talkers) reader.resume();
+    if (round % 20 === 11) for (const { reader } of talkers) reader.pause();
+  }
+  for (const { reader } of talkers) reader.resume();
+  for (const { reader, as, said } of talkers) {
+    await reader.until('all answers', () => reader.others.length === said.length);
+    const own = as === 'json' ? said : [];
+    await reader.has(news.length + own.length);
+    const got = (prefix) => reader.messages.filter((m) => m.channel.startsWith(prefix)).map((m) => m.data);
+    assert.ok(got('news').every((text, i) => text === news[i]));
+    assert.equal(got('news').length, news.length);
+    assert.ok(got('own').every((text, i) => text === own[i]));
+    assert.equal(reader.resets, 0);
+    if (as === 'echo') assert.ok(reader.others.every((text, i) => text === `You say:${said[i]}`));
+    else {
+      const ids = reader.messages.filter((m) => m.channel !== 'news').map((m) => m.id);
+      assert.deepEqual(reader.others.map((text) => JSON.parse(text).created), ids);
+    }
+    reader.cut();
+  }
+  await stack.streams();
+});
