@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import net from 'node:net';
 import { WebSocket } from 'ws';
-import { claim, defer, startStack, throughBoth, until, within } from './lib/harness.mjs';
+import { claim, defer, fetchHttp, startStack, throughBoth, until, within } from './lib/harness.mjs';
 import { CURSOR, seqOf } from './lib/expect.mjs';
 import { random } from './lib/random.mjs';
 import { openReader } from './lib/readers.mjs';
@@ -676,6 +676,29 @@ throughBoth('a WebSocket does not end by --stream', async (t, server) => {
   await stack.publish('later');
   await reader.has(1);
   reader.cut();
+  await stack.streams();
+});
+
+// The daemon is stopped meanwhile: it finds the text, the close and the end all at once.
+throughBoth('what was said right before the client went is stored', async (t, server) => {
+  const stack = await startStack(t, { server, args: create });
+  const host = `127.0.0.1:${stack.web.port}`;
+  const at = 'websocket?id=now&channel=x&to=last';
+  const all = [];
+  for (const to of ways(stack))
+    for (let i = 0; i < 10; i++) all.push(await RawWebSocket.open(to, at, { host }));
+  await stack.streams({ websocket: all.length });
+  stack.daemon.process.kill('SIGSTOP');
+  const gone = all.map((ws, i) => {
+    const last = i % 3 ? [closeFrame(1001)] : [];
+    const bytes = Buffer.concat([frame(OP.TEXT, `last ${i}`), ...last]);
+    return new Promise((resolve) => ws.socket.end(bytes, resolve));
+  });
+  await Promise.all(gone);
+  // The web server has one thread: when it answers this, it has passed all on.
+  assert.equal((await fetchHttp(`${stack.origin}/encke.js`)).status, 200);
+  stack.daemon.process.kill('SIGCONT');
+  await until('all are stored', async () => (await stack.status()).messages === all.length);
   await stack.streams();
 });
 
