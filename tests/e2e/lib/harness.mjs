@@ -264,7 +264,8 @@ export function query(fields) {
   return text ? `?${text}` : '';
 }
 
-// Runs deploy/site and gives the command that runs the web server in the foreground.
+// Runs deploy/site and gives the command that runs the web server in the foreground. `more` is added
+// to the configuration, or is a function that changes the text of the example in deploy/.
 async function writeSite(server, dir, port, socket, more) {
   fs.mkdirSync(dir, { recursive: true });
   const site = run([path.join(ROOT, 'deploy/site'), server, dir, String(port), socket], {
@@ -273,7 +274,10 @@ async function writeSite(server, dir, port, socket, more) {
   const { code, error } = await within(site.exited, READY_MS, 'deploy/site');
   if (error) throw error;
   assert.equal(code, 0, `deploy/site failed: ${site.stderr}`);
-  fs.appendFileSync(path.join(dir, `${server}.conf`), more);
+  if (typeof more === 'function') {
+    const example = path.join(dir, 'encke.conf'); // as it is in deploy/, but for paths and port
+    fs.writeFileSync(example, more(fs.readFileSync(example, 'utf8')));
+  } else fs.appendFileSync(path.join(dir, `${server}.conf`), more);
   const command = site.stdout.trim().split('\n').at(-1);
   assert.ok(command, 'deploy/site printed no command');
   return command;
