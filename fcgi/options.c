@@ -93,7 +93,7 @@ static void help(void)
          "--keep-age 1d is ENCKE_KEEP_AGE=1d; the command line wins. A listening socket that the\n"
          "daemon inherits (systemd's LISTEN_FDS, or descriptor 0 from lighttpd or spawn-fcgi) is\n"
          "used instead of --socket. SIGTERM answers every held request, commits, and ends.\n\n"
-         "  encke --socket /run/encke/encke.sock --db /var/lib/encke/log.db\n"
+         "  encke --socket /run/encke/encke.sock --db /var/lib/encke/encke.db\n"
          "  curl -d msg=hello http://localhost/comet/create");
 }
 

@@ -1,24 +1,25 @@
 #include "fcgi/routes.h"
 
+#include <stdio.h>
 #include <string.h>
 
 struct endpoint {
     const char *name;
-    unsigned methods; /* enum method, or-ed */
-    const char *allow;
+    unsigned methods;  /* enum method, or-ed */
+    const char *allow; /* the same in words */
     void (*handle)(struct conn *conn, const struct request *request);
 };
 
 static const struct endpoint endpoints[] = {
-    {"create", METHOD_POST, "Allow: POST\r\n", endpoint_create},
-    {"update", METHOD_GET | METHOD_POST, "Allow: GET, POST\r\n", endpoint_update},
-    {"subscribe", METHOD_GET | METHOD_POST, "Allow: GET, POST\r\n", endpoint_subscribe},
-    {"longpolling", METHOD_GET | METHOD_POST, "Allow: GET, POST\r\n", endpoint_longpolling},
-    {"streaming", METHOD_GET | METHOD_POST, "Allow: GET, POST\r\n", endpoint_streaming},
-    {"iframe", METHOD_GET, "Allow: GET\r\n", endpoint_iframe},
-    {"events", METHOD_GET, "Allow: GET\r\n", endpoint_events},
-    {"websocket", METHOD_GET, "Allow: GET\r\n", endpoint_websocket},
-    {"status", METHOD_GET, "Allow: GET\r\n", endpoint_status},
+    {"create", METHOD_POST, "POST", endpoint_create},
+    {"update", METHOD_GET | METHOD_POST, "GET, POST", endpoint_update},
+    {"subscribe", METHOD_GET | METHOD_POST, "GET, POST", endpoint_subscribe},
+    {"longpolling", METHOD_GET | METHOD_POST, "GET, POST", endpoint_longpolling},
+    {"streaming", METHOD_GET | METHOD_POST, "GET, POST", endpoint_streaming},
+    {"iframe", METHOD_GET, "GET", endpoint_iframe},
+    {"events", METHOD_GET, "GET", endpoint_events},
+    {"websocket", METHOD_GET, "GET", endpoint_websocket},
+    {"status", METHOD_GET, "GET", endpoint_status},
 };
 enum { ENDPOINTS = sizeof endpoints / sizeof *endpoints };
 
@@ -36,6 +37,14 @@ static const char greeting[] =
     "  GET  websocket    [the same]  a WebSocket, if the web server passes it on\n"
     "  GET  status                   how it is doing\n";
 
+static void refuse_method(struct conn *conn, const struct endpoint *endpoint)
+{
+    char header[64], text[64];
+    snprintf(header, sizeof header, "Allow: %s\r\n", endpoint->allow);
+    snprintf(text, sizeof text, "%s takes %s only", endpoint->name, endpoint->allow);
+    conn_answer(conn, frame_error(405, header, text));
+}
+
 void route(struct conn *conn, const struct request *request)
 {
     for (const struct endpoint *endpoint = endpoints; endpoint < endpoints + ENDPOINTS;
@@ -45,7 +54,7 @@ void route(struct conn *conn, const struct request *request)
         if (endpoint->methods & request->method)
             endpoint->handle(conn, request);
         else
-            conn_answer(conn, frame_error(405, endpoint->allow, "this method is not allowed here"));
+            refuse_method(conn, endpoint);
         return;
     }
     conn_answer(conn, frame_new(404, TYPE_TEXT, NULL, greeting, sizeof greeting - 1));

@@ -102,7 +102,7 @@ static void drain(struct server *server)
 {
     if (server->draining)
         return;
-    diag(DIAG_INFO, "draining: answering %u held requests", waiting(server));
+    diag(DIAG_INFO, "draining: answering %u held requests and streams", waiting(server));
     sd_notify(0, "STOPPING=1");
     door_close(&server->fastcgi);
     door_close(&server->websocket);

@@ -360,6 +360,8 @@ void websocket_put_ping(struct buf *out)
 static const char *why(unsigned code)
 {
     switch (code) {
+    case WEBSOCKET_GOING_AWAY:
+        return "the service is about to stop";
     case WEBSOCKET_PROTOCOL:
         return "a frame that RFC 6455 does not allow";
     case WEBSOCKET_BINARY:
