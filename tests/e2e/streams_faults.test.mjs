@@ -61,8 +61,10 @@ throughBoth('a failed fsync: streams are ended, what failed was seen by nobody',
   await stack.publish('kept');
   const readers = await openAll(stack);
   disk.set('sync=EIO');
-  readers.find((reader) => reader.ws).ws.text('lost');
-  await post(stack, 'lost').catch(() => null);
+  // By one of them: a text that meets the drain of another's failure may find its socket closed.
+  const socket = readers.find((reader) => reader.ws);
+  if (server === 'nginx') socket.ws.text('lost');
+  else await post(stack, 'lost').catch(() => null);
   const { code } = await within(stack.daemon.exited, 20_000, 'the end');
   assert.ok(code > 0);
   for (const reader of readers) {
@@ -70,7 +72,7 @@ throughBoth('a failed fsync: streams are ended, what failed was seen by nobody',
     if (reader.ws) assert.equal(reader.ws.closeCode, 1001);
     assert.deepEqual(reader.texts, []);
   }
-  for (const text of readers.find((reader) => reader.ws).others) assert.match(text, /^\{"error"/);
+  for (const text of socket.others) assert.match(text, /^\{"error"/);
   disk.set();
   await stack.daemon.start();
   for (const reader of readers) {
