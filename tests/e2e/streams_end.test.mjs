@@ -54,7 +54,17 @@ claim('a connection that only half closes is let go of', async (t) => {
     const readers = await open(stack, transport, 5);
     for (const reader of readers) (reader.ws ?? reader.response).socket.end();
     await stack.streams();
+    const slow = await open(stack, transport, 5, { id: 'now', channel: transport });
+    for (const reader of slow) reader.pause();
+    await until('they are behind', async () => {
+      await stack.publish(Array(10).fill('x'.repeat(60_000)), { channel: transport });
+      return (await stack.status()).streams_behind === 5;
+    });
+    for (const reader of slow) (reader.ws ?? reader.response).socket.end();
+    await stack.streams();
+    for (const reader of slow) reader.cut();
   }
+  assert.equal((await stack.status()).streams_behind, 0);
 });
 
 throughBoth('drained, every stream is ended as its protocol says', async (t, server) => {
