@@ -374,7 +374,9 @@ static void drop_input(struct conn *conn)
 {
     struct server *server = conn->server;
     ssize_t got = recv(conn->fd, server->inbox, sizeof server->inbox, MSG_DONTWAIT);
-    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (got <= 0 || server->draining) /* then what comes is the client's own farewell */
         conn_end(conn);
 }
 

@@ -148,8 +148,9 @@ static void part(struct conn *conn, unsigned code)
     struct buf *out = &conn->server->scratch;
     buf_reset(out);
     websocket_put_close(out, code);
-    /* a client that did something wrong may still be sending */
-    conn->lingers = code >= WEBSOCKET_PROTOCOL && code <= WEBSOCKET_NO_MEMORY;
+    /* a client that did not close by itself may still be sending */
+    conn->lingers =
+        talk_of(conn)->ends || (code >= WEBSOCKET_PROTOCOL && code <= WEBSOCKET_NO_MEMORY);
     conn_answer(conn, buf_ok(out) ? frame_raw(out->bytes, out->len) : NULL);
 }
 

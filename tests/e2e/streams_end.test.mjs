@@ -156,7 +156,7 @@ async function follow(stack, transport, channels, going, seen, { int }) {
     if (reader.fault) throw reader.fault;
     assert.equal(reader.resets, 0, `${transport}: a reset where nothing was lost`);
     seen.push(...reader.messages);
-    id = reader.cursor;
+    id = reader.cursor || id; // it may have been cut before it was told one
     cuts++;
     if (!going() && id === going.head) return cuts;
   }
@@ -248,7 +248,7 @@ throughBoth('streams go on through restarts and reloads of the web server', asyn
     for (const reader of readers) {
       assert.equal(reader.fault, null);
       got[reader.transport].push(...reader.texts);
-      cursors[reader.transport] = reader.cursor;
+      cursors[reader.transport] = reader.cursor || cursors[reader.transport];
     }
   }
   const log = (await stack.all()).map((m) => m.data);
