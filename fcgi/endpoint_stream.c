@@ -7,15 +7,10 @@
 
 static void open_stream(struct conn *conn, const struct request *request, struct terms *terms)
 {
-    struct server *server = conn->server;
     struct wanted wanted;
-    terms->wait_s = terms->wait_max_s = server->options->stream_s;
-    terms->max_channels = server->options->max_channels;
-    const char *complaint = wanted_parse(&wanted, request, terms, log_epoch(server->log));
-    if (complaint) {
-        conn_answer(conn, frame_error(400, NULL, complaint));
+    terms->wait_s = terms->wait_max_s = conn->server->options->stream_s;
+    if (!understand(conn, request, terms, &wanted))
         return;
-    }
     wanted.shape.request_id = conn->request_id;
     stream_open(conn, &wanted, NULL, NULL);
 }

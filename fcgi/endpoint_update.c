@@ -26,24 +26,19 @@ static void read_or_park(struct conn *conn, const struct wanted *wanted)
     page_free(&page);
 }
 
-static bool understand(struct conn *conn, const struct request *request, struct terms *terms,
-                       struct wanted *wanted)
+static bool understand_poll(struct conn *conn, const struct request *request, struct terms *terms,
+                            struct wanted *wanted)
 {
-    struct server *server = conn->server;
-    terms->wait_s = server->options->hold_s;
-    terms->wait_max_s = server->options->hold_max_s;
-    terms->max_channels = server->options->max_channels;
-    const char *complaint = wanted_parse(wanted, request, terms, log_epoch(server->log));
-    if (complaint)
-        conn_answer(conn, frame_error(400, NULL, complaint));
-    return complaint == NULL;
+    terms->wait_s = conn->server->options->hold_s;
+    terms->wait_max_s = conn->server->options->hold_max_s;
+    return understand(conn, request, terms, wanted);
 }
 
 void endpoint_update(struct conn *conn, const struct request *request)
 {
     struct terms terms = {.formats = {{"json", FORMAT_JSON}, {"html", FORMAT_HTML}}};
     struct wanted wanted;
-    if (understand(conn, request, &terms, &wanted))
+    if (understand_poll(conn, request, &terms, &wanted))
         read_or_park(conn, &wanted);
 }
 
@@ -60,7 +55,7 @@ void endpoint_subscribe(struct conn *conn, const struct request *request)
 {
     struct terms terms = {.formats = {{"json", FORMAT_WORD}, {"html", FORMAT_WORD}}};
     struct wanted wanted;
-    if (!understand(conn, request, &terms, &wanted))
+    if (!understand_poll(conn, request, &terms, &wanted))
         return;
     wanted.shape.limit = 1;
     from_now(&wanted);
@@ -72,7 +67,7 @@ void endpoint_longpolling(struct conn *conn, const struct request *request)
 {
     struct terms terms = {.formats = {{"text", FORMAT_SAYS}}};
     struct wanted wanted;
-    if (!understand(conn, request, &terms, &wanted))
+    if (!understand_poll(conn, request, &terms, &wanted))
         return;
     from_now(&wanted);
     read_or_park(conn, &wanted);

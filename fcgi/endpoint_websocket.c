@@ -17,18 +17,17 @@ void endpoint_websocket(struct conn *conn, const struct request *request)
 }
 
 /* What was asked for, and a talk for it; or an answer that says what is wrong, and NULL. */
-static struct talk *understand(struct conn *conn, const struct request *request,
-                               struct wanted *wanted)
+static struct talk *make_talk(struct conn *conn, const struct request *request,
+                              struct wanted *wanted)
 {
-    struct server *server = conn->server;
+    const struct options *options = conn->server->options;
     const struct terms terms = {.formats = {{"json", FORMAT_FRAMES}, {"echo", FORMAT_FRAMES}},
-                                .wait_s = server->options->stream_s,
-                                .wait_max_s = server->options->stream_s,
-                                .max_channels = server->options->max_channels};
-    const char *complaint = wanted_parse(wanted, request, &terms, log_epoch(server->log));
-    struct talk *talk = NULL;
-    if (!complaint)
-        talk = talk_new(server->options, request, wanted, &complaint);
+                                .wait_s = options->stream_s,
+                                .wait_max_s = options->stream_s};
+    if (!understand(conn, request, &terms, wanted))
+        return NULL;
+    const char *complaint;
+    struct talk *talk = talk_new(options, request, wanted, &complaint);
     if (complaint)
         conn_refuse(conn, 400, NULL, complaint);
     else if (!talk)
@@ -41,15 +40,15 @@ void websocket_open(struct conn *conn, const struct handshake *handshake, const 
 {
     struct wanted wanted;
     struct buf greeting = {0};
-    struct talk *talk = understand(conn, handshake->request, &wanted);
+    struct talk *talk = make_talk(conn, handshake->request, &wanted);
     if (!talk)
         return;
     wanted.wait_ms = STREAM_FOREVER;
     handshake_put_accept(&greeting, handshake);
     buf_add(&greeting, "", 1);
-    if (buf_ok(&greeting))
+    if (buf_ok(&greeting)) {
         stream_open(conn, &wanted, greeting.bytes, talk);
-    if (!buf_ok(&greeting)) {
+    } else {
         talk_free(talk);
         conn_end(conn);
     }

@@ -18,9 +18,8 @@ struct shared {
 };
 SLIST_HEAD(shared_list, shared);
 
-enum {
-    SHARED_MOST = 32
-}; /* renderings that a channel keeps in a round: clients choose the shapes */
+/* Renderings that a channel keeps in a round: clients choose the shapes. */
+enum { SHARED_MOST = 32 };
 
 /* A channel that somebody reads. */
 struct channel {

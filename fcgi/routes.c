@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "fcgi/server.h"
+
 struct endpoint {
     const char *name;
     unsigned methods;  /* enum method, or-ed */
@@ -36,6 +38,17 @@ static const char greeting[] =
     "  GET  longpolling  [the same]  update in plain text\n"
     "  GET  websocket    [the same]  a WebSocket, if the web server passes it on\n"
     "  GET  status                   how it is doing\n";
+
+bool understand(struct conn *conn, const struct request *request, const struct terms *terms,
+                struct wanted *wanted)
+{
+    struct server *server = conn->server;
+    const char *complaint = wanted_parse(
+        wanted, request, terms, (size_t)server->options->max_channels, log_epoch(server->log));
+    if (complaint)
+        conn_refuse(conn, 400, NULL, complaint);
+    return complaint == NULL;
+}
 
 static void refuse_method(struct conn *conn, const struct endpoint *endpoint)
 {

@@ -8,6 +8,7 @@
 #include "fcgi/conn.h"
 #include "fcgi/handshake.h"
 #include "fcgi/request.h"
+#include "fcgi/wanted.h"
 
 /* Hands the request to its endpoint, or answers 404 or 405. When it returns, conn has been
  * answered, waits in a hold or for a commit, streams, or has ended; request may be released. */
@@ -22,6 +23,11 @@ void endpoint_iframe(struct conn *conn, const struct request *request);
 void endpoint_events(struct conn *conn, const struct request *request);
 void endpoint_websocket(struct conn *conn, const struct request *request);
 void endpoint_status(struct conn *conn, const struct request *request);
+
+/* Reads what a reader asks for, on those terms; answers 400 if something is wrong with it. Returns
+ * whether nothing is. */
+bool understand(struct conn *conn, const struct request *request, const struct terms *terms,
+                struct wanted *wanted);
 
 /* A WebSocket's handshake is done; bytes[0, len) are frames that came right behind it. Opens its
  * stream, or refuses it. */

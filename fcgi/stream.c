@@ -8,13 +8,20 @@
 
 /* ---- live and behind ---- */
 
-static void fall_behind(struct conn *conn)
+/* Takes the stream to a list where it gets no news. The connection may have ended when this
+ * returns. */
+static void leave_group(struct conn *conn, struct conn_list *list, enum watch watch)
 {
     struct stream *stream = conn->u.stream;
     if (stream->live)
         conn->server->streams_behind++;
     stream->live = false;
-    conn_stream_on(conn, &conn->server->behind, WATCH_LATER);
+    conn_stream_on(conn, list, watch);
+}
+
+static void fall_behind(struct conn *conn)
+{
+    leave_group(conn, &conn->server->behind, WATCH_LATER);
 }
 
 static void become_live(struct conn *conn)
@@ -35,11 +42,7 @@ void stream_rewatch(struct conn *conn)
 
 void stream_set_aside(struct conn *conn)
 {
-    struct stream *stream = conn->u.stream;
-    if (stream->live)
-        conn->server->streams_behind++;
-    stream->live = false;
-    conn_stream_on(conn, &conn->server->busy, WATCH_PAUSE);
+    leave_group(conn, &conn->server->busy, WATCH_PAUSE);
 }
 
 /* Ends the stream between two frames, as the client expects. */

@@ -1,6 +1,5 @@
 #include "fcgi/transport.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "fcgi/escape.h"
@@ -143,25 +142,31 @@ static void put_event_reset(struct buf *out, const struct shape *shape)
 
 /* ---- websocket: the lines of streaming, a text frame each ---- */
 
+/* Appends text as a frame, and frees it. */
+static void put_frame(struct buf *out, struct buf *text)
+{
+    if (buf_ok(text))
+        websocket_put_text(out, text->bytes, text->len);
+    out->failed |= text->failed;
+    buf_free(text);
+}
+
 static void put_frame_message(struct buf *out, const struct shape *shape, const char *epoch,
                               const struct message *message)
 {
     (void)shape;
     struct buf text = {0};
     render_message(&text, epoch, message);
-    if (buf_ok(&text))
-        websocket_put_text(out, text.bytes, text.len);
-    out->failed |= text.failed;
-    buf_free(&text);
+    put_frame(out, &text);
 }
 
 static void put_frame_cursor(struct buf *out, const struct shape *shape, const char *epoch,
                              uint64_t seq)
 {
     (void)shape;
-    char id[CURSOR_SIZE], text[CURSOR_SIZE + 16];
-    int len = snprintf(text, sizeof text, "{\"id\":\"%s\"}", cursor_print(id, epoch, seq));
-    websocket_put_text(out, text, (size_t)len);
+    struct buf text = {0};
+    put_json_cursor(&text, epoch, seq);
+    put_frame(out, &text);
 }
 
 /* A ping, which the client must answer, and a text, since pages do not see pings. */

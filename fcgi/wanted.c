@@ -124,7 +124,7 @@ bool shape_same(const struct shape *a, const struct shape *b)
 }
 
 const char *wanted_parse(struct wanted *wanted, const struct request *request,
-                         const struct terms *terms, const char *epoch)
+                         const struct terms *terms, size_t max_channels, const char *epoch)
 {
     struct text id = request_field(request, "id");
     if (!id.bytes || (terms->header_first && request->last_event_id.len > 0))
@@ -133,7 +133,7 @@ const char *wanted_parse(struct wanted *wanted, const struct request *request,
     wanted->shape = (struct shape){0};
 
     uint64_t seconds, limit = 0;
-    const char *complaint = parse_channels(wanted, request, (size_t)terms->max_channels);
+    const char *complaint = parse_channels(wanted, request, max_channels);
     if (!complaint && (request->form.overflow || request->query.overflow))
         complaint = "too many fields";
     if (!complaint)
