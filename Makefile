@@ -219,7 +219,7 @@ BINDIR  = $(DESTDIR)$(PREFIX)/bin
 SHARE   = $(DESTDIR)$(PREFIX)/share/encke
 UNITDIR = $(DESTDIR)$(PREFIX)/lib/systemd/system
 MANDIR  = $(DESTDIR)$(PREFIX)/share/man/man8
-EXAMPLES := deploy/lighttpd.conf deploy/nginx.conf deploy/encke.cgi
+EXAMPLES := deploy/lighttpd.conf deploy/nginx.conf deploy/encke.cgi deploy/relay.conf
 UNITS    := deploy/encke.service deploy/encke.socket
 # The examples and units name /usr/local; what is installed names the real PREFIX.
 put = sed 's|/usr/local|$(PREFIX)|g' $(1) >$(2)/$(notdir $(1)) && chmod $(3) $(2)/$(notdir $(1))
