@@ -16,8 +16,8 @@
 #include <string.h>
 #include <strings.h>
 
-/* How much of an answer is kept: its head, and the start of its body. */
-enum { ANSWER_KEPT = 1536 };
+/* How much of an answer is kept: its head, and the start of its body. A whole status fits. */
+enum { ANSWER_KEPT = 6144 };
 
 enum answer_state { ANSWER_MORE, ANSWER_DONE, ANSWER_BAD };
 

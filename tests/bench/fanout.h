@@ -5,38 +5,21 @@
 #ifndef ENCKE_BENCH_FANOUT_H
 #define ENCKE_BENCH_FANOUT_H
 
-#include "tests/bench/loadgen.h"
-
-/* Waits until the server holds as many as were asked. False if it does not come to that. */
-static bool wait_held(const struct request *status, long asked)
-{
-    uint64_t until = clock_ns() + (uint64_t)load.options.give_up_s * 1000000000U;
-    const struct timespec nap = {.tv_nsec = 2000000};
-    long now;
-
-    while ((now = counted(status, NULL, load.options.held)) < asked) {
-        if (now < 0)
-            die("the server's status does not say how many requests it holds");
-        if (clock_ns() > until)
-            return false;
-        nanosleep(&nap, NULL);
-    }
-    return true;
-}
+#include "tests/bench/relay.h"
 
 /* Asks on every connection, a batch at a time so that no backlog overflows, and waits until all
  * that could be asked are held. Returns how many those are. */
-static int park(const struct request *poll_request, const struct request *status)
+static int park(const struct request *polls, const struct request *status)
 {
     int asked = 0;
 
     for (int i = 0; i < load.options.conns; i++) {
-        asked += ask(&load.conns[i], poll_request);
-        if ((i + 1) % load.options.batch == 0 && !wait_held(status, asked))
+        asked += ask(&load.conns[i], &polls[load.options.vary ? i : 0]);
+        if ((i + 1) % load.options.batch == 0 && !wait_counted(status, holds_counted, asked))
             break;
     }
     /* Not an error of its own: each request that is not held is answered early, or never. */
-    wait_held(status, asked);
+    wait_counted(status, holds_counted, asked);
     return asked;
 }
 
@@ -56,7 +39,7 @@ static void take_answer(struct round *round, struct conn *conn, enum conn_news n
     count_news(news);
     if (news == CONN_ANSWERED && a->status != 200)
         count_status(a->status);
-    if (conn == load.control) {
+    if (conn == publish_conn()) {
         round->done_ns = clock_ns();
         return;
     }
@@ -118,12 +101,12 @@ static void fan_out(int number, int asked, struct samples *samples)
         message[len + 1] = 0;
     }
     snprintf(body, sizeof body, "%s%s", load.options.form, message);
-    make_request(&publish, load.options.publish, body, form_type);
+    make_publish(&publish, load.options.publish, body);
 
     turn(&round, 0); /* what has been answered by now was not held */
     read_cpu(&before);
     round.sent_ns = clock_ns();
-    if (!ask(load.control, &publish))
+    if (!ask_at(&load.publish_at, load.epoll, publish_conn(), &publish))
         die("the message could not be published");
     gather(&round);
     read_cpu(&after);
@@ -149,22 +132,25 @@ static void report_memory(const struct spent *before, const struct spent *after,
 
 static void run_fanout(void)
 {
-    struct request poll_request, status;
+    int different = load.options.vary ? load.options.conns : 1;
+    struct request *polls = calloc((size_t)different, sizeof *polls), status;
     struct samples samples = {0};
     struct spent before, after;
 
     open_all(load.options.conns);
-    make_request(&poll_request, load.options.poll, NULL, "");
+    for (int i = 0; i < different; i++)
+        make_varied(&polls[i], load.options.poll, (unsigned)i);
     make_request(&status, load.options.status, NULL, "");
     if (!conn_open(load.control, &load.target, load.epoll))
         die("cannot connect: %s", strerror(errno));
-    if (counted(&status, NULL, load.options.held) != 0)
-        die("the server does not say in its status that it holds nothing yet");
+    if (!wait_counted(&status, holds_counted, 0))
+        die("the server holds requests already: %ld", holds_counted(&status));
     for (int number = 1; number <= load.options.rounds; number++) {
         int asked;
 
         read_all(&before);
-        asked = park(&poll_request, &status);
+        asked = park(polls, &status);
+        await_relay(number, asked);
         if (number == 1) {
             read_all(&after);
             report_memory(&before, &after, load.options.conns);
@@ -175,7 +161,9 @@ static void run_fanout(void)
         report_errors(number);
     }
     samples_free(&samples);
-    request_free(&poll_request);
+    for (int i = 0; i < different; i++)
+        request_free(&polls[i]);
+    free(polls);
     request_free(&status);
     close_all();
 }

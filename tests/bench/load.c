@@ -38,6 +38,8 @@ static const char usage[] =
     "  -g, --give-up S       how long any one thing may take (10)\n"
     "  -w, --watch NAME=PID[,PID...]  report the CPU of these processes too; may be repeated\n"
     "  -c, --csv             lines of round,figure,value\n"
+    "fanout, rate:\n"
+    "      --vary N          add &q=0 to &q=N-1 to what is asked: so many different queries\n"
     "fanout, streams, slow:\n"
     "  -r, --rounds R        publishes (10); slow: rounds of two campaigns (1)\n"
     "  -s, --size BYTES      length of a message (60, slow 1024)\n"
@@ -48,8 +50,11 @@ static const char usage[] =
     "      --form TEXT       what stands before the message in the body (msg=)\n"
     "      --status REST     where the server says how many it holds (status)\n"
     "      --held TEXT       what stands before that number (\"holds\":)\n"
+    "      --publish-at BASE where messages are published, if not at BASE: at the upstream\n"
+    "      --relay NAME      what is held is relayed to that upstream, which is at --publish-at:\n"
+    "                        before a publish, wait until it holds what was asked, coalesced\n"
     "streams, slow:\n"
-    "  -k, --kind KIND       sse, lines, iframe or ws (sse)\n"
+    "  -k, --kind KIND       sse, lines, iframe or ws (sse); streams only: poll, as --poll says\n"
     "      --stream REST     what a stream asks for (events?id=now, or as its kind is)\n"
     "      --streams-at BASE where streams are, if not at BASE; unix:SOCKET:/PATH for ws\n"
     "  -P, --publishers P    connections that publish (streams 4, slow 16)\n"
@@ -113,6 +118,9 @@ static const struct row rows[] = {
     {"messages", 'm', NUMBER(messages), 2, 1000000},
     {"readers", 0, NUMBER(readers), 1, 1000},
     {"polls", 0, NUMBER(polls), 0, 1000},
+    {"vary", 0, NUMBER(vary), 1, 1000000000},
+    {"publish-at", 0, TEXT(publish_at)},
+    {"relay", 0, TEXT(relay)},
     {"seconds", 't', NUMBER(seconds), 1, 600},
     {"post", 'p', TEXT(post)},
     {"type", 0, TEXT(type)},
@@ -206,6 +214,12 @@ int main(int argc, char **argv)
     if (!target_parse(&load.target, argv[optind]))
         die("'%s' is not http://127.0.0.1:PORT/PATH, fcgi:SOCKET:/PATH or unix:SOCKET:/PATH",
             argv[optind]);
+    load.publish_at = load.target;
+    if (load.options.publish_at && !target_parse(&load.publish_at, load.options.publish_at))
+        die("--publish-at is an address like BASE, not '%s'", load.options.publish_at);
+    if (load.options.relay && !load.options.publish_at)
+        die("--relay needs --publish-at, where the upstream is");
+    setvbuf(stdout, NULL, _IOLBF, 0); /* whoever runs this beside others waits for its figures */
     mode->run();
     figures_print(&load.figures);
     return 0;

@@ -48,14 +48,16 @@ struct options {
     const char *poll, *publish, *form, *status, *held;
     const char *post, *type;
     const char *kind, *stream, *streams_at;
+    const char *publish_at, *relay;
+    int vary;
 };
 
 struct load {
     struct options options;
-    struct target target;
+    struct target target, publish_at;
     int epoll;
-    struct conn *conns; /* `count` of them, and `control` behind them */
-    struct conn *control;
+    struct conn *conns; /* `count` of them, and these two behind them */
+    struct conn *control, *upstream;
     int count;
     struct errors errors;
     struct figures figures;
@@ -242,15 +244,16 @@ static bool ask(struct conn *conn, const struct request *request)
     return ask_at(&load.target, load.epoll, conn, request);
 }
 
-/* Asks on the control connection and waits for the answer, of which the text is returned; it is
- * good until the next request there. NULL if no 200 came; what else came is counted. */
-static const char *ask_and_wait(const struct request *request)
+/* Asks on a connection that nothing else uses meanwhile, and waits for the answer, of which the
+ * text is returned; it is good until the next request there. NULL if no 200 came; what else came
+ * is counted. */
+static const char *ask_and_wait(const struct target *target, struct conn *c,
+                                const struct request *request)
 {
-    struct conn *c = load.control;
     uint64_t until = clock_ns() + (uint64_t)load.options.give_up_s * 1000000000U;
     enum conn_news news = CONN_NOTHING;
 
-    if (!ask(c, request))
+    if (!ask_at(target, load.epoll, c, request))
         return NULL;
     while (news == CONN_NOTHING && clock_ns() < until) {
         struct pollfd p = {.fd = c->fd, .events = c->wants_out ? POLLIN | POLLOUT : POLLIN};
@@ -269,16 +272,42 @@ static const char *ask_and_wait(const struct request *request)
     return NULL;
 }
 
-/* What the server's status says behind `what`, where `within` (NULL: anywhere) comes before; -1 if
- * it does not say. */
-static long counted(const struct request *status, const char *within, const char *what)
+/* The number in a status behind `what`, where `within` (NULL: anywhere) comes before; -1 if it does
+ * not say. */
+static long number_in(const char *text, const char *within, const char *what)
 {
-    const char *text = ask_and_wait(status);
-
     if (text && within)
         text = strstr(text, within);
     text = text ? strstr(text, what) : NULL;
     return text ? strtol(text + strlen(what), NULL, 10) : -1;
+}
+
+static long counted(const struct request *status, const char *within, const char *what)
+{
+    return number_in(ask_and_wait(&load.target, load.control, status), within, what);
+}
+
+static long holds_counted(const struct request *status)
+{
+    return counted(status, NULL, load.options.held);
+}
+
+/* Waits until the count is so many (or, to begin with, none). False if it does not come to that. */
+static bool wait_counted(const struct request *status, long (*count)(const struct request *),
+                         long expected)
+{
+    uint64_t until = clock_ns() + (uint64_t)load.options.give_up_s * 1000000000U;
+    const struct timespec nap = {.tv_nsec = 2000000};
+    long now;
+
+    while ((now = count(status)) != expected) {
+        if (now < 0)
+            die("the server's status does not count what is to be opened");
+        if (clock_ns() > until)
+            return false;
+        nanosleep(&nap, NULL);
+    }
+    return true;
 }
 
 /* Room for the descriptors, by raising the soft limit as far as the hard one lets it. */
@@ -302,11 +331,12 @@ static void open_all(int n)
     raise_limit(n);
     load.count = n;
     load.epoll = epoll_create1(EPOLL_CLOEXEC);
-    load.conns = calloc((size_t)n + 1, sizeof *load.conns);
+    load.conns = calloc((size_t)n + 2, sizeof *load.conns);
     if (load.epoll < 0 || !load.conns)
         die("no epoll, or no memory for %d connections", n);
     load.control = load.conns + n;
-    for (int i = 0; i <= n; i++) {
+    load.upstream = load.control + 1;
+    for (int i = 0; i < n + 2; i++) {
         load.conns[i].number = (unsigned)i;
         load.conns[i].fd = -1;
     }
@@ -314,7 +344,7 @@ static void open_all(int n)
 
 static void close_all(void)
 {
-    for (int i = 0; i <= load.count; i++)
+    for (int i = 0; i < load.count + 2; i++)
         conn_close(&load.conns[i]);
     free(load.conns);
     close(load.epoll);

@@ -99,9 +99,9 @@ static void publish(struct campaign *c, uint64_t due_ns)
     marks_make(body + form, (size_t)load.options.size, c->probe ? ~crowd.run : crowd.run,
                p->number);
     request_free(&p->request);
-    make_request(&p->request, c->probe ? c->probe : load.options.publish, body, form_type);
+    make_publish(&p->request, c->probe ? c->probe : load.options.publish, body);
     c->sent++;
-    if (!ask(conn, &p->request))
+    if (!ask_at(&load.publish_at, load.epoll, conn, &p->request))
         die("a message could not be published");
 }
 

@@ -5,10 +5,12 @@
 #ifndef ENCKE_BENCH_RATE_H
 #define ENCKE_BENCH_RATE_H
 
-#include "tests/bench/loadgen.h"
+#include "tests/bench/relay.h"
 
 struct rate {
     struct request request;
+    struct request *varied; /* with --vary: one a connection */
+    unsigned asked;
     uint64_t from_ns, until_ns; /* answers between these count */
     uint64_t answered;
     int open; /* requests without their answer */
@@ -17,7 +19,13 @@ struct rate {
 
 static void rate_ask(struct rate *rate, struct conn *conn)
 {
-    rate->open += ask(conn, &rate->request);
+    const struct request *request = &rate->request;
+
+    if (load.options.vary) {
+        make_varied(&rate->varied[conn->number], "", rate->asked++);
+        request = &rate->varied[conn->number];
+    }
+    rate->open += ask(conn, request);
 }
 
 static void rate_news(struct rate *rate, struct conn *conn, enum conn_news news)
@@ -78,6 +86,9 @@ static void run_rate(void)
 
     open_all(load.options.conns);
     make_request(&rate.request, "", load.options.post, load.options.type);
+    rate.varied = calloc((size_t)load.options.conns, sizeof *rate.varied);
+    if (!rate.varied)
+        die("no memory for %d requests", load.options.conns);
     rate.from_ns = start + 500000000U;
     rate.until_ns = rate.from_ns + (uint64_t)load.options.seconds * 1000000000U;
     for (int i = 0; i < load.options.conns; i++)
@@ -91,6 +102,9 @@ static void run_rate(void)
     report_rate(&rate, &before, &after);
     samples_free(&rate.answers);
     request_free(&rate.request);
+    for (int i = 0; i < load.options.conns; i++)
+        request_free(&rate.varied[i]);
+    free(rate.varied);
     close_all();
 }
 

@@ -14,8 +14,8 @@
 #define ENCKE_BENCH_READERS_H
 
 #include "tests/bench/book.h"
-#include "tests/bench/loadgen.h"
 #include "tests/bench/marks.h"
+#include "tests/bench/relay.h"
 #include "tests/bench/ws.h"
 
 /* A way to read. */
@@ -24,13 +24,15 @@ struct kind {
     const char *rest;    /* what is asked for */
     const char *counted; /* what stands before their number, in the status */
     bool upgrade;        /* a WebSocket */
+    bool poll;           /* no stream: asks again after each answer; what, is --poll */
 };
 
 static const struct kind kinds[] = {
-    {"sse", "events?id=now", "\"events\":", false},
-    {"lines", "streaming?id=now", "\"streaming\":", false},
-    {"iframe", "iframe?id=now", "\"iframe\":", false},
-    {"ws", "websocket?id=now", "\"websocket\":", true},
+    {"sse", "events?id=now", "\"events\":", false, false},
+    {"lines", "streaming?id=now", "\"streaming\":", false, false},
+    {"iframe", "iframe?id=now", "\"iframe\":", false, false},
+    {"ws", "websocket?id=now", "\"websocket\":", true, false},
+    {"poll", NULL, NULL, false, true},
 };
 
 /* How long messages took, from when they were due: all, and those from crowd.late_from on. */
@@ -180,8 +182,10 @@ static bool reader_ask_again(struct reader *r)
     const char *id = strstr(a->text + a->head_len, "\"id\":\"");
     char more[256];
 
-    if (!id)
+    if (!id) {
+        load.errors.wrong++;
         return false;
+    }
     id += strlen("\"id\":\"");
     snprintf(more, sizeof more, "%.*s%.*s", (int)strlen(load.options.poll) - 3, load.options.poll,
              (int)strcspn(id, "\""), id);
@@ -234,7 +238,7 @@ static const struct kind *kind_named(const char *name)
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (strcmp(kinds[i].name, name) == 0)
             return kinds + i;
-    die("--kind is sse, lines, iframe or ws, not '%s'", name);
+    die("--kind is sse, lines, iframe, ws or poll, not '%s'", name);
 }
 
 /* Room for n readers and some publishers, none of them connected. */
@@ -274,10 +278,20 @@ static void crowd_free(void)
     close_all();
 }
 
+/* A poll's next ones have their cursor in the place of the first one's `now`. */
+static void check_poll_option(void)
+{
+    size_t len = strlen(load.options.poll);
+
+    if (len < 3 || strcmp(load.options.poll + len - 3, "now") != 0)
+        die("--poll must end in now: the next ones have a cursor there");
+}
+
 /* What a stream of the chosen kind asks for. */
 static void make_stream_request(struct request *request)
 {
-    const char *rest = load.options.stream ? load.options.stream : crowd.kind->rest;
+    const struct options *o = &load.options;
+    const char *rest = o->stream ? o->stream : crowd.kind->poll ? o->poll : crowd.kind->rest;
 
     if (!(crowd.kind->upgrade ? request_upgrade(request, &crowd.streams_at, rest)
                               : request_make(request, &crowd.streams_at, rest, NULL, "")))
@@ -292,7 +306,7 @@ static void crowd_event(struct conn *conn, uint32_t events)
 
     if (!asked)
         return;
-    if (conn == load.control)
+    if (conn == load.control || conn == load.upstream)
         count_news(news);
     else if (!r)
         publisher_news(conn, news);
@@ -335,25 +349,8 @@ static void crowd_settle(uint64_t quiet_ns)
 
 static long streams_counted(const struct request *status)
 {
-    return counted(status, "\"streams\":", crowd.kind->counted);
-}
-
-/* Waits until the count is so many (or, to begin with, none). False if it does not come to that. */
-static bool wait_counted(const struct request *status, long (*count)(const struct request *),
-                         long expected)
-{
-    uint64_t until = clock_ns() + (uint64_t)load.options.give_up_s * 1000000000U;
-    const struct timespec nap = {.tv_nsec = 2000000};
-    long now;
-
-    while ((now = count(status)) != expected) {
-        if (now < 0)
-            die("the server's status does not count what is to be opened");
-        if (clock_ns() > until)
-            return false;
-        nanosleep(&nap, NULL);
-    }
-    return true;
+    return crowd.kind->poll ? holds_counted(status)
+                            : counted(status, "\"streams\":", crowd.kind->counted);
 }
 
 /* Opens streams at the places from `first` on, a batch at a time so that no backlog overflows, and
@@ -369,6 +366,7 @@ static void open_streams(int first, int n, const struct reader *like, const stru
         r->conn = conn;
         r->target = &crowd.streams_at;
         r->upgrade = crowd.kind->upgrade;
+        r->poll = crowd.kind->poll;
         conn->deaf = like->sort == SLOW;
         if (!reader_ask(r))
             die("stream %d of %d cannot be opened: %s", i + 1, n, strerror(errno));
@@ -379,15 +377,15 @@ static void open_streams(int first, int n, const struct reader *like, const stru
     }
 }
 
-/* Reads the heads of the streams from `first` on. */
+/* Reads the heads of the streams from `first` on; a poll's comes with its answer. */
 static void await_heads(int first, int n)
 {
     uint64_t until = clock_ns() + (uint64_t)load.options.give_up_s * 1000000000U;
 
-    for (int i = first; i < first + n; i++)
+    for (int i = first; i < first + n && !crowd.kind->poll; i++)
         while (!crowd.readers[i].opened && crowd.readers[i].joined && clock_ns() < until)
             crowd_turn(100000000U);
-    for (int i = first; i < first + n; i++)
+    for (int i = first; i < first + n && !crowd.kind->poll; i++)
         if (!crowd.readers[i].opened && crowd.readers[i].joined)
             die("a stream's answer did not begin within %d s", load.options.give_up_s);
 }

@@ -26,11 +26,6 @@ static struct slow {
     int prompt; /* readers at the first places; behind them are those that do not read */
 } slow;
 
-static long polls_counted(const struct request *status)
-{
-    return counted(status, NULL, load.options.held);
-}
-
 static void open_prompt(void)
 {
     const struct options *o = &load.options;
@@ -48,8 +43,8 @@ static void open_prompt(void)
         if (!reader_ask(r))
             die("a long poll cannot be asked: %s", strerror(errno));
     }
-    if (!wait_counted(&slow.status, polls_counted, o->polls))
-        die("the server holds %ld long polls, %d were asked", polls_counted(&slow.status),
+    if (!wait_counted(&slow.status, holds_counted, o->polls))
+        die("the server holds %ld long polls, %d were asked", holds_counted(&slow.status),
             o->polls);
     await_heads(0, o->readers);
 }
@@ -192,13 +187,13 @@ static bool slow_round(int round)
 static void run_slow(void)
 {
     const struct options *o = &load.options;
-    size_t poll_len = strlen(o->poll);
     bool done;
 
-    if (poll_len < 3 || strcmp(o->poll + poll_len - 3, "now") != 0)
-        die("--poll must end in now: the next ones have a cursor there");
+    check_poll_option();
     slow.prompt = o->readers + o->polls;
     crowd_start(slow.prompt + o->conns, o->publishers);
+    if (crowd.kind->poll)
+        die("--kind poll is for streams: slow has polls of its own");
     publishers_start(o->publishers);
     make_stream_request(&slow.stream);
     make_request(&slow.poll, o->poll, NULL, "");

@@ -1,4 +1,5 @@
-/* streams.h - the mode of the load generator that opens many streams and publishes to them all.
+/* streams.h - the mode of the load generator that opens many streams (or long polls that are asked
+ * again after each answer, with its cursor) and publishes to them all.
  *
  *     run_streams();    // with `load` filled in
  *
@@ -109,12 +110,15 @@ static void run_streams(void)
 
     crowd_start(load.options.conns, load.options.publishers);
     publishers_start(load.options.publishers);
+    if (crowd.kind->poll)
+        check_poll_option();
     make_stream_request(&stream);
     make_request(&status, load.options.status, NULL, "");
     await_nothing_open(&status);
     read_all(&before);
     open_streams(0, crowd.n, &like, &status, 0);
     await_heads(0, crowd.n);
+    await_relay(1, crowd.n);
     read_all(&after);
     report_stream_memory(&before, &after);
     if (load.options.idle_s)
