@@ -116,8 +116,10 @@ export function cgiAnswer(bytes) {
   const body = bytes.subarray(end + 4).toString('utf8');
   return {
     status: headers.status ? Number.parseInt(headers.status, 10) : 200,
+    reason: headers.status?.replace(/^\d+ ?/, '') ?? 'OK',
     headers,
     body,
+    bytes: bytes.subarray(end + 4),
     json: () => JSON.parse(body),
   };
 }

@@ -197,9 +197,9 @@ export function tempDir(t, prefix = 'encke-') {
   return dir;
 }
 
-// One HTTP request: {status, headers, rawHeaders, body, json()}. A connection of its own unless an
-// agent is given. `signal` aborts it. `chunks` (an array or async iterable) is sent instead of
-// `body`, piece by piece.
+// One HTTP request: {status, reason, headers, rawHeaders, body, bytes, json()}. A connection of its
+// own unless an agent is given. `signal` aborts it. `chunks` (an array or async iterable) is sent
+// instead of `body`, piece by piece.
 export function fetchHttp(
   url,
   { method = 'GET', headers = {}, body, chunks, agent, signal, wait = ANSWER_MS } = {},
@@ -230,12 +230,15 @@ export function fetchHttp(
       });
       res.on('end', () => {
         clearTimeout(timer);
-        const text = Buffer.concat(parts).toString('utf8');
+        const bytes = Buffer.concat(parts);
+        const text = bytes.toString('utf8');
         resolve({
           status: res.statusCode,
+          reason: res.statusMessage,
           headers: res.headers,
           rawHeaders: res.rawHeaders,
           body: text,
+          bytes,
           json: () => JSON.parse(text),
         });
       });
