@@ -28,8 +28,9 @@ ASAN    := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omi
 # One library a time, so that a missing .pc file costs only its own fallback.
 pc = $(shell $(PKG_CONFIG) $(1) $(2) 2>/dev/null || echo $(3))
 # wslay and http-parser have no .pc file in Debian.
-LIB_CFLAGS := $(strip $(foreach l,fcgi sqlite3 jansson nettle libsystemd,$(call pc,--cflags,$l)))
-LIBS := $(strip $(call pc,--libs,fcgi,-lfcgi) $(call pc,--libs,sqlite3,-lsqlite3) \
+LIB_CFLAGS := $(strip $(foreach l,fcgi libcurl sqlite3 jansson nettle libsystemd,$(call pc,--cflags,$l)))
+LIBS := $(strip $(call pc,--libs,fcgi,-lfcgi) $(call pc,--libs,libcurl,-lcurl) \
+          $(call pc,--libs,sqlite3,-lsqlite3) \
           $(call pc,--libs,jansson,-ljansson) -lwslay -lhttp_parser \
           $(call pc,--libs,nettle,-lnettle) $(call pc,--libs,libsystemd,-lsystemd)) -pthread
 
@@ -57,7 +58,8 @@ SHIMS       := $(patsubst tests/e2e/%.c,$(B)/tests/%.so,$(sort $(wildcard tests/
 BENCH       := $(patsubst tests/bench/%.c,$(B)/bench/%,$(sort $(wildcard tests/bench/*.c)))
 
 C_FILES     := $(sort $(wildcard store/*.[ch] fcgi/*.[ch] tests/*/*.[ch]))
-SH_FILES    := $(sort $(wildcard .ci/run deploy/demo deploy/packages deploy/site tests/bench/run))
+SH_FILES    := $(sort $(wildcard .ci/run deploy/demo deploy/packages deploy/site tests/bench/run \
+                       tests/bench/relay.sh))
 
 # ---- building -------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@
 #include "fcgi/group.h"
 #include "fcgi/handshake.h"
 #include "fcgi/hold.h"
+#include "fcgi/relay.h"
 #include "fcgi/render.h"
 #include "fcgi/routes.h"
 #include "fcgi/server.h"
@@ -70,6 +71,8 @@ void conn_end(struct conn *conn)
     LIST_REMOVE(conn, link);
     if (conn->state == CONN_HELD)
         hold_left(server, conn->u.group);
+    else if (conn->state == CONN_RELAYED)
+        relay_left(server, conn->u.poll);
     else if (conn->state == CONN_STREAM)
         stream_left(server, conn->u.stream);
     conn->state = CONN_ENDED;
@@ -140,10 +143,13 @@ static void stop_waiting(struct conn *conn)
 {
     enum conn_state was = conn->state;
     struct group *group = conn->u.group;
+    struct poll *poll = conn->u.poll;
     struct stream *stream = conn->u.stream;
     enter(conn, CONN_SENDING, &conn->server->busy);
     if (was == CONN_HELD)
         hold_left(conn->server, group);
+    else if (was == CONN_RELAYED)
+        relay_left(conn->server, poll);
     else if (was == CONN_STREAM)
         stream_left(conn->server, stream);
 }
@@ -211,6 +217,13 @@ void conn_park(struct conn *conn, struct group *group, uint64_t ms)
     timer_set(&conn->server->loop.timers, &conn->timer, ms);
 }
 
+void conn_relay(struct conn *conn, struct poll *poll, struct conn_list *list, uint64_t ms)
+{
+    enter(conn, CONN_RELAYED, list);
+    conn->u.poll = poll;
+    timer_set(&conn->server->loop.timers, &conn->timer, ms);
+}
+
 void conn_stream(struct conn *conn, struct stream *stream, uint64_t ms)
 {
     enter(conn, CONN_STREAM, &conn->server->behind);
@@ -229,6 +242,10 @@ static void on_timeout(struct timer *timer)
     struct conn *conn = (struct conn *)((char *)timer - offsetof(struct conn, timer));
     if (conn->state == CONN_HELD) {
         hold_expired(conn);
+        return;
+    }
+    if (conn->state == CONN_RELAYED) {
+        relay_expired(conn);
         return;
     }
     if (conn->state == CONN_STREAM) {

@@ -4,8 +4,8 @@
  *            |                                                        |
  *            |        +-----------------------+-----------------------+----------+
  *            |        v                       v                       v          v
- *   (kept)   |     CREATING --commit-->    answer  <--news, end--   HELD      STREAM
- *            |                                |                                  |
+ *   (kept)   |     CREATING --commit-->    answer  <--news, end--   HELD,     STREAM
+ *            |                                |                    RELAYED       |
  *            |                                +<--------------- its end ---------+
  *            +------------ all sent ----------+----socket full----> SENDING --> all sent
  *
@@ -29,6 +29,7 @@
 struct server;
 struct group;
 struct inbound;
+struct poll;
 struct stream;
 
 enum conn_state {
@@ -36,6 +37,7 @@ enum conn_state {
     CONN_READING,
     CONN_CREATING,
     CONN_HELD,
+    CONN_RELAYED,
     CONN_STREAM,
     CONN_SENDING,
     CONN_LINGERING, /* the answer is out; whatever still comes is dropped */
@@ -67,6 +69,7 @@ struct conn {
         struct inbound *inbound; /* READING: what has arrived so far, owned */
         struct append *append;   /* CREATING: the log's */
         struct group *group;     /* HELD: see hold.h */
+        struct poll *poll;       /* RELAYED: see relay.h */
         struct stream *stream;   /* STREAM: see stream.h */
         struct {
             struct frame *frame; /* SENDING: one reference */
@@ -95,6 +98,9 @@ void conn_await(struct conn *conn, struct append *append);
 
 /* Lets the connection wait as HELD in the group, for ms. */
 void conn_park(struct conn *conn, struct group *group, uint64_t ms);
+
+/* Lets the connection wait as RELAYED in the poll's list, for ms. */
+void conn_relay(struct conn *conn, struct poll *poll, struct conn_list *list, uint64_t ms);
 
 /* Makes the connection a STREAM, among the server's that are behind. stream_due is called after
  * ms. */

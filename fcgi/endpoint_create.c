@@ -2,7 +2,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "fcgi/render.h"
 #include "fcgi/routes.h"
@@ -10,13 +9,6 @@
 #include "fcgi/wanted.h"
 
 enum { RANDOM_LEN = 6 }; /* of the message that is made up when none is given */
-
-static int64_t clock_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 static struct text random_message(char bytes[RANDOM_LEN + 1])
 {
@@ -105,7 +97,7 @@ enum log_status create_queue(struct conn *conn, const char *channel, struct text
                              struct append **append)
 {
     struct server *server = conn->server;
-    struct message *message = message_new(channel, text.bytes, text.len, clock_ms());
+    struct message *message = message_new(channel, text.bytes, text.len, message_time_now());
     enum log_status queued =
         message ? log_append(server->log, message, conn, append) : LOG_NO_MEMORY;
     if (queued == LOG_OK)

@@ -15,6 +15,52 @@ static void add_channel(void *context, const char *name, unsigned count)
     json_object_set_new(context, name, json_integer(count));
 }
 
+/* A count as JSON; they are far from 2^63. */
+static json_t *count(uint64_t number)
+{
+    return json_integer((json_int_t)number);
+}
+
+static json_t *upstream_of(const struct server *server, const struct upstream *upstream)
+{
+    struct relay_stats stats;
+    struct feed_stats feed;
+    relay_stats(server->relay, upstream, &stats);
+    feed_stats(server->feeds, upstream, &feed);
+    const char *state = stats.down_ms ? "down" : stats.tried ? "up" : "idle";
+    /* clang-format off */
+    return json_pack("{s:s, s:s, s:s, s:o, s:i, s:i, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o, s:o, s:o}, s:s?, s:s?, s:s?, s:o}",
+                     "name", upstream->name,
+                     "url", upstream->shown,
+                     "state", state,
+                     "down_for", count(stats.down_ms / 1000),
+                     "clients", (int)stats.clients,
+                     "under_way", (int)stats.under_way,
+                     "asked", count(stats.asked),
+                     "requests", count(stats.requests),
+                     "coalesced", count(stats.coalesced),
+                     "answers", count(stats.answers),
+                     "errors",
+                     "unreachable", count(stats.errors[RELAY_UNREACHABLE]),
+                     "timeout", count(stats.errors[RELAY_TIMEOUT]),
+                     "status", count(stats.errors[RELAY_STATUS]),
+                     "broken", count(stats.errors[RELAY_BROKEN]),
+                     "refused", count(stats.errors[RELAY_REFUSED]),
+                     "last_error", stats.last_error,
+                     "channel", feed.channel,
+                     "cursor", feed.cursor,
+                     "appended", count(feed.appended));
+    /* clang-format on */
+}
+
+static json_t *upstreams_of(const struct server *server)
+{
+    json_t *upstreams = json_array();
+    for (size_t i = 0; i < server->upstreams.count; i++)
+        json_array_append_new(upstreams, upstream_of(server, &server->upstreams.items[i]));
+    return upstreams;
+}
+
 static json_t *status_of(const struct server *server)
 {
     struct log_stats log;
@@ -28,7 +74,7 @@ static json_t *status_of(const struct server *server)
         json_object_set_new(streams, transport_name((enum stream_kind)kind),
                             json_integer(server->streams[kind]));
     /* clang-format off */
-    return json_pack("{s:s, s:I, s:s, s:s, s:i, s:i, s:i, s:o, s:I, s:o, s:i, s:b, s:I, s:I, s:I, s:I, s:I, s:s?}",
+    return json_pack("{s:s, s:I, s:s, s:s, s:i, s:i, s:i, s:o, s:I, s:o, s:i, s:b, s:I, s:I, s:I, s:I, s:I, s:s?, s:o}",
                      "version", ENCKE_VERSION,
                      "uptime", (json_int_t)(timer_now_ms() - server->started_ms) / 1000,
                      "epoch", log_epoch(server->log),
@@ -46,7 +92,8 @@ static json_t *status_of(const struct server *server)
                      "creates", (json_int_t)log.appended,
                      "deliveries", (json_int_t)server->deliveries,
                      "commits", (json_int_t)log.commits,
-                     "last_error", log_error(server->log));
+                     "last_error", log_error(server->log),
+                     "upstreams", upstreams_of(server));
     /* clang-format on */
 }
 

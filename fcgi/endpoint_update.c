@@ -55,6 +55,8 @@ void endpoint_subscribe(struct conn *conn, const struct request *request)
 {
     struct terms terms = {.formats = {{"json", FORMAT_WORD}, {"html", FORMAT_WORD}}};
     struct wanted wanted;
+    if (relayed(conn, request))
+        return;
     if (!understand_poll(conn, request, &terms, &wanted))
         return;
     wanted.shape.limit = 1;

@@ -12,7 +12,7 @@
 #define ENCKE_VERSION "unknown"
 #endif
 
-enum kind { TEXT, ORIGINS, NUMBER, OCTAL, SIZE, AGE, YES_NO, LEVEL };
+enum kind { TEXT, REPEATED, ORIGINS, NUMBER, OCTAL, SIZE, AGE, YES_NO, LEVEL };
 
 struct row {
     const char *name;
@@ -66,6 +66,24 @@ static const struct row rows[] = {
      "origins, parted by commas, whose pages may\nconnect besides the same host's; any: all"},
     {"websocket-rate", "N", NUMBER, AT(websocket_rate), "100", 1, 1000000,
      "frames a second that a client may send in the\nlong run; ten times as many in a burst"},
+    {"upstream", "[NAME=]URL", REPEATED, AT(upstream), NULL, 0, 0,
+     "subscribe is relayed to this comet server; may\nbe repeated, as may the next three"},
+    {"upstream-params", "[NAME=]LIST", REPEATED, AT(upstream_params), NULL, 0, 0,
+     "what clients may add to its query, parted by\ncommas; else all"},
+    {"upstream-channel", "[NAME=]NAME", REPEATED, AT(upstream_channel), NULL, 0, 0,
+     "append its answers to this channel"},
+    {"upstream-cursor", "[NAME=]P:F", REPEATED, AT(upstream_cursor), NULL, 0, 0,
+     "for that, go on with parameter P as the last\nanswer's JSON field F says; else id:id"},
+    {"upstream-ca", "FILE", TEXT, AT(upstream_ca), NULL, 0, 0,
+     "certificates to trust, instead of the system's"},
+    {"upstream-proxy", "URL", TEXT, AT(upstream_proxy), NULL, 0, 0,
+     "proxy to reach upstreams by; else none"},
+    {"upstream-timeout", "SECONDS", NUMBER, AT(upstream_timeout_s), "100", 1, 3600,
+     "for a request to an upstream, whole; 10 s of\nit at most to connect"},
+    {"upstream-answer", "SIZE", SIZE, AT(upstream_answer), "1M", 1 << 10, 64 << 20,
+     "bytes of the largest answer passed on"},
+    {"upstream-requests", "N", NUMBER, AT(upstream_requests), "1000", 1, 100000,
+     "different requests to upstreams under way;\nmore get 503"},
     {"log-level", "LEVEL", LEVEL, AT(log_level), "info", 0, 0, "error, warn, info or debug"},
 };
 enum { ROWS = sizeof rows / sizeof *rows, HELP = ROWS, SHOW_VERSION };
@@ -172,6 +190,13 @@ static bool origins_valid(const char *text)
 static int set(struct options *options, const struct row *row, const char *text, const char *origin)
 {
     void *field = (char *)options + row->offset;
+    if (row->kind == REPEATED) {
+        struct given *given = field;
+        if (given->count == GIVEN_MAX)
+            return complain("%s may be given %d times", origin, GIVEN_MAX);
+        given->texts[given->count++] = text;
+        return *text ? 0 : complain("%s is empty", origin);
+    }
     if (row->kind == TEXT || row->kind == ORIGINS) {
         *(const char **)field = text;
         if (row->kind == ORIGINS && !origins_valid(text))
@@ -201,6 +226,19 @@ static int set(struct options *options, const struct row *row, const char *text,
                                        : "");
 }
 
+/* Several values in one variable, parted by blanks. */
+static int set_each(struct options *options, const struct row *row, const char *texts,
+                    const char *origin)
+{
+    char *copy = strdup(texts), *rest; /* kept: the values live on in it */
+    if (!copy)
+        return complain("out of memory");
+    for (char *text = strtok_r(copy, " \t\n", &rest); text; text = strtok_r(NULL, " \t\n", &rest))
+        if (set(options, row, text, origin) != 0)
+            return -1;
+    return 0;
+}
+
 static int from_environment(struct options *options, const struct row *row)
 {
     char name[64];
@@ -208,7 +246,10 @@ static int from_environment(struct options *options, const struct row *row)
     for (char *c = name; *c; c++)
         *c = *c == '-' ? '_' : (char)toupper(*c);
     const char *text = getenv(name);
-    return text && *text ? set(options, row, text, name) : 0;
+    if (!text || !*text)
+        return 0;
+    return row->kind == REPEATED ? set_each(options, row, text, name)
+                                 : set(options, row, text, name);
 }
 
 static int start_values(struct options *options)
@@ -233,6 +274,8 @@ enum options_verdict options_parse(struct options *options, int argc, char **arg
 
     if (start_values(options) != 0)
         return OPTIONS_BAD;
+    bool given[ROWS] = {
+        false}; /* on the command line, which wins over the environment as a whole */
     int which;
     opterr = 0; /* the complaints are ours */
     while ((which = getopt_long(argc, argv, ":h", known, NULL)) != -1) {
@@ -251,6 +294,9 @@ enum options_verdict options_parse(struct options *options, int argc, char **arg
         }
         char origin[64];
         snprintf(origin, sizeof origin, "--%s", rows[which].name);
+        if (rows[which].kind == REPEATED && !given[which])
+            ((struct given *)((char *)options + rows[which].offset))->count = 0;
+        given[which] = true;
         if (set(options, &rows[which], optarg, origin) != 0)
             return OPTIONS_BAD;
     }

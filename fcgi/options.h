@@ -10,6 +10,14 @@
 
 #include "fcgi/diag.h"
 
+enum { GIVEN_MAX = 64 };
+
+/* The values of an option that may be given several times, in their order. */
+struct given {
+    size_t count;
+    const char *texts[GIVEN_MAX]; /* as with paths below */
+};
+
 struct options {
     const char *socket; /* paths live as long as argv and the environment; NULL: not given */
     const char *db;
@@ -31,6 +39,15 @@ struct options {
     const char *websocket_origin; /* parted by commas, or "any"; NULL: none but the same host */
     bool websocket_create;        /* what clients send is published */
     int64_t websocket_rate;       /* frames a second that a client may send in the long run */
+    struct given upstream;        /* as upstream.h reads them: [NAME=]URL and so on */
+    struct given upstream_params;
+    struct given upstream_channel;
+    struct given upstream_cursor;
+    const char *upstream_ca;    /* path; NULL: the system's */
+    const char *upstream_proxy; /* URL; NULL: none */
+    int64_t upstream_timeout_s; /* for one request to an upstream, whole */
+    int64_t upstream_answer;    /* bytes of the largest answer that is passed on */
+    int64_t upstream_requests;  /* different requests to upstreams under way at once */
     enum diag_level log_level;
 };
 

@@ -1,6 +1,7 @@
 #include "fcgi/render.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "fcgi/escape.h"
 
@@ -43,9 +44,19 @@ static void write_html(struct buf *out, const char *epoch, const struct page *pa
     buf_free(&html);
 }
 
+static const char *word(bool news)
+{
+    return news ? "{\"ret\":\"new\"}\n" : "{\"ret\":\"punt\"}\n";
+}
+
 static void write_word(struct buf *out, const struct page *page)
 {
-    buf_printf(out, "{\"ret\":\"%s\"}\n", page->count > 0 || page->reset ? "new" : "punt");
+    buf_puts(out, word(page->count > 0 || page->reset));
+}
+
+struct frame *render_word(bool news)
+{
+    return frame_new(200, TYPE_JSON, NULL, word(news), strlen(word(news)));
 }
 
 static void write_says(struct buf *out, const struct page *page)

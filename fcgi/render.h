@@ -6,6 +6,7 @@
 #ifndef ENCKE_FCGI_RENDER_H
 #define ENCKE_FCGI_RENDER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "fcgi/buf.h"
@@ -21,6 +22,9 @@ struct frame *render_page(struct buf *scratch, enum format format, const char *e
 /* The answer at the end of a hold: nothing new, and the cursor to go on with. */
 struct frame *render_nothing(struct buf *scratch, enum format format, const char *epoch,
                              uint64_t head);
+
+/* The word alone: {"ret":"new"}, or {"ret":"punt"}. */
+struct frame *render_word(bool news);
 
 /* Appends a message as the JSON object that all readers of JSON get:
  * {"id":…,"channel":…,"time":…,"data":…} */

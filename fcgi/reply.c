@@ -105,6 +105,19 @@ static struct frame *frame_alloc(uint16_t id, size_t len)
     return frame;
 }
 
+/* A whole answer: its head, which snprintf has written and measured, and its body. */
+static struct frame *frame_whole(const char *head, int head_len, const void *body, size_t body_len)
+{
+    if (head_len < 0 || head_len >= HEAD_MAX)
+        return NULL;
+    struct frame *frame =
+        frame_alloc(ORDINARY_ID, stdout_len((size_t)head_len + body_len) + END_LEN);
+    if (frame)
+        put_end(put_stdout(frame->bytes, ORDINARY_ID, head, (size_t)head_len, body, body_len),
+                ORDINARY_ID);
+    return frame;
+}
+
 struct frame *frame_new(int status, const char *type, const char *header, const void *body,
                         size_t body_len)
 {
@@ -114,14 +127,26 @@ struct frame *frame_new(int status, const char *type, const char *header, const 
                             "Content-Type: %s\r\n"
                             "Content-Length: %zu\r\n" COMMON_HEADERS "%s\r\n",
                             status, reason(status), type, body_len, header ? header : "");
-    if (head_len < 0 || head_len >= HEAD_MAX)
-        return NULL;
-    struct frame *frame =
-        frame_alloc(ORDINARY_ID, stdout_len((size_t)head_len + body_len) + END_LEN);
-    if (frame)
-        put_end(put_stdout(frame->bytes, ORDINARY_ID, head, (size_t)head_len, body, body_len),
-                ORDINARY_ID);
-    return frame;
+    return frame_whole(head, head_len, body, body_len);
+}
+
+/* RFC 9110, 8.3: without a type the body may be anything; 15.3.5 and 15.4.5: these have none. */
+struct frame *frame_relayed(int status, const char *reason, const char *type, const void *body,
+                            size_t body_len)
+{
+    char head[HEAD_MAX];
+    int head_len;
+    if (status == 204 || status == 304) {
+        head_len =
+            snprintf(head, sizeof head, "Status: %d %s\r\n" COMMON_HEADERS "\r\n", status, reason);
+        return frame_whole(head, head_len, "", 0);
+    }
+    head_len = snprintf(head, sizeof head,
+                        "Status: %d %s\r\n"
+                        "Content-Type: %s\r\n"
+                        "Content-Length: %zu\r\n" COMMON_HEADERS "\r\n",
+                        status, reason, *type ? type : "application/octet-stream", body_len);
+    return frame_whole(head, head_len, body, body_len);
 }
 
 /* X-Accel-Buffering: nginx passes this response on as it comes. */

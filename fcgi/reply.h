@@ -31,6 +31,11 @@ extern const char TYPE_JSON[], TYPE_TEXT[];
 struct frame *frame_new(int status, const char *type, const char *header, const void *body,
                         size_t body_len);
 
+/* Frames what a distant server answered: its status, its reason (may be empty), its content type
+ * ("" if it sent none) and its body, none of which may break a header line. */
+struct frame *frame_relayed(int status, const char *reason, const char *type, const void *body,
+                            size_t body_len);
+
 /* The same for `{"error":text}`, text being JSON-safe ASCII without quotes. */
 struct frame *frame_error(int status, const char *header, const char *text);
 

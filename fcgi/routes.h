@@ -29,6 +29,9 @@ void endpoint_status(struct conn *conn, const struct request *request);
 bool understand(struct conn *conn, const struct request *request, const struct terms *terms,
                 struct wanted *wanted);
 
+/* Answers a subscribe that is for an upstream, or holds it for that; false if it is for none. */
+bool relayed(struct conn *conn, const struct request *request);
+
 /* A WebSocket's handshake is done; bytes[0, len) are frames that came right behind it. Opens its
  * stream, or refuses it. */
 void websocket_open(struct conn *conn, const struct handshake *handshake, const uint8_t *bytes,

@@ -17,6 +17,8 @@
 
 enum {
     OWN_DESCRIPTORS = 24, /* stdio, epoll, the log's files, the memory file, the listener … */
+    UPSTREAM_SHARE = 8,   /* one in so many may be a request to an upstream, … */
+    POLL_DESCRIPTORS = 3, /* … which has so many while it looks up the name */
     SPARE_SHARE = 8,      /* one in so many connections is kept free of holds, for short requests */
     DRAIN_MS = 1500       /* what a drain may take before it cuts connections off */
 };
@@ -109,6 +111,10 @@ static void drain(struct server *server)
     server->draining = true;
     server->drain_until_ms = timer_now_ms() + DRAIN_MS;
     groups_each(&server->groups, release, server);
+    if (server->relay) {
+        feeds_stop(server->feeds);
+        relay_release(server->relay);
+    }
     stream_release_behind(server);
     timer_set(&server->loop.timers, &server->drain_timer, 0);
 }
@@ -166,6 +172,8 @@ static void on_log(struct source *source, uint32_t events)
         if (conn && conn->state == CONN_STREAM)
             talk_created(conn, append);
     }
+    if (server->feeds)
+        feeds_committed(server->feeds, &news.done);
     if (news.failed) {
         server_note_create(server, LOG_FAILED);
         server->exit_code = EXIT_FAILURE;
@@ -186,6 +194,12 @@ static void set_limits(struct server *server)
     rlim_t most = files.rlim_cur < 10000000 ? files.rlim_cur : 10000000;
     server->conns_max =
         most > (rlim_t)2 * OWN_DESCRIPTORS ? (unsigned)most - OWN_DESCRIPTORS : OWN_DESCRIPTORS;
+    if (server->options->upstream.count > 0) {
+        unsigned wished = (unsigned)server->options->upstream_requests;
+        unsigned most_polls = server->conns_max / UPSTREAM_SHARE;
+        server->polls_max = wished < most_polls ? wished : most_polls;
+        server->conns_max -= server->polls_max * POLL_DESCRIPTORS;
+    }
     unsigned possible = server->conns_max - server->conns_max / SPARE_SHARE;
     unsigned wished = (unsigned)server->options->max_holds;
     if (wished > possible)
@@ -229,6 +243,18 @@ static int open_doors(struct server *server, char *why, size_t why_size)
                                    why, why_size);
 }
 
+/* Nobody asks upstreams before all else is ready. */
+static int open_relay(struct server *server, char *why, size_t why_size)
+{
+    const struct upstreams *upstreams = &server->upstreams;
+    if (upstreams->count == 0)
+        return 0;
+    server->relay = relay_open(server, upstreams, server->polls_max);
+    if (server->relay)
+        server->feeds = feeds_open(server, server->relay, upstreams, why, why_size);
+    return server->feeds ? 0 : -1;
+}
+
 static int watch_all(struct server *server)
 {
     server->log_source.ready = on_log;
@@ -251,11 +277,12 @@ int server_open(struct server *server, const struct options *options)
                               .started_ms = timer_now_ms()};
     char why[512] = "";
     set_limits(server);
-    if (open_doors(server, why, sizeof why) != 0 || take_signals(server) != 0 ||
+    if (upstreams_open(&server->upstreams, options, why, sizeof why) != 0 ||
+        open_doors(server, why, sizeof why) != 0 || take_signals(server) != 0 ||
         open_log(server, why, sizeof why) != 0 || loop_init(&server->loop) != 0 ||
         !(server->handshaker = handshaker_new(options->websocket_origin)) ||
         !(server->decoder = decoder_new(request_body_max((size_t)options->max_message))) ||
-        watch_all(server) != 0) {
+        watch_all(server) != 0 || open_relay(server, why, sizeof why) != 0) {
         diag(DIAG_ERROR, "%s%s", *why ? why : "cannot start: ", *why ? "" : strerror(errno));
         return -1;
     }
@@ -293,6 +320,8 @@ int server_close(struct server *server)
     end_all(&server->busy);
     end_all(&server->behind);
     groups_each(&server->groups, end_group, NULL);
+    feeds_close(server->feeds);
+    relay_close(server->relay);
     pages_free(&server->pages);
     listener_close(&server->fastcgi.listener);
     listener_close(&server->websocket.listener);
@@ -302,6 +331,7 @@ int server_close(struct server *server)
     decoder_free(server->decoder);
     handshaker_free(server->handshaker);
     buf_free(&server->scratch);
+    upstreams_free(&server->upstreams);
     loop_free(&server->loop);
     if (server->signal_fd >= 0)
         close(server->signal_fd);

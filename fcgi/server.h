@@ -13,13 +13,16 @@
 #include "fcgi/buf.h"
 #include "fcgi/conn.h"
 #include "fcgi/door.h"
+#include "fcgi/feed.h"
 #include "fcgi/group.h"
 #include "fcgi/handshake.h"
 #include "fcgi/loop.h"
 #include "fcgi/options.h"
 #include "fcgi/pages.h"
+#include "fcgi/relay.h"
 #include "fcgi/request.h"
 #include "fcgi/stream.h"
+#include "fcgi/upstream.h"
 #include "store/log.h"
 
 enum { INBOX_SIZE = 64 * 1024 }; /* bytes taken from a socket at once */
@@ -33,6 +36,9 @@ struct server {
     struct door fastcgi, websocket; /* the second one's listener may be closed: not wanted */
     struct groups groups;           /* all who wait for news */
     struct pages pages;
+    struct upstreams upstreams;
+    struct relay *relay; /* NULL without upstreams, as is feeds */
+    struct feeds *feeds;
 
     struct conn_list idle;   /* connections kept open by the web server, most recently used first */
     struct conn_list busy;   /* reading, waiting for a commit, or sending */
@@ -40,9 +46,10 @@ struct server {
     unsigned conns;          /* all connections, those in groups included */
     unsigned conns_max;      /* what the descriptors allow */
 
-    unsigned held;                  /* requests held */
+    unsigned held;                  /* requests held, relayed ones included */
     unsigned streams[STREAM_KINDS]; /* streams */
     unsigned streams_behind;        /* of these */
+    unsigned polls_max;             /* different requests to upstreams under way at once */
     unsigned waiting_max;           /* how many of both there may be */
     uint64_t refused;               /* for being too many, since the start */
     bool full;                      /* and the operator has been told */

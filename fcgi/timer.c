@@ -34,6 +34,12 @@ void timer_set(struct timers *timers, struct timer *timer, uint64_t ms)
     timers->count++;
 }
 
+void timer_hasten(struct timers *timers, struct timer *timer, uint64_t ms)
+{
+    if (timer->due_tick > (timer_now_ms() + ms) / TIMER_TICK_MS + 1)
+        timer_set(timers, timer, ms);
+}
+
 void timer_clear(struct timers *timers, struct timer *timer)
 {
     if (timer->due_tick == 0)

@@ -38,6 +38,9 @@ void timers_init(struct timers *timers);
 /* Sets or moves the deadline to ms from now; timer->fire must be set by then. */
 void timer_set(struct timers *timers, struct timer *timer, uint64_t ms);
 
+/* Moves a deadline that is set to ms from now, if that is sooner. */
+void timer_hasten(struct timers *timers, struct timer *timer, uint64_t ms);
+
 /* ms less a random part of up to a tenth: those who were answered at once must not come back at
  * once. */
 uint64_t timer_jittered(uint64_t ms);

@@ -387,3 +387,16 @@ enum log_status log_read(struct log *log, const char *const *channels, size_t co
         fail(log);
     return status;
 }
+
+enum log_status log_newest(struct log *log, const char *channel, struct message **message)
+{
+    enum log_status status;
+
+    *message = NULL;
+    if (log->failed)
+        return LOG_FAILED;
+    status = reader_newest(log->reader, channel, log->totals.head, message);
+    if (status == LOG_FAILED)
+        fail(log);
+    return status;
+}

@@ -145,6 +145,10 @@ enum log_status log_read(struct log *log, const char *const *channels, size_t co
                          struct cursor cursor, struct page_limit limit, struct page *page);
 void page_free(struct page *page);
 
+/* Reads the newest visible message of a channel, from the disk: one reference in *message, NULL if
+ * none is retained. Returns as log_read does. */
+enum log_status log_newest(struct log *log, const char *channel, struct message **message);
+
 /* Counters for the operator, as of the last drain. */
 struct log_stats {
     uint64_t messages; /* retained on disk */

@@ -30,6 +30,9 @@ struct message {
 struct message *message_new(const char *channel, const char *data, size_t data_len,
                             int64_t time_ms);
 
+/* The time_ms of a message that is made now. */
+int64_t message_time_now(void);
+
 /* Takes one more reference and returns message. */
 struct message *message_hold(struct message *message);
 

@@ -355,3 +355,32 @@ enum log_status reader_read(struct reader *reader, const char *const *channels, 
         sql_run(reader->end);
     return status;
 }
+
+/* Prepared for the one call: it is wanted when a feed starts, and not again. */
+enum log_status reader_newest(struct reader *reader, const char *channel, uint64_t upto,
+                              struct message **message)
+{
+    sqlite3_stmt *rows = NULL;
+    int rc = sql_prepare(reader->db, &rows,
+                         "SELECT m.seq, m.time_ms, m.data FROM message m "
+                         "WHERE m.channel = (SELECT id FROM channel WHERE name = ?1) "
+                         "AND m.seq <= ?2 ORDER BY m.seq DESC LIMIT 1");
+
+    *message = NULL;
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_text(rows, 1, channel, -1, SQLITE_STATIC);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int64(rows, 2, (sqlite3_int64)upto);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(rows);
+    if (rc == SQLITE_ROW) {
+        *message = make_message(rows, 0, channel);
+        rc = *message ? SQLITE_OK : SQLITE_NOMEM;
+    } else if (rc == SQLITE_DONE) {
+        rc = SQLITE_OK;
+    }
+    if (rc != SQLITE_OK)
+        sql_explain(reader->error, sizeof reader->error, "reading the log", reader->db, rc);
+    sqlite3_finalize(rows);
+    return sql_status(rc);
+}

@@ -40,6 +40,11 @@ enum log_status reader_read(struct reader *reader, const char *const *channels, 
                             uint64_t after, uint64_t upto, struct page_fill *fill,
                             struct floors *floors);
 
+/* Reads the channel's newest message whose seq is at most upto: one reference in *message, NULL if
+ * there is none. Returns as reader_read does. */
+enum log_status reader_newest(struct reader *reader, const char *channel, uint64_t upto,
+                              struct message **message);
+
 /* What the last failed read failed with. */
 const char *reader_error(const struct reader *reader);
 

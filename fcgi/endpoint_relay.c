@@ -1,0 +1,46 @@
+/* relay - subscribe for a distant comet server: the request is held here and asked for there. */
+#include "fcgi/relay.h"
+#include "fcgi/routes.h"
+#include "fcgi/server.h"
+
+/* How long the client is held at most: as many seconds as it says, if they are some. */
+static uint64_t hold_ms(const struct options *options, const struct request *request)
+{
+    struct text timeout = request_field(request, "timeout");
+    int64_t seconds = 0;
+    for (size_t i = 0; i < timeout.len && seconds <= options->hold_max_s; i++) {
+        if (timeout.bytes[i] < '0' || timeout.bytes[i] > '9') {
+            seconds = 0; /* the upstream may know what it means */
+            break;
+        }
+        seconds = 10 * seconds + timeout.bytes[i] - '0';
+    }
+    if (seconds == 0 || seconds > options->hold_max_s)
+        seconds = options->hold_max_s;
+    return (uint64_t)seconds * 1000;
+}
+
+bool relayed(struct conn *conn, const struct request *request)
+{
+    struct server *server = conn->server;
+    struct text name = request_field(request, "upstream");
+    const struct upstream *upstream = upstreams_find(&server->upstreams, name);
+    if (!upstream && !name.bytes)
+        return false;
+    const char *complaint = NULL;
+    if (!upstream)
+        complaint = "there is no upstream of that name";
+    else if (request->body_cut || request->body_too_large)
+        complaint = "the body is too large, or not as long as Content-Length says";
+    else
+        complaint = upstream_query(upstream, request, &server->scratch);
+    if (complaint) {
+        conn_refuse(conn, 400, NULL, complaint);
+    } else if (!buf_ok(&server->scratch)) {
+        conn_refuse_for(conn, LOG_NO_MEMORY);
+    } else {
+        relay_ask(server->relay, conn, upstream, server->scratch.bytes,
+                  hold_ms(server->options, request));
+    }
+    return true;
+}

@@ -1,0 +1,343 @@
+#include "fcgi/fetch.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#ifndef ENCKE_VERSION
+#define ENCKE_VERSION "unknown"
+#endif
+
+/* ---- one request ---- */
+
+/* Ends the fetch from within a libcurl callback. */
+static size_t refuse(struct fetch *fetch, const char *why)
+{
+    fetch->why = why;
+    return 0;
+}
+
+/* "HTTP/1.1 404 Not Found": a new head begins, perhaps after a 100 Continue. */
+static void take_status_line(struct fetch *fetch, const char *line, size_t len)
+{
+    fetch->type[0] = '\0';
+    fetch->reason[0] = '\0';
+    const char *end = line + len, *at = memchr(line, ' ', len);
+    at = at && end - at > 4 ? at + 4 : end; /* behind the number, which libcurl reads */
+    if (at < end && *at == ' ')
+        at++;
+    size_t kept = 0;
+    for (; at < end && kept < FETCH_REASON_MAX && *at >= ' ' && *at < 0x7f; at++)
+        fetch->reason[kept++] = *at;
+    fetch->reason[kept] = '\0';
+}
+
+/* What is wrong with a Content-Type, or NULL once it is kept. */
+static const char *take_type(struct fetch *fetch, const char *value, size_t len)
+{
+    while (len > 0 && (*value == ' ' || *value == '\t'))
+        value++, len--;
+    while (len > 0 && (value[len - 1] == ' ' || value[len - 1] == '\t'))
+        len--;
+    if (len > FETCH_TYPE_MAX)
+        return "its Content-Type is too long";
+    for (size_t i = 0; i < len; i++)
+        if (value[i] < ' ' || value[i] > '~')
+            return "its Content-Type is no plain text";
+    memcpy(fetch->type, value, len);
+    fetch->type[len] = '\0';
+    return NULL;
+}
+
+/* What is wrong with the head as a whole, or NULL. */
+static const char *judge_head(struct fetch *fetch)
+{
+    long status = 0;
+    curl_off_t promised = -1;
+    curl_easy_getinfo(fetch->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(fetch->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &promised);
+    fetch->status = (int)status;
+    if (status < 200)
+        return NULL; /* another head follows */
+    fetch->whole_head = true;
+    if (status > 599)
+        return "its status is none of HTTP's";
+    if (status / 100 == 3 && status != 304)
+        return "it redirects elsewhere";
+    if (promised > fetch->fetcher->options->upstream_answer)
+        return "its answer is too large (--upstream-answer)";
+    return NULL;
+}
+
+static size_t on_header(char *line, size_t one, size_t len, void *user)
+{
+    (void)one; /* always 1 */
+    struct fetch *fetch = user;
+    static const char type[] = "content-type:";
+    fetch->head_len += len;
+    if (fetch->head_len > FETCH_HEADERS_MAX)
+        return refuse(fetch, "its headers are too large");
+    size_t text = len;
+    if (text > 0 && line[text - 1] == '\n')
+        text--;
+    if (text > 0 && line[text - 1] == '\r')
+        text--;
+    for (size_t i = 0; i < text; i++)
+        if (((unsigned char)line[i] < ' ' && line[i] != '\t') || line[i] == 0x7f)
+            return refuse(fetch, "a header of its answer has a control character");
+    if (fetch->whole_head)
+        return len;
+    const char *fault = NULL;
+    if (text == 0)
+        fault = judge_head(fetch);
+    else if (text > 5 && memcmp(line, "HTTP/", 5) == 0)
+        take_status_line(fetch, line, text);
+    else if (text > sizeof type - 1 && strncasecmp(line, type, sizeof type - 1) == 0)
+        fault = take_type(fetch, line + sizeof type - 1, text - (sizeof type - 1));
+    return fault ? refuse(fetch, fault) : len;
+}
+
+static size_t on_body(char *bytes, size_t one, size_t len, void *user)
+{
+    (void)one; /* always 1 */
+    struct fetch *fetch = user;
+    if (fetch->body.len + len > (size_t)fetch->fetcher->options->upstream_answer)
+        return refuse(fetch, "its answer is too large (--upstream-answer)");
+    buf_add(&fetch->body, bytes, len);
+    return buf_ok(&fetch->body) ? len : refuse(fetch, "there is no memory for its answer");
+}
+
+static int on_connected(void *user, char *ip, char *local_ip, int port, int local_port)
+{
+    (void)ip, (void)local_ip, (void)port, (void)local_port;
+    struct fetch *fetch = user;
+    fetch->connected = true;
+    return CURL_PREREQFUNC_OK;
+}
+
+/* CURLOPT_QUICK_EXIT: without it libcurl waits for a look-up's thread when a fetch ends early. */
+static bool set_up(struct fetch *fetch, const char *url)
+{
+    const struct options *options = fetch->fetcher->options;
+    CURL *easy = fetch->easy;
+    CURLcode bad = CURLE_OK;
+#define SET(option, value) bad |= curl_easy_setopt(easy, CURLOPT_##option, value)
+    SET(URL, url);
+    SET(PRIVATE, fetch);
+    SET(PROTOCOLS_STR, "http,https");
+    SET(HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    SET(PATH_AS_IS, 1L);
+    SET(PROXY, options->upstream_proxy ? options->upstream_proxy : "");
+    SET(SUPPRESS_CONNECT_HEADERS, 1L);
+    SET(USERAGENT, "encke/" ENCKE_VERSION);
+    SET(ACCEPT_ENCODING, "gzip, deflate");
+    SET(NOSIGNAL, 1L);
+    SET(QUICK_EXIT, 1L);
+    SET(TCP_KEEPALIVE, 1L);
+    SET(TCP_KEEPIDLE, 30L);
+    SET(TCP_KEEPINTVL, 10L);
+    SET(TIMEOUT, (long)options->upstream_timeout_s);
+    SET(CONNECTTIMEOUT, (long)FETCH_CONNECT_S);
+    SET(BUFFERSIZE, 16384L);
+    SET(HEADERFUNCTION, on_header);
+    SET(HEADERDATA, fetch);
+    SET(WRITEFUNCTION, on_body);
+    SET(WRITEDATA, fetch);
+    SET(PREREQFUNCTION, on_connected);
+    SET(PREREQDATA, fetch);
+    if (options->upstream_ca)
+        SET(CAINFO, options->upstream_ca);
+#undef SET
+    return bad == CURLE_OK;
+}
+
+static void forget(struct fetch *fetch)
+{
+    buf_free(&fetch->body);
+    fetch->connected = fetch->whole_head = false;
+    fetch->status = 0;
+    fetch->head_len = 0;
+    fetch->reason[0] = fetch->type[0] = '\0';
+    fetch->why = NULL;
+}
+
+static bool start(struct fetcher *fetcher, struct fetch *fetch, const char *url, bool probe)
+{
+    forget(fetch);
+    fetch->fetcher = fetcher;
+    fetch->easy = curl_easy_init();
+    if (fetch->easy && set_up(fetch, url) &&
+        (!probe || (curl_easy_setopt(fetch->easy, CURLOPT_CONNECT_ONLY, 1L) == CURLE_OK &&
+                    curl_easy_setopt(fetch->easy, CURLOPT_FRESH_CONNECT, 1L) == CURLE_OK)) &&
+        curl_multi_add_handle(fetcher->multi, fetch->easy) == CURLM_OK)
+        return true;
+    curl_easy_cleanup(fetch->easy);
+    fetch->easy = NULL;
+    return false;
+}
+
+bool fetch_start(struct fetcher *fetcher, struct fetch *fetch, const char *url)
+{
+    return start(fetcher, fetch, url, false);
+}
+
+bool fetch_probe(struct fetcher *fetcher, struct fetch *fetch, const char *url)
+{
+    return start(fetcher, fetch, url, true);
+}
+
+static void end(struct fetch *fetch)
+{
+    curl_multi_remove_handle(fetch->fetcher->multi, fetch->easy);
+    curl_easy_cleanup(fetch->easy);
+    fetch->easy = NULL;
+}
+
+void fetch_cancel(struct fetch *fetch)
+{
+    if (fetch->easy)
+        end(fetch);
+    forget(fetch);
+}
+
+static enum fetch_end judge(struct fetch *fetch, CURLcode code)
+{
+    if (code == CURLE_OK)
+        return FETCH_ANSWERED;
+    if (fetch->why) /* one of the callbacks said it */
+        return FETCH_REFUSED;
+    fetch->why = curl_easy_strerror(code);
+    if (!fetch->connected)
+        return FETCH_UNREACHABLE;
+    return code == CURLE_OPERATION_TIMEDOUT ? FETCH_TIMED_OUT : FETCH_BROKEN;
+}
+
+/* ---- all requests ---- */
+
+/* A socket of libcurl's. */
+struct socket {
+    struct source source;
+    struct fetcher *fetcher;
+    int fd;
+};
+
+static void collect(struct fetcher *fetcher)
+{
+    CURLMsg *message;
+    int left;
+    while ((message = curl_multi_info_read(fetcher->multi, &left)) != NULL) {
+        CURLcode code = message->data.result; /* message is gone with its handle */
+        struct fetch *fetch;
+        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&fetch);
+        end(fetch);
+        fetch->done(fetch, judge(fetch, code));
+    }
+}
+
+static void act(struct fetcher *fetcher, curl_socket_t fd, int events)
+{
+    int running;
+    curl_multi_socket_action(fetcher->multi, fd, events, &running);
+    collect(fetcher);
+}
+
+static void on_ready(struct source *source, uint32_t events)
+{
+    struct socket *socket = (struct socket *)source;
+    int mask = (events & (EPOLLIN | EPOLLHUP | EPOLLRDHUP) ? CURL_CSELECT_IN : 0) |
+               (events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
+               (events & EPOLLERR ? CURL_CSELECT_ERR : 0);
+    act(socket->fetcher, socket->fd, mask);
+}
+
+static void on_timer(struct source *source, uint32_t events)
+{
+    (void)events;
+    struct fetcher *fetcher =
+        (struct fetcher *)((char *)source - offsetof(struct fetcher, timer_source));
+    uint64_t expirations;
+    if (read(fetcher->timer_fd, &expirations, sizeof expirations) == (ssize_t)sizeof expirations)
+        act(fetcher, CURL_SOCKET_TIMEOUT, 0);
+}
+
+/* libcurl's CURLMOPT_TIMERFUNCTION: wants to be called in ms; -1: not at all. */
+static int set_timer(CURLM *multi, long ms, void *user)
+{
+    (void)multi;
+    struct fetcher *fetcher = user;
+    struct itimerspec when = {.it_value = {ms / 1000, ms % 1000 * 1000000}};
+    if (ms == 0)
+        when.it_value.tv_nsec = 1; /* at once, but not from within libcurl */
+    if (ms < 0)
+        when.it_value.tv_sec = 0, when.it_value.tv_nsec = 0;
+    timerfd_settime(fetcher->timer_fd, 0, &when, NULL);
+    return 0;
+}
+
+/* libcurl's CURLMOPT_SOCKETFUNCTION: what to watch a socket for. */
+static int set_watch(CURL *easy, curl_socket_t fd, int what, void *user, void *known)
+{
+    (void)easy;
+    static const uint32_t events[] = {[CURL_POLL_IN] = EPOLLIN,
+                                      [CURL_POLL_OUT] = EPOLLOUT,
+                                      [CURL_POLL_INOUT] = EPOLLIN | EPOLLOUT};
+    struct fetcher *fetcher = user;
+    struct socket *socket = known;
+    if (what == CURL_POLL_REMOVE) {
+        if (socket) {
+            loop_forget(fetcher->loop, fd, &socket->source);
+            loop_free_later(fetcher->loop, socket);
+            curl_multi_assign(fetcher->multi, fd, NULL);
+        }
+        return 0;
+    }
+    if (socket)
+        return loop_change(fetcher->loop, fd, TURN_NOW, TURN_NOW, events[what], &socket->source);
+    socket = malloc(sizeof *socket);
+    if (!socket)
+        return -1;
+    *socket = (struct socket){.source.ready = on_ready, .fetcher = fetcher, .fd = fd};
+    if (loop_watch(fetcher->loop, fd, TURN_NOW, events[what], &socket->source) != 0) {
+        free(socket);
+        return -1;
+    }
+    curl_multi_assign(fetcher->multi, fd, socket);
+    return 0;
+}
+
+int fetcher_open(struct fetcher *fetcher, struct loop *loop, const struct options *options,
+                 unsigned connections_max)
+{
+    *fetcher = (struct fetcher){
+        .loop = loop, .options = options, .timer_fd = -1, .timer_source.ready = on_timer};
+    errno = ENOMEM;
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+        return -1;
+    fetcher->multi = curl_multi_init();
+    if (!fetcher->multi)
+        return -1;
+    curl_multi_setopt(fetcher->multi, CURLMOPT_SOCKETFUNCTION, set_watch);
+    curl_multi_setopt(fetcher->multi, CURLMOPT_SOCKETDATA, fetcher);
+    curl_multi_setopt(fetcher->multi, CURLMOPT_TIMERFUNCTION, set_timer);
+    curl_multi_setopt(fetcher->multi, CURLMOPT_TIMERDATA, fetcher);
+    curl_multi_setopt(fetcher->multi, CURLMOPT_MAXCONNECTS, (long)connections_max);
+    curl_multi_setopt(fetcher->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)connections_max);
+    fetcher->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (fetcher->timer_fd < 0)
+        return -1;
+    return loop_watch(loop, fetcher->timer_fd, TURN_NOW, EPOLLIN, &fetcher->timer_source);
+}
+
+void fetcher_close(struct fetcher *fetcher)
+{
+    if (!fetcher->loop)
+        return;
+    curl_multi_cleanup(fetcher->multi);
+    if (fetcher->timer_fd >= 0)
+        close(fetcher->timer_fd);
+    curl_global_cleanup();
+}

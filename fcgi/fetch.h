@@ -1,0 +1,85 @@
+/* fetch.h - requests to distant servers, by libcurl's multi interface on the daemon's own loop.
+ *
+ * It knows libcurl and nothing of who asks. A fetch is one GET: started, and then either cancelled
+ * or done. Name look-ups run in threads of libcurl's; nothing here blocks.
+ *
+ * The distant server is not trusted: how long an answer may take and how large it may be is
+ * limited, redirects are not followed, and a header that could break ours is refused.
+ *
+ * Loop's thread only.
+ */
+#ifndef ENCKE_FCGI_FETCH_H
+#define ENCKE_FCGI_FETCH_H
+
+#include <curl/curl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fcgi/buf.h"
+#include "fcgi/loop.h"
+#include "fcgi/options.h"
+
+enum {
+    FETCH_CONNECT_S = 10,      /* for the look-up, TCP and TLS together */
+    FETCH_HEADERS_MAX = 65536, /* bytes of all header lines */
+    FETCH_REASON_MAX = 64,     /* bytes of a status line's reason; the rest is cut off */
+    FETCH_TYPE_MAX = 255       /* bytes of a Content-Type */
+};
+
+struct fetcher {
+    CURLM *multi;
+    struct loop *loop;
+    const struct options *options;
+    int timer_fd; /* libcurl's deadlines: they are too short for the loop's timers */
+    struct source timer_source;
+};
+
+enum fetch_end {
+    FETCH_ANSWERED,    /* status, reason, type and body are there; or the probe could connect */
+    FETCH_UNREACHABLE, /* no look-up, no connection, or no TLS */
+    FETCH_TIMED_OUT,   /* connected, but not answered in time */
+    FETCH_BROKEN,      /* cut short, reset, malformed */
+    FETCH_REFUSED      /* answered with what we do not take */
+};
+
+struct fetch {
+    CURL *easy; /* NULL: not under way */
+    /* Called once by the loop when the fetch is over, never from within fetch_start. It is no
+     * longer under way then, and may be started again or freed. */
+    void (*done)(struct fetch *fetch, enum fetch_end end);
+    struct fetcher *fetcher;
+    bool connected;
+    bool whole_head; /* the final status line and headers are in: what follows are trailers */
+    int status;
+    size_t head_len;
+    char reason[FETCH_REASON_MAX + 1];
+    char type[FETCH_TYPE_MAX + 1]; /* "": there was none */
+    struct buf body;
+    const char *why; /* when it was not answered: a few words, static */
+};
+
+/* Returns 0, or -1 with errno set. */
+int fetcher_open(struct fetcher *fetcher, struct loop *loop, const struct options *options,
+                 unsigned connections_max);
+
+/* All fetches have been cancelled or are done. All zero bytes is allowed. */
+void fetcher_close(struct fetcher *fetcher);
+
+/* Starts a GET of url, which is copied. fetch->done must be set, all else may be zero; what the
+ * last time left in it is forgotten. Returns false when out of memory. */
+bool fetch_start(struct fetcher *fetcher, struct fetch *fetch, const char *url);
+
+/* The same, but only connects: done with FETCH_ANSWERED says that the server can be reached. */
+bool fetch_probe(struct fetcher *fetcher, struct fetch *fetch, const char *url);
+
+static inline bool fetch_under_way(const struct fetch *fetch)
+{
+    return fetch->easy != NULL;
+}
+
+/* Ends a fetch that is under way, without calling done, and frees what it holds; one that is not
+ * under way only frees. */
+void fetch_cancel(struct fetch *fetch);
+
+#endif

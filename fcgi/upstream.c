@@ -1,0 +1,316 @@
+#include "fcgi/upstream.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fcgi/wanted.h"
+
+static const char DEFAULT_NAME[] = "default";
+
+/* ---- the options ---- */
+
+static bool name_valid(const char *name, size_t len)
+{
+    return channel_name_valid((struct text){name, len}); /* one rule for all names */
+}
+
+/* Splits "[NAME=]REST". Returns REST, and the name with its length. */
+static const char *split_name(const char *given, const char **name, size_t *name_len)
+{
+    const char *equals = strchr(given, '=');
+    bool named = equals && name_valid(given, (size_t)(equals - given));
+    *name = named ? given : DEFAULT_NAME;
+    *name_len = named ? (size_t)(equals - given) : strlen(DEFAULT_NAME);
+    return named ? equals + 1 : given;
+}
+
+static struct upstream *find(const struct upstreams *upstreams, const char *name, size_t len)
+{
+    for (size_t i = 0; i < upstreams->count; i++)
+        if (text_is((struct text){name, len}, upstreams->items[i].name))
+            return &upstreams->items[i];
+    return NULL;
+}
+
+const struct upstream *upstreams_find(const struct upstreams *upstreams, struct text name)
+{
+    return name.bytes ? find(upstreams, name.bytes, name.len)
+                      : find(upstreams, DEFAULT_NAME, strlen(DEFAULT_NAME));
+}
+
+/* A part of the URL, empty if it has none; NULL when out of memory. */
+static char *part_of(CURLU *url, CURLUPart part)
+{
+    char *text = NULL;
+    CURLUcode code = curl_url_get(url, part, &text, 0);
+    char *copy = code == CURLUE_OUT_OF_MEMORY ? NULL : strdup(code == CURLUE_OK ? text : "");
+    curl_free(text);
+    return copy;
+}
+
+/* What is wrong with the URL's text, or NULL with upstream->url set. */
+static const char *parse_url(struct upstream *upstream, const char *text)
+{
+    for (const char *c = text; *c; c++)
+        if (*c <= ' ' || *c == 0x7f)
+            return "has a blank or a control character in its URL";
+    upstream->url = curl_url();
+    if (!upstream->url)
+        return "finds no memory";
+    if (curl_url_set(upstream->url, CURLUPART_URL, text, CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK)
+        return "needs a URL such as https://comet.example.org/subscribe";
+    char *scheme = part_of(upstream->url, CURLUPART_SCHEME);
+    bool known = scheme && (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0);
+    free(scheme);
+    return known ? NULL : "is neither http nor https";
+}
+
+/* Takes the URL apart. Returns false when out of memory. */
+static bool keep_parts(struct upstream *upstream)
+{
+    upstream->query = part_of(upstream->url, CURLUPART_QUERY);
+    upstream->query_copy = upstream->query ? strdup(upstream->query) : NULL;
+    upstream->fixed = malloc(sizeof *upstream->fixed);
+    if (!upstream->query_copy || !upstream->fixed)
+        return false;
+    form_parse(upstream->fixed, upstream->query_copy, strlen(upstream->query_copy));
+    curl_url_set(upstream->url, CURLUPART_QUERY, NULL, 0);
+    curl_url_set(upstream->url, CURLUPART_FRAGMENT, NULL, 0);
+    CURLU *bare = curl_url_dup(upstream->url);
+    if (!bare)
+        return false;
+    curl_url_set(bare, CURLUPART_USER, NULL, 0);
+    curl_url_set(bare, CURLUPART_PASSWORD, NULL, 0);
+    curl_url_set(bare, CURLUPART_OPTIONS, NULL, 0);
+    upstream->shown = part_of(bare, CURLUPART_URL);
+    curl_url_cleanup(bare);
+    return upstream->shown != NULL;
+}
+
+static int complain(char *why, size_t why_size, const char *option, const char *given,
+                    const char *what)
+{
+    /* what follows an '@' or a '?' may be a secret, and what comes before the '@', too */
+    int shown = (int)strcspn(given, "@?:/");
+    snprintf(why, why_size, "--%s %.*s%s %s", option, shown, given, given[shown] ? "..." : "",
+             what);
+    return -1;
+}
+
+static int add(struct upstreams *upstreams, const char *given, char *why, size_t why_size)
+{
+    static const char option[] = "upstream";
+    const char *name;
+    size_t name_len;
+    const char *url = split_name(given, &name, &name_len);
+    if (find(upstreams, name, name_len))
+        return complain(why, why_size, option, given,
+                        "is the second of its name: give each a name, as in NAME=URL");
+    struct upstream *upstream = &upstreams->items[upstreams->count++];
+    const char *fault = parse_url(upstream, url);
+    if (fault)
+        return complain(why, why_size, option, given, fault);
+    upstream->name = strndup(name, name_len);
+    upstream->cursor_param = strdup("id");
+    upstream->cursor_field = strdup("id");
+    if (upstream->name && upstream->cursor_param && upstream->cursor_field && keep_parts(upstream))
+        return 0;
+    return complain(why, why_size, option, given, "finds no memory");
+}
+
+static const char *set_params(struct upstream *upstream, const char *list)
+{
+    upstream->params = strdup(list);
+    return upstream->params ? NULL : "finds no memory";
+}
+
+static const char *set_channel(struct upstream *upstream, const char *channel)
+{
+    if (!name_valid(channel, strlen(channel)))
+        return CHANNEL_NAME_RULE;
+    upstream->channel = strdup(channel);
+    return upstream->channel ? NULL : "finds no memory";
+}
+
+static const char *set_cursor(struct upstream *upstream, const char *pair)
+{
+    const char *colon = strchr(pair, ':');
+    if (!colon || colon == pair || !colon[1])
+        return "is not PARAMETER:FIELD, as in id:id";
+    free(upstream->cursor_param);
+    free(upstream->cursor_field);
+    upstream->cursor_param = strndup(pair, (size_t)(colon - pair));
+    upstream->cursor_field = strdup(colon + 1);
+    return upstream->cursor_param && upstream->cursor_field ? NULL : "finds no memory";
+}
+
+/* Applies one of the options that say more about an upstream; each may be said once. */
+static int refine(struct upstreams *upstreams, const struct given *given, const char *option,
+                  const char *(*set)(struct upstream *upstream, const char *value), char *why,
+                  size_t why_size)
+{
+    for (size_t i = 0; i < given->count; i++) {
+        const char *name;
+        size_t name_len;
+        const char *value = split_name(given->texts[i], &name, &name_len);
+        struct upstream *upstream = find(upstreams, name, name_len);
+        const char *fault = upstream ? set(upstream, value) : "names no --upstream";
+        if (fault)
+            return complain(why, why_size, option, given->texts[i], fault);
+    }
+    return 0;
+}
+
+int upstreams_open(struct upstreams *upstreams, const struct options *options, char *why,
+                   size_t why_size)
+{
+    *upstreams = (struct upstreams){0};
+    if (options->upstream.count > 0)
+        upstreams->items = calloc(options->upstream.count, sizeof *upstreams->items);
+    if (!upstreams->items && options->upstream.count > 0)
+        return complain(why, why_size, "upstream", "", "finds no memory");
+    for (size_t i = 0; i < options->upstream.count; i++)
+        if (add(upstreams, options->upstream.texts[i], why, why_size) != 0)
+            return -1;
+    if (refine(upstreams, &options->upstream_params, "upstream-params", set_params, why,
+               why_size) != 0 ||
+        refine(upstreams, &options->upstream_channel, "upstream-channel", set_channel, why,
+               why_size) != 0)
+        return -1;
+    return refine(upstreams, &options->upstream_cursor, "upstream-cursor", set_cursor, why,
+                  why_size);
+}
+
+void upstreams_free(struct upstreams *upstreams)
+{
+    for (size_t i = 0; i < upstreams->count; i++) {
+        struct upstream *upstream = &upstreams->items[i];
+        curl_url_cleanup(upstream->url);
+        free(upstream->name);
+        free(upstream->shown);
+        free(upstream->query);
+        free(upstream->query_copy);
+        free(upstream->fixed);
+        free(upstream->params);
+        free(upstream->channel);
+        free(upstream->cursor_param);
+        free(upstream->cursor_field);
+    }
+    free(upstreams->items);
+    *upstreams = (struct upstreams){0};
+}
+
+/* ---- queries ---- */
+
+/* Percent-encodes what a query's field cannot hold as it is (RFC 3986, 3.4): all but unreserved
+ * characters, and those of its punctuation that no form gives a meaning. */
+static void put_encoded(struct buf *out, struct text text)
+{
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+                                "-._~!*'(),;:@/?$";
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char byte = (unsigned char)text.bytes[i];
+        if (memchr(plain, byte, sizeof plain - 1))
+            buf_add(out, &text.bytes[i], 1);
+        else
+            buf_printf(out, "%%%02X", byte);
+    }
+}
+
+static void put_field(struct buf *out, struct text name, struct text value)
+{
+    if (out->len > 0)
+        buf_add(out, "&", 1);
+    put_encoded(out, name);
+    buf_add(out, "=", 1);
+    put_encoded(out, value);
+}
+
+/* Whether the name is in a list parted by commas. */
+static bool listed(const char *list, struct text name)
+{
+    for (size_t len; *list; list += len + (list[len] == ',')) {
+        len = strcspn(list, ",");
+        if (len == name.len && memcmp(list, name.bytes, len) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool fixed(const struct upstream *upstream, struct text name)
+{
+    for (size_t i = 0; i < upstream->fixed->count; i++) {
+        struct text own = upstream->fixed->fields[i].name;
+        if (own.len == name.len && memcmp(own.bytes, name.bytes, own.len) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* timeout is what the client tells the relay: clients with different patience ask the same. */
+static bool may_pass(const struct upstream *upstream, struct text name)
+{
+    if (text_is(name, "upstream") || fixed(upstream, name))
+        return false;
+    return upstream->params ? listed(upstream->params, name) : !text_is(name, "timeout");
+}
+
+static const char *put_form(const struct upstream *upstream, const struct form *form,
+                            struct buf *query)
+{
+    if (form->overflow)
+        return "too many fields";
+    for (size_t i = 0; i < form->count; i++) {
+        struct text name = form->fields[i].name, value = form->fields[i].value;
+        if (!may_pass(upstream, name))
+            continue;
+        if (memchr(name.bytes, '\0', name.len) || memchr(value.bytes, '\0', value.len))
+            return "a field contains a NUL byte";
+        put_field(query, name, value);
+        if (query->len > UPSTREAM_QUERY_MAX)
+            return "the query is too long to be passed on";
+    }
+    return NULL;
+}
+
+const char *upstream_query(const struct upstream *upstream, const struct request *request,
+                           struct buf *query)
+{
+    buf_reset(query);
+    buf_puts(query, upstream->query);
+    const char *complaint = put_form(upstream, &request->query, query);
+    if (!complaint)
+        complaint = put_form(upstream, &request->form, query);
+    buf_add(query, "", 1);
+    return complaint;
+}
+
+void upstream_query_from(const struct upstream *upstream, const char *cursor, struct buf *query)
+{
+    struct text param = {upstream->cursor_param, strlen(upstream->cursor_param)};
+    buf_reset(query);
+    if (cursor && fixed(upstream, param)) {
+        /* the operator said where to begin; from now on the cursor says it */
+        for (size_t i = 0; i < upstream->fixed->count; i++) {
+            const struct field *field = &upstream->fixed->fields[i];
+            if (!text_is(field->name, upstream->cursor_param))
+                put_field(query, field->name, field->value);
+        }
+    } else {
+        buf_puts(query, upstream->query);
+    }
+    if (cursor)
+        put_field(query, param, (struct text){cursor, strlen(cursor)});
+    buf_add(query, "", 1);
+}
+
+char *upstream_url(const struct upstream *upstream, const char *query)
+{
+    CURLU *url = curl_url_dup(upstream->url);
+    char *text = NULL;
+    if (url && (!*query || curl_url_set(url, CURLUPART_QUERY, query, 0) == CURLUE_OK))
+        curl_url_get(url, CURLUPART_URL, &text, 0);
+    curl_url_cleanup(url);
+    return text;
+}
