@@ -16,8 +16,8 @@
 /* Parses a command line of words parted by spaces; what it prints goes to /dev/null. */
 static enum options_verdict parse(struct options *options, const char *line)
 {
-    static char words[256]; /* the options point into it */
-    char *argv[32] = {"encke"};
+    static char words[4096]; /* the options point into it */
+    char *argv[256] = {"encke"};
     int argc = 1;
     snprintf(words, sizeof words, "%s", line);
     for (char *word = strtok(words, " "); word; word = strtok(NULL, " "))
@@ -56,6 +56,15 @@ static void defaults_are_those_of_the_help(void **state)
     assert_null(options.websocket_origin);
     assert_false(options.websocket_create);
     assert_int_equal(options.websocket_rate, 100);
+    assert_int_equal(options.upstream.count, 0);
+    assert_int_equal(options.upstream_params.count, 0);
+    assert_int_equal(options.upstream_channel.count, 0);
+    assert_int_equal(options.upstream_cursor.count, 0);
+    assert_null(options.upstream_ca);
+    assert_null(options.upstream_proxy);
+    assert_int_equal(options.upstream_timeout_s, 100);
+    assert_int_equal(options.upstream_answer, 1 << 20);
+    assert_int_equal(options.upstream_requests, 1000);
 }
 
 static void whether_clients_publish_is_said_with_yes_or_no(void **state)
@@ -125,6 +134,19 @@ static void what_is_wrong_is_refused(void **state)
         "--db /x --websocket-origin https://",
         "--db /x --websocket-origin anyone",
         "--db /x --websocket-socket=",
+        "--db /x --upstream",
+        "--db /x --upstream=",
+        "--db /x --upstream-params=",
+        "--db /x --upstream-channel=",
+        "--db /x --upstream-cursor=",
+        "--db /x --upstream-ca=",
+        "--db /x --upstream-proxy=",
+        "--db /x --upstream-timeout 0",
+        "--db /x --upstream-timeout 3601",
+        "--db /x --upstream-answer 1023",
+        "--db /x --upstream-answer 65M",
+        "--db /x --upstream-requests 0",
+        "--db /x --upstream-requests 100001",
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         struct options options;
@@ -167,6 +189,39 @@ static void origins_are_written_as_browsers_send_them(void **state)
     unsetenv("ENCKE_WEBSOCKET_ORIGIN");
 }
 
+static void expect_given(const struct given *given, const char *texts)
+{
+    char joined[256] = "";
+    for (size_t i = 0; i < given->count; i++)
+        snprintf(joined + strlen(joined), sizeof joined - strlen(joined), "%s ", given->texts[i]);
+    assert_string_equal(joined, texts);
+}
+
+static void upstreams_may_be_given_many_times(void **state)
+{
+    struct options options;
+    assert_int_equal(parse(&options, "--db /x --upstream a=http://a --upstream-channel a=b "
+                                     "--upstream http://b --upstream-cursor a=c:d "
+                                     "--upstream-params a= --upstream-params x,y"),
+                     OPTIONS_RUN);
+    expect_given(&options.upstream, "a=http://a http://b ");
+    expect_given(&options.upstream_params, "a= x,y ");
+    expect_given(&options.upstream_channel, "a=b ");
+    expect_given(&options.upstream_cursor, "a=c:d ");
+}
+
+static void how_many_upstreams_has_an_end(void **state)
+{
+    struct options options;
+    char line[4096] = "--db /x";
+    for (int i = 0; i < GIVEN_MAX; i++)
+        snprintf(line + strlen(line), sizeof line - strlen(line), " --upstream %d=http://a", i);
+    assert_int_equal(parse(&options, line), OPTIONS_RUN);
+    assert_int_equal(options.upstream.count, GIVEN_MAX);
+    strcat(line, " --upstream http://a");
+    assert_int_equal(parse(&options, line), OPTIONS_BAD);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -175,6 +230,8 @@ int main(void)
         cmocka_unit_test(the_command_line_wins_over_the_environment),
         cmocka_unit_test(what_is_wrong_is_refused),
         cmocka_unit_test(origins_are_written_as_browsers_send_them),
+        cmocka_unit_test(upstreams_may_be_given_many_times),
+        cmocka_unit_test(how_many_upstreams_has_an_end),
         cmocka_unit_test(help_and_version_need_nothing_else),
         cmocka_unit_test(the_longest_hold_is_never_below_the_ordinary_one),
     };
