@@ -287,11 +287,6 @@ static long counted(const struct request *status, const char *within, const char
     return number_in(ask_and_wait(&load.target, load.control, status), within, what);
 }
 
-static long holds_counted(const struct request *status)
-{
-    return counted(status, NULL, load.options.held);
-}
-
 /* Waits until the count is so many (or, to begin with, none). False if it does not come to that. */
 static bool wait_counted(const struct request *status, long (*count)(const struct request *),
                          long expected)

@@ -23,6 +23,22 @@ static void make_publish(struct request *request, const char *rest, const char *
         die("a message cannot be published: the address or the message is too long");
 }
 
+/* What the status says of the upstream that --relay names. */
+static long relay_counted(const struct request *status, const char *what)
+{
+    char name[80];
+
+    snprintf(name, sizeof name, "\"%s\"", load.options.relay);
+    return counted(status, name, what);
+}
+
+/* The requests that are held: with --relay only those for that upstream. */
+static long holds_counted(const struct request *status)
+{
+    return load.options.relay ? relay_counted(status, "\"clients\":")
+                              : counted(status, NULL, load.options.held);
+}
+
 /* Many requests may be made in one's place: the old one is freed. */
 static void make_varied(struct request *request, const char *rest, unsigned n)
 {
@@ -47,11 +63,9 @@ static void await_relay(int round, int clients)
     int different = o->vary == 0 ? 1 : o->vary < clients ? o->vary : clients;
     long under_way = -1, held = -1;
     struct request status, upstream_status;
-    char name[80];
 
     if (!o->relay)
         return;
-    snprintf(name, sizeof name, "\"%s\"", o->relay);
     make_request(&status, o->status, NULL, "");
     if (!request_make(&upstream_status, &load.publish_at, o->status, NULL, ""))
         die("the upstream's status cannot be asked: its address is too long");
@@ -61,7 +75,7 @@ static void await_relay(int round, int clients)
                 "ask %d different things",
                 under_way, held, clients, different);
         nanosleep(&nap, NULL);
-        under_way = counted(&status, name, "\"under_way\":");
+        under_way = relay_counted(&status, "\"under_way\":");
         held = number_in(ask_and_wait(&load.publish_at, load.upstream, &upstream_status), NULL,
                          o->held);
     }
