@@ -43,10 +43,11 @@ static long holds_counted(const struct request *status)
 static void make_varied(struct request *request, const char *rest, unsigned n)
 {
     char more[1024];
+    bool query = strchr(load.target.path, '?') || strchr(rest, '?');
     int len = snprintf(more, sizeof more, "%s", rest);
 
-    if (load.options.vary && len > 0 && (size_t)len < sizeof more)
-        snprintf(more + len, sizeof more - (size_t)len, "%cq=%u", strchr(rest, '?') ? '&' : '?',
+    if (load.options.vary && len >= 0 && (size_t)len < sizeof more)
+        snprintf(more + len, sizeof more - (size_t)len, "%cq=%u", query ? '&' : '?',
                  n % (unsigned)load.options.vary);
     request_free(request);
     make_request(request, more, NULL, "");
