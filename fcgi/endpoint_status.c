@@ -27,7 +27,10 @@ static json_t *upstream_of(const struct server *server, const struct upstream *u
     struct feed_stats feed;
     relay_stats(server->relay, upstream, &stats);
     feed_stats(server->feeds, upstream, &feed);
-    const char *state = stats.down_ms ? "down" : stats.tried ? "up" : "idle";
+    const char *state = stats.down_ms   ? "down"
+                        : stats.failing ? "failing"
+                        : stats.tried   ? "up"
+                                        : "idle";
     /* clang-format off */
     return json_pack("{s:s, s:s, s:s, s:o, s:i, s:i, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o, s:o, s:o}, s:s?, s:s?, s:s?, s:o}",
                      "name", upstream->name,

@@ -24,7 +24,7 @@ struct poll {
     uint64_t began_ms;     /* of the latest request; 0: none yet */
     uint64_t failing_ms;   /* since when its requests fail; 0: they do not */
     bool busy;             /* its clients are being answered: it must not be freed yet */
-    struct timer timer;    /* a kept poll's next try; or the end of a forgotten one's memory */
+    struct timer timer;    /* under way: the proof; unwanted: the end of its memory */
     char query[];
 };
 
@@ -35,7 +35,8 @@ struct line {
     struct poll *polls;
     uint64_t down_ms; /* since when it is out of reach; 0: it is not */
     struct fetch probe;
-    struct timer probe_timer;
+    struct timer retry_timer;
+    bool failing;     /* the latest request was no success */
     bool troubled;    /* and the operator has been told */
     uint64_t told_ms; /* when; 0: never */
     unsigned clients;
@@ -72,6 +73,7 @@ static void note_trouble(struct line *line, enum relay_error error, const char *
     enum { MINUTE_MS = 60000 };
     uint64_t now = timer_now_ms();
     line->errors[error]++;
+    line->failing = true;
     snprintf(line->last_error, sizeof line->last_error, "%s", what);
     if (line->troubled || (line->told_ms != 0 && now - line->told_ms < MINUTE_MS))
         return;
@@ -85,7 +87,7 @@ static void note_recovery(struct line *line)
 {
     if (line->troubled)
         diag(DIAG_INFO, "upstream %s answers again", line->upstream->name);
-    line->troubled = false;
+    line->troubled = line->failing = false;
 }
 
 /* ---- the life of a poll ---- */
@@ -161,34 +163,6 @@ static uint64_t failing_since(const struct poll *poll)
     return poll->line->down_ms != 0 ? poll->line->down_ms : poll->failing_ms;
 }
 
-/* ---- the way back of a line that is down ---- */
-
-static bool somebody_waits(const struct line *line)
-{
-    for (struct poll *poll = line->polls; poll; poll = poll->hh.next)
-        if (!fetch_under_way(&poll->fetch) && (poll->clients > 0 || poll->keeper))
-            return true;
-    return false;
-}
-
-/* Lets the line be tried soon, if it is not tried already. */
-static void probe_soon(struct line *line)
-{
-    if (!fetch_under_way(&line->probe) && line->probe_timer.due_tick == 0)
-        timer_set(timers_of(line->relay), &line->probe_timer, RELAY_RETRY_MS);
-}
-
-static void on_probe_timer(struct timer *timer)
-{
-    struct line *line = OWNER(struct line, timer, probe_timer);
-    if (line->down_ms == 0 || !somebody_waits(line))
-        return;
-    char *url = upstream_url(line->upstream, "");
-    if (!url || !fetch_probe(&line->relay->fetcher, &line->probe, url))
-        probe_soon(line);
-    curl_free(url);
-}
-
 /* ---- requests ---- */
 
 static bool start(struct poll *poll)
@@ -198,18 +172,28 @@ static bool start(struct poll *poll)
     bool started = url && fetch_start(&line->relay->fetcher, &poll->fetch, url);
     curl_free(url);
     poll->began_ms = timer_now_ms();
+    if (started && poll->failing_ms != 0)
+        timer_set(timers_of(line->relay), &poll->timer, RELAY_PROOF_MS);
     line->requests += started;
     return started;
 }
 
-/* Hands everybody the frame, and the caller's reference to it back. The poll stays. */
+/* Hands everybody the frame, of which it takes over the caller's reference. The poll stays. */
 static void answer_all(struct poll *poll, struct frame *frame)
 {
+    bool was_busy = poll->busy;
     poll->busy = true;
     for (unsigned left = poll->clients; left > 0; left--)
         conn_answer(LIST_FIRST(&poll->conns), frame ? frame_hold(frame) : NULL);
-    poll->busy = false;
+    poll->busy = was_busy;
     frame_drop(frame);
+}
+
+/* Has what waits on the line tried again, soon. */
+static void retry_soon(struct line *line)
+{
+    if (line->retry_timer.due_tick == 0)
+        timer_set(timers_of(line->relay), &line->retry_timer, RELAY_RETRY_MS);
 }
 
 /* The poll has failed: whoever waits is answered after a while. */
@@ -217,12 +201,12 @@ static void fail(struct poll *poll)
 {
     struct timers *timers = timers_of(poll->line->relay);
     struct conn *conn;
+    timer_clear(timers, &poll->timer);
     LIST_FOREACH (conn, &poll->conns, link)
         timer_hasten(timers, &conn->timer, wait_ms(failing_since(poll)));
-    if (poll->keeper) {
-        timer_set(timers, &poll->timer, wait_ms(failing_since(poll)));
+    if (poll->keeper)
         poll->keeper->failed(poll->keeper);
-    }
+    retry_soon(poll->line);
     poll_unwanted(poll);
 }
 
@@ -241,20 +225,79 @@ static void go_down(struct line *line, const char *what)
     note_trouble(line, RELAY_UNREACHABLE, what);
     if (line->down_ms == 0)
         line->down_ms = timer_now_ms();
-    probe_soon(line);
+    retry_soon(line);
+}
+
+/* Makes the request of a poll that somebody wants. */
+static void try(struct poll *poll)
+{
+    if (!start(poll))
+        fail_alone(poll, RELAY_BROKEN, "there is no memory for a request");
+}
+
+/* The same, unless it has to wait for its line, or was made just now. */
+static void pursue(struct poll *poll)
+{
+    bool just_now = timer_now_ms() - poll->began_ms < RELAY_RETRY_MS;
+    if (poll->line->down_ms != 0 || (poll->failing_ms != 0 && just_now))
+        retry_soon(poll->line);
+    else
+        try(poll);
+}
+
+/* ---- the way back ---- */
+
+static bool waits(const struct poll *poll)
+{
+    return !fetch_under_way(&poll->fetch) && !poll->busy && (poll->clients > 0 || poll->keeper);
+}
+
+/* Of the polls that wait, the one that was tried the longest time ago. */
+static struct poll *next_to_try(const struct line *line)
+{
+    struct poll *next = NULL;
+    for (struct poll *poll = line->polls; poll; poll = poll->hh.next)
+        if (waits(poll) && (!next || poll->began_ms < next->began_ms))
+            next = poll;
+    return next;
+}
+
+/* Once a second: a connection, if the line is down, or else one request. */
+static void on_retry_timer(struct timer *timer)
+{
+    struct line *line = OWNER(struct line, timer, retry_timer);
+    struct poll *poll = next_to_try(line);
+    if (!poll || fetch_under_way(&line->probe))
+        return;
+    if (line->down_ms == 0) {
+        try(poll);
+        retry_soon(line);
+        return;
+    }
+    char *url = upstream_url(line->upstream, "");
+    if (!url || !fetch_probe(&line->relay->fetcher, &line->probe, url))
+        retry_soon(line);
+    curl_free(url);
+}
+
+/* The upstream does again what it failed to do: all who wait have their request made at once. */
+static void try_all(struct line *line)
+{
+    for (struct poll *poll = line->polls; poll; poll = poll->hh.next)
+        if (waits(poll))
+            pursue(poll);
 }
 
 /* The line can be reached again: tells all who waited for that. */
 static void come_back(struct line *line)
 {
     line->down_ms = 0;
-    timer_clear(timers_of(line->relay), &line->probe_timer);
     struct frame *frame = render_word(true);
     struct keeper *keeper = NULL; /* an upstream has but one */
     struct poll *next;
     for (struct poll *poll = line->polls; poll; poll = next) {
         next = poll->hh.next;
-        if (poll->busy || fetch_under_way(&poll->fetch))
+        if (!waits(poll))
             continue;
         answer_all(poll, frame ? frame_hold(frame) : NULL);
         if (poll->keeper)
@@ -278,24 +321,18 @@ static void on_probed(struct fetch *fetch, enum fetch_end end)
     }
 }
 
-/* Makes the request of a poll that somebody wants, unless it has to wait. */
-static void pursue(struct poll *poll)
-{
-    if (poll->line->down_ms != 0)
-        probe_soon(poll->line);
-    else if (poll->failing_ms != 0 && timer_now_ms() - poll->began_ms < RELAY_RETRY_MS)
-        return;
-    else if (!start(poll))
-        fail_alone(poll, RELAY_BROKEN, "there is no memory for a request");
-}
-
+/* Either a request that used to fail is held by the upstream, as a good one is: whoever waited for
+ * that may look now. Or it is time to forget a poll that nobody wants. */
 static void on_poll_timer(struct timer *timer)
 {
     struct poll *poll = OWNER(struct poll, timer, timer);
-    if (poll->keeper && !fetch_under_way(&poll->fetch))
-        pursue(poll);
-    else
-        poll_unwanted(poll);
+    struct line *line = poll->line;
+    if (fetch_under_way(&poll->fetch)) {
+        poll->failing_ms = 0;
+        answer_all(poll, render_word(true));
+        try_all(line);
+    }
+    poll_unwanted(poll);
 }
 
 /* ---- answers ---- */
@@ -304,9 +341,11 @@ static void give(struct poll *poll)
 {
     struct line *line = poll->line;
     struct fetch *fetch = &poll->fetch;
+    bool recovered = poll->failing_ms != 0;
     line->answers++;
     note_recovery(line);
     poll->failing_ms = 0;
+    timer_clear(timers_of(line->relay), &poll->timer);
     answer_all(poll, frame_relayed(fetch->status, fetch->reason, fetch->type, fetch->body.bytes,
                                    fetch->body.len));
     if (poll->keeper) {
@@ -319,6 +358,8 @@ static void give(struct poll *poll)
         poll->keeper = NULL;
     }
     poll_unwanted(poll);
+    if (recovered)
+        try_all(line);
 }
 
 static void on_fetched(struct fetch *fetch, enum fetch_end end)
@@ -334,7 +375,7 @@ static void on_fetched(struct fetch *fetch, enum fetch_end end)
         return;
     }
     if (line->down_ms != 0) {
-        poll->busy = true; /* its own clients get the answer */
+        poll->busy = true; /* what came for it is for its own clients */
         come_back(line);
         poll->busy = false;
     }
@@ -361,8 +402,8 @@ static struct poll *poll_for(struct line *line, const char *query)
         forget_one(relay);
     if (!poll && relay->polls < relay->polls_max)
         poll = poll_new(line, query);
-    if (poll)
-        timer_clear(timers_of(relay), &poll->timer);
+    if (poll && !fetch_under_way(&poll->fetch))
+        timer_clear(timers_of(relay), &poll->timer); /* it is wanted again */
     return poll;
 }
 
@@ -443,7 +484,7 @@ struct relay *relay_open(struct server *server, const struct upstreams *upstream
         line->relay = relay;
         line->upstream = &upstreams->items[i];
         line->probe.done = on_probed;
-        line->probe_timer.fire = on_probe_timer;
+        line->retry_timer.fire = on_retry_timer;
     }
     if (fetcher_open(&relay->fetcher, &server->loop, server->options,
                      polls_max + (unsigned)upstreams->count) == 0) /* each has a probe, too */
@@ -459,7 +500,7 @@ static void stop(struct relay *relay, void (*end)(struct poll *poll))
     for (size_t i = 0; i < relay->upstreams->count; i++) {
         struct line *line = &relay->lines[i];
         fetch_cancel(&line->probe);
-        timer_clear(timers_of(relay), &line->probe_timer);
+        timer_clear(timers_of(relay), &line->retry_timer);
         struct poll *next;
         for (struct poll *poll = line->polls; poll; poll = next) {
             next = poll->hh.next;
@@ -499,6 +540,7 @@ void relay_stats(struct relay *relay, const struct upstream *upstream, struct re
 {
     const struct line *line = line_to(relay, upstream);
     *stats = (struct relay_stats){.tried = line->requests > 0,
+                                  .failing = line->failing,
                                   .down_ms = line->down_ms ? timer_now_ms() - line->down_ms : 0,
                                   .clients = line->clients,
                                   .asked = line->asked,

@@ -12,7 +12,8 @@
  * those who ask again at once do not spin. An upstream that cannot be reached is asked nothing:
  * while somebody waits, one connection is tried once a second, and when it succeeds all who wait
  * are told at once. Any other failure concerns only its own query, or a mad query of one client
- * would stop all others.
+ * would stop all others; of the queries that fail so, one a second is made again while somebody
+ * waits, and when it is answered, or held, all the others are, too.
  *
  * Loop's thread only.
  */
@@ -29,7 +30,8 @@
 enum {
     RELAY_WAIT_MS = 1000,      /* for what has just begun to fail; it grows with the trouble … */
     RELAY_WAIT_MAX_MS = 30000, /* … up to this */
-    RELAY_RETRY_MS = 1000,     /* the least time between two tries of the same */
+    RELAY_RETRY_MS = 1000,     /* between two tries of what fails, by whomever */
+    RELAY_PROOF_MS = 2000,     /* a request that used to fail and is held so long is good again */
     RELAY_MEMORY_MS = 60000    /* how long a query that failed is remembered with nobody waiting */
 };
 
@@ -82,6 +84,7 @@ enum { RELAY_ERRORS = RELAY_REFUSED + 1 };
 /* How an upstream is doing. */
 struct relay_stats {
     bool tried;         /* anything was ever asked of it */
+    bool failing;       /* the latest request was no success */
     uint64_t down_ms;   /* how long it has been out of reach; 0: it is not */
     unsigned clients;   /* that wait now */
     unsigned under_way; /* requests, probes left out */
