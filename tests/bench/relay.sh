@@ -35,11 +35,13 @@ start_relay() {
     relay_watch=(--watch "daemon=${daemon[relay]}")
 }
 
-# relay_memory CONTESTANT CLIENTS [load's options]: in a daemon that has held some, but not many.
+# relay_memory CONTESTANT CLIENTS [load's options]: in a daemon that has held some, but not many,
+# and stored nothing, or the checkpoint after it would be found in the idleness.
 relay_memory() {
     local direct=fcgi:$scratch/memory.sock:/comet/
     start_encke memory "${relay_options[@]}"
-    load fanout -n 50 -r 2 "${@:3}" "$direct" >/dev/null || die "no poll of $1 works"
+    load rate -n 50 -t 1 "${direct}update?id=now&timeout=0" >/dev/null || die "no update works"
+    [ $# -eq 2 ] || load fanout -n 50 -r 2 "${@:3}" "$direct" >/dev/null || die "no relay works"
     measure relay "$1" 1 load fanout -n "$2" -r 1 --idle "$idle" "${@:3}" \
         --watch "daemon=${daemon[memory]}" "$direct"
     stop_encke memory
@@ -212,7 +214,7 @@ relay_table() {
             m[k, "daemon_idle_cpu_ms"], m[k, "daemon_idle_wakeups"]
     }
     function memories(  i) {
-        printf "\nMemory of a poll in the daemon, and what all cost while nothing happens for %d s\n", idle
+        printf "\nMemory of a poll in the daemon, and what all cost in %d s of nothing\n", idle
         memory("memory-local", relayed " local")
         memory("memory-relayed", relayed " relayed, the same")
         for (i = 1; i <= query_count; i++) memory("memory-" query[i], query[i] " different")
@@ -240,7 +242,7 @@ relay_table() {
             name ~ /[+]/ ? "-" : val(k, "daemon_cpu_us_a_delivery", "%.1f"), wrong(k)
     }
     function crowds() {
-        printf "\nThose %d polls, straight at the daemon, each asked again when it is answered: ms\n", relayed
+        printf "\nThose %d polls, each asked again when it is answered, at the daemon: ms\n", relayed
         printf crowd_row, "", "a second", "p50", "p99", "most", "CPU us", "errors"
         crowd("local", "local"); crowd("local+create", "local, beside creates")
         crowd("local+update", "local, beside updates")
