@@ -7,17 +7,15 @@
 static uint64_t hold_ms(const struct options *options, const struct request *request)
 {
     struct text timeout = request_field(request, "timeout");
-    int64_t seconds = 0;
-    for (size_t i = 0; i < timeout.len && seconds <= options->hold_max_s; i++) {
-        if (timeout.bytes[i] < '0' || timeout.bytes[i] > '9') {
-            seconds = 0; /* the upstream may know what it means */
-            break;
-        }
+    int64_t most = options->hold_max_s, seconds = 0;
+    for (size_t i = 0; i < timeout.len && seconds <= most; i++) {
+        if (timeout.bytes[i] < '0' || timeout.bytes[i] > '9')
+            return (uint64_t)most * 1000; /* the upstream may know what it means */
         seconds = 10 * seconds + timeout.bytes[i] - '0';
     }
-    if (seconds == 0 || seconds > options->hold_max_s)
-        seconds = options->hold_max_s;
-    return (uint64_t)seconds * 1000;
+    if (timeout.len == 0 || seconds > most)
+        seconds = most;
+    return (uint64_t)(seconds > 0 ? seconds : 1) * 1000;
 }
 
 bool relayed(struct conn *conn, const struct request *request)

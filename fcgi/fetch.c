@@ -68,16 +68,46 @@ static const char *judge_head(struct fetch *fetch)
         return "its status is none of HTTP's";
     if (status / 100 == 3 && status != 304)
         return "it redirects elsewhere";
-    if (promised > fetch->fetcher->options->upstream_answer)
+    if (promised > fetch->target->fetcher->options->upstream_answer)
         return "its answer is too large (--upstream-answer)";
     return NULL;
+}
+
+/* What is wrong with a header that says how the body is encoded, or NULL: nothing but chunks was
+ * asked for. */
+static const char *judge_encoding(const char *header, const char *line, size_t len,
+                                  const char *allowed)
+{
+    size_t name = strlen(header);
+    if (len < name || strncasecmp(line, header, name) != 0)
+        return NULL;
+    while (name < len && (line[name] == ' ' || line[name] == '\t'))
+        name++;
+    while (len > name && (line[len - 1] == ' ' || line[len - 1] == '\t'))
+        len--;
+    bool good = len - name == strlen(allowed) && strncasecmp(line + name, allowed, len - name) == 0;
+    return good ? NULL : "its answer is encoded in a way that was not asked for";
+}
+
+/* What is wrong with one header line, or NULL. */
+static const char *take_line(struct fetch *fetch, const char *line, size_t len)
+{
+    static const char type[] = "content-type:";
+    const size_t type_len = sizeof type - 1;
+    if (len == 0)
+        return judge_head(fetch);
+    if (len > 5 && memcmp(line, "HTTP/", 5) == 0)
+        take_status_line(fetch, line, len);
+    else if (len > type_len && strncasecmp(line, type, type_len) == 0)
+        return take_type(fetch, line + type_len, len - type_len);
+    const char *fault = judge_encoding("content-encoding:", line, len, "identity");
+    return fault ? fault : judge_encoding("transfer-encoding:", line, len, "chunked");
 }
 
 static size_t on_header(char *line, size_t one, size_t len, void *user)
 {
     (void)one; /* always 1 */
     struct fetch *fetch = user;
-    static const char type[] = "content-type:";
     fetch->head_len += len;
     if (fetch->head_len > FETCH_HEADERS_MAX)
         return refuse(fetch, "its headers are too large");
@@ -91,13 +121,7 @@ static size_t on_header(char *line, size_t one, size_t len, void *user)
             return refuse(fetch, "a header of its answer has a control character");
     if (fetch->whole_head)
         return len;
-    const char *fault = NULL;
-    if (text == 0)
-        fault = judge_head(fetch);
-    else if (text > 5 && memcmp(line, "HTTP/", 5) == 0)
-        take_status_line(fetch, line, text);
-    else if (text > sizeof type - 1 && strncasecmp(line, type, sizeof type - 1) == 0)
-        fault = take_type(fetch, line + sizeof type - 1, text - (sizeof type - 1));
+    const char *fault = take_line(fetch, line, text);
     return fault ? refuse(fetch, fault) : len;
 }
 
@@ -105,7 +129,7 @@ static size_t on_body(char *bytes, size_t one, size_t len, void *user)
 {
     (void)one; /* always 1 */
     struct fetch *fetch = user;
-    if (fetch->body.len + len > (size_t)fetch->fetcher->options->upstream_answer)
+    if (fetch->body.len + len > (size_t)fetch->target->fetcher->options->upstream_answer)
         return refuse(fetch, "its answer is too large (--upstream-answer)");
     buf_add(&fetch->body, bytes, len);
     return buf_ok(&fetch->body) ? len : refuse(fetch, "there is no memory for its answer");
@@ -119,10 +143,10 @@ static int on_connected(void *user, char *ip, char *local_ip, int port, int loca
     return CURL_PREREQFUNC_OK;
 }
 
-/* CURLOPT_QUICK_EXIT: without it libcurl waits for a look-up's thread when a fetch ends early. */
+/* CURLOPT_QUICK_EXIT: should libcurl ever look up a name itself, it does not wait for that. */
 static bool set_up(struct fetch *fetch, const char *url)
 {
-    const struct options *options = fetch->fetcher->options;
+    const struct options *options = fetch->target->fetcher->options;
     CURL *easy = fetch->easy;
     CURLcode bad = CURLE_OK;
 #define SET(option, value) bad |= curl_easy_setopt(easy, CURLOPT_##option, value)
@@ -134,14 +158,12 @@ static bool set_up(struct fetch *fetch, const char *url)
     SET(PROXY, options->upstream_proxy ? options->upstream_proxy : "");
     SET(SUPPRESS_CONNECT_HEADERS, 1L);
     SET(USERAGENT, "encke/" ENCKE_VERSION);
-    SET(ACCEPT_ENCODING, "gzip, deflate");
+    SET(HTTPHEADER, fetch->target->fetcher->headers);
     SET(NOSIGNAL, 1L);
     SET(QUICK_EXIT, 1L);
     SET(TCP_KEEPALIVE, 1L);
     SET(TCP_KEEPIDLE, 30L);
     SET(TCP_KEEPINTVL, 10L);
-    SET(TIMEOUT, (long)options->upstream_timeout_s);
-    SET(CONNECTTIMEOUT, (long)FETCH_CONNECT_S);
     SET(BUFFERSIZE, 16384L);
     SET(HEADERFUNCTION, on_header);
     SET(HEADERDATA, fetch);
@@ -151,6 +173,10 @@ static bool set_up(struct fetch *fetch, const char *url)
     SET(PREREQDATA, fetch);
     if (options->upstream_ca)
         SET(CAINFO, options->upstream_ca);
+    if (fetch->probe) {
+        SET(CONNECT_ONLY, 1L);
+        SET(FRESH_CONNECT, 1L);
+    }
 #undef SET
     return bad == CURLE_OK;
 }
@@ -165,36 +191,77 @@ static void forget(struct fetch *fetch)
     fetch->why = NULL;
 }
 
-static bool start(struct fetcher *fetcher, struct fetch *fetch, const char *url, bool probe)
+static void end(struct fetch *fetch)
+{
+    if (fetch->waiting)
+        LIST_REMOVE(fetch, link);
+    else
+        curl_multi_remove_handle(fetch->target->fetcher->multi, fetch->easy);
+    fetch->waiting = false;
+    curl_easy_cleanup(fetch->easy);
+    curl_slist_free_all(fetch->resolve);
+    fetch->easy = NULL;
+    fetch->resolve = NULL;
+}
+
+/* What is left of a time that began with the fetch; libcurl takes 0 for no limit. */
+static long left_ms(const struct fetch *fetch, int64_t seconds)
+{
+    int64_t left = seconds * 1000 - (int64_t)(timer_now_ms() - fetch->began_ms);
+    return left > 0 ? (long)left : 1;
+}
+
+/* Hands the request to libcurl, together with the addresses. Returns false when out of memory. */
+static bool launch(struct fetch *fetch)
+{
+    const struct fetcher *fetcher = fetch->target->fetcher;
+    const struct lookup *lookup = &fetch->target->lookup;
+    curl_easy_setopt(fetch->easy, CURLOPT_TIMEOUT_MS,
+                     left_ms(fetch, fetcher->options->upstream_timeout_s));
+    curl_easy_setopt(fetch->easy, CURLOPT_CONNECTTIMEOUT_MS, left_ms(fetch, FETCH_CONNECT_S));
+    if (lookup->addresses) {
+        struct buf entry = {0};
+        buf_printf(&entry, "+%s:%s:%s", lookup->host, lookup->port, lookup->addresses);
+        buf_add(&entry, "", 1);
+        if (buf_ok(&entry))
+            fetch->resolve = curl_slist_append(NULL, entry.bytes);
+        buf_free(&entry);
+        if (!fetch->resolve)
+            return false;
+        curl_easy_setopt(fetch->easy, CURLOPT_RESOLVE, fetch->resolve);
+    }
+    return curl_multi_add_handle(fetcher->multi, fetch->easy) == CURLM_OK;
+}
+
+static bool start(struct target *target, struct fetch *fetch, const char *url, bool probe)
 {
     forget(fetch);
-    fetch->fetcher = fetcher;
+    fetch->target = target;
+    fetch->probe = probe;
+    fetch->began_ms = timer_now_ms();
     fetch->easy = curl_easy_init();
-    if (fetch->easy && set_up(fetch, url) &&
-        (!probe || (curl_easy_setopt(fetch->easy, CURLOPT_CONNECT_ONLY, 1L) == CURLE_OK &&
-                    curl_easy_setopt(fetch->easy, CURLOPT_FRESH_CONNECT, 1L) == CURLE_OK)) &&
-        curl_multi_add_handle(fetcher->multi, fetch->easy) == CURLM_OK)
+    if (!fetch->easy)
+        return false;
+    bool known = lookup_known(&target->lookup);
+    if (!known) {
+        LIST_INSERT_HEAD(&target->waiting, fetch, link);
+        fetch->waiting = true;
+        lookup_start(&target->lookup);
+    }
+    if (set_up(fetch, url) && (!known || launch(fetch)))
         return true;
-    curl_easy_cleanup(fetch->easy);
-    fetch->easy = NULL;
+    end(fetch);
     return false;
 }
 
-bool fetch_start(struct fetcher *fetcher, struct fetch *fetch, const char *url)
+bool fetch_start(struct target *target, struct fetch *fetch, const char *url)
 {
-    return start(fetcher, fetch, url, false);
+    return start(target, fetch, url, false);
 }
 
-bool fetch_probe(struct fetcher *fetcher, struct fetch *fetch, const char *url)
+bool fetch_probe(struct target *target, struct fetch *fetch, const char *url)
 {
-    return start(fetcher, fetch, url, true);
-}
-
-static void end(struct fetch *fetch)
-{
-    curl_multi_remove_handle(fetch->fetcher->multi, fetch->easy);
-    curl_easy_cleanup(fetch->easy);
-    fetch->easy = NULL;
+    return start(target, fetch, url, true);
 }
 
 void fetch_cancel(struct fetch *fetch)
@@ -206,14 +273,70 @@ void fetch_cancel(struct fetch *fetch)
 
 static enum fetch_end judge(struct fetch *fetch, CURLcode code)
 {
-    if (code == CURLE_OK)
+    if (code == CURLE_OK && (fetch->probe || fetch->whole_head))
         return FETCH_ANSWERED;
     if (fetch->why) /* one of the callbacks said it */
         return FETCH_REFUSED;
-    fetch->why = curl_easy_strerror(code);
+    fetch->why = code == CURLE_OK ? "its answer ends within the headers" : curl_easy_strerror(code);
     if (!fetch->connected)
         return FETCH_UNREACHABLE;
     return code == CURLE_OPERATION_TIMEDOUT ? FETCH_TIMED_OUT : FETCH_BROKEN;
+}
+
+/* ---- targets ---- */
+
+/* The look-up is done: those who waited for it go on, or have failed. */
+static void on_looked_up(struct lookup *lookup, const char *fault)
+{
+    struct target *target = (struct target *)((char *)lookup - offsetof(struct target, lookup));
+    /* a list of their own first: done may start and cancel others */
+    LIST_HEAD(, fetch) due = LIST_HEAD_INITIALIZER(due);
+    struct fetch *fetch;
+    while ((fetch = LIST_FIRST(&target->waiting)) != NULL) {
+        LIST_REMOVE(fetch, link);
+        LIST_INSERT_HEAD(&due, fetch, link);
+    }
+    while ((fetch = LIST_FIRST(&due)) != NULL) {
+        if (!fault) {
+            LIST_REMOVE(fetch, link);
+            fetch->waiting = false;
+            if (launch(fetch))
+                continue;
+        }
+        end(fetch);
+        fetch->why = fault ? fault : "there is no memory for a request";
+        fetch->done(fetch, FETCH_UNREACHABLE);
+    }
+}
+
+int target_open(struct target *target, struct fetcher *fetcher, const char *url)
+{
+    const struct options *options = fetcher->options;
+    int64_t wait_s = options->upstream_timeout_s;
+    *target = (struct target){.fetcher = fetcher};
+    LIST_INIT(&target->waiting);
+    CURLU *parts = curl_url();
+    char *host = NULL, *port = NULL;
+    errno = ENOMEM;
+    int rc = -1;
+    const char *first = options->upstream_proxy ? options->upstream_proxy : url;
+    if (parts &&
+        curl_url_set(parts, CURLUPART_URL, first, CURLU_GUESS_SCHEME | CURLU_NON_SUPPORT_SCHEME) ==
+            CURLUE_OK &&
+        curl_url_get(parts, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
+        (curl_url_get(parts, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK))
+        rc = lookup_open(&target->lookup, fetcher->loop, host, port,
+                         1000 * (uint64_t)(wait_s < FETCH_CONNECT_S ? wait_s : FETCH_CONNECT_S),
+                         on_looked_up);
+    curl_free(host);
+    curl_free(port);
+    curl_url_cleanup(parts);
+    return rc;
+}
+
+void target_close(struct target *target)
+{
+    lookup_close(&target->lookup);
 }
 
 /* ---- all requests ---- */
@@ -234,7 +357,10 @@ static void collect(struct fetcher *fetcher)
         struct fetch *fetch;
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&fetch);
         end(fetch);
-        fetch->done(fetch, judge(fetch, code));
+        enum fetch_end verdict = judge(fetch, code);
+        if (verdict == FETCH_UNREACHABLE)
+            lookup_forget(&fetch->target->lookup);
+        fetch->done(fetch, verdict);
     }
 }
 
@@ -318,7 +444,8 @@ int fetcher_open(struct fetcher *fetcher, struct loop *loop, const struct option
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         return -1;
     fetcher->multi = curl_multi_init();
-    if (!fetcher->multi)
+    fetcher->headers = curl_slist_append(NULL, "Accept-Encoding: identity");
+    if (!fetcher->multi || !fetcher->headers)
         return -1;
     curl_multi_setopt(fetcher->multi, CURLMOPT_SOCKETFUNCTION, set_watch);
     curl_multi_setopt(fetcher->multi, CURLMOPT_SOCKETDATA, fetcher);
@@ -337,6 +464,7 @@ void fetcher_close(struct fetcher *fetcher)
     if (!fetcher->loop)
         return;
     curl_multi_cleanup(fetcher->multi);
+    curl_slist_free_all(fetcher->headers);
     if (fetcher->timer_fd >= 0)
         close(fetcher->timer_fd);
     curl_global_cleanup();

@@ -1,7 +1,8 @@
 /* fetch.h - requests to distant servers, by libcurl's multi interface on the daemon's own loop.
  *
- * It knows libcurl and nothing of who asks. A fetch is one GET: started, and then either cancelled
- * or done. Name look-ups run in threads of libcurl's; nothing here blocks.
+ * It knows libcurl and nothing of who asks. A fetch is one GET to a target: started, and then
+ * either cancelled or done. Nothing here blocks: names are looked up by lookup.h, which is done
+ * once for all who wait for the same target, and given to libcurl as addresses.
  *
  * The distant server is not trusted: how long an answer may take and how large it may be is
  * limited, redirects are not followed, and a header that could break ours is refused.
@@ -15,8 +16,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "fcgi/buf.h"
+#include "fcgi/lookup.h"
 #include "fcgi/loop.h"
 #include "fcgi/options.h"
 
@@ -29,10 +32,18 @@ enum {
 
 struct fetcher {
     CURLM *multi;
+    struct curl_slist *headers; /* that every request has */
     struct loop *loop;
     const struct options *options;
     int timer_fd; /* libcurl's deadlines: they are too short for the loop's timers */
     struct source timer_source;
+};
+
+/* Where connections go: a distant server, or the proxy in front of it. */
+struct target {
+    struct fetcher *fetcher;
+    struct lookup lookup;
+    LIST_HEAD(, fetch) waiting; /* for the look-up */
 };
 
 enum fetch_end {
@@ -40,7 +51,7 @@ enum fetch_end {
     FETCH_UNREACHABLE, /* no look-up, no connection, or no TLS */
     FETCH_TIMED_OUT,   /* connected, but not answered in time */
     FETCH_BROKEN,      /* cut short, reset, malformed */
-    FETCH_REFUSED      /* answered with what we do not take */
+    FETCH_REFUSED      /* answered with what is not taken */
 };
 
 struct fetch {
@@ -48,7 +59,12 @@ struct fetch {
     /* Called once by the loop when the fetch is over, never from within fetch_start. It is no
      * longer under way then, and may be started again or freed. */
     void (*done)(struct fetch *fetch, enum fetch_end end);
-    struct fetcher *fetcher;
+    struct target *target;
+    LIST_ENTRY(fetch) link; /* in the target's list, while it is waiting */
+    struct curl_slist *resolve;
+    uint64_t began_ms;
+    bool waiting;
+    bool probe; /* only connects */
     bool connected;
     bool whole_head; /* the final status line and headers are in: what follows are trailers */
     int status;
@@ -66,12 +82,17 @@ int fetcher_open(struct fetcher *fetcher, struct loop *loop, const struct option
 /* All fetches have been cancelled or are done. All zero bytes is allowed. */
 void fetcher_close(struct fetcher *fetcher);
 
+/* Prepares for the server of url; fetches of a target are all for that one. Returns 0, or -1 with
+ * errno set; either way target_close, once no fetch of it is under way. */
+int target_open(struct target *target, struct fetcher *fetcher, const char *url);
+void target_close(struct target *target);
+
 /* Starts a GET of url, which is copied. fetch->done must be set, all else may be zero; what the
  * last time left in it is forgotten. Returns false when out of memory. */
-bool fetch_start(struct fetcher *fetcher, struct fetch *fetch, const char *url);
+bool fetch_start(struct target *target, struct fetch *fetch, const char *url);
 
 /* The same, but only connects: done with FETCH_ANSWERED says that the server can be reached. */
-bool fetch_probe(struct fetcher *fetcher, struct fetch *fetch, const char *url);
+bool fetch_probe(struct target *target, struct fetch *fetch, const char *url);
 
 static inline bool fetch_under_way(const struct fetch *fetch)
 {

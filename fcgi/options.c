@@ -226,14 +226,28 @@ static int set(struct options *options, const struct row *row, const char *text,
                                        : "");
 }
 
+static struct given *given_of(struct options *options, const struct row *row)
+{
+    return (struct given *)((char *)options + row->offset);
+}
+
+static void given_reset(struct given *given)
+{
+    free(given->copy);
+    *given = (struct given){0};
+}
+
 /* Several values in one variable, parted by blanks. */
 static int set_each(struct options *options, const struct row *row, const char *texts,
                     const char *origin)
 {
-    char *copy = strdup(texts), *rest; /* kept: the values live on in it */
-    if (!copy)
+    struct given *given = given_of(options, row);
+    char *rest;
+    given->copy = strdup(texts);
+    if (!given->copy)
         return complain("out of memory");
-    for (char *text = strtok_r(copy, " \t\n", &rest); text; text = strtok_r(NULL, " \t\n", &rest))
+    for (char *text = strtok_r(given->copy, " \t\n", &rest); text;
+         text = strtok_r(NULL, " \t\n", &rest))
         if (set(options, row, text, origin) != 0)
             return -1;
     return 0;
@@ -295,7 +309,7 @@ enum options_verdict options_parse(struct options *options, int argc, char **arg
         char origin[64];
         snprintf(origin, sizeof origin, "--%s", rows[which].name);
         if (rows[which].kind == REPEATED && !given[which])
-            ((struct given *)((char *)options + rows[which].offset))->count = 0;
+            given_reset(given_of(options, &rows[which]));
         given[which] = true;
         if (set(options, &rows[which], optarg, origin) != 0)
             return OPTIONS_BAD;
@@ -311,4 +325,11 @@ enum options_verdict options_parse(struct options *options, int argc, char **arg
     if (options->hold_max_s < options->hold_s)
         options->hold_max_s = options->hold_s;
     return OPTIONS_RUN;
+}
+
+void options_free(struct options *options)
+{
+    for (const struct row *row = rows; row < rows + ROWS; row++)
+        if (row->kind == REPEATED)
+            given_reset(given_of(options, row));
 }

@@ -15,7 +15,8 @@ enum { GIVEN_MAX = 64 };
 /* The values of an option that may be given several times, in their order. */
 struct given {
     size_t count;
-    const char *texts[GIVEN_MAX]; /* as with paths below */
+    const char *texts[GIVEN_MAX]; /* as with paths below, or in copy */
+    char *copy;                   /* of the environment's variable; NULL: not from there */
 };
 
 struct options {
@@ -56,5 +57,8 @@ enum options_verdict { OPTIONS_RUN, OPTIONS_DONE, OPTIONS_BAD };
 /* Fills options. OPTIONS_DONE: --help or --version has been answered on stdout; OPTIONS_BAD: what
  * is wrong has been said on stderr. Not thread-safe (getopt). */
 enum options_verdict options_parse(struct options *options, int argc, char **argv);
+
+/* Frees what options_parse allocated, whatever it returned. */
+void options_free(struct options *options);
 
 #endif

@@ -32,6 +32,7 @@ struct poll {
 struct line {
     struct relay *relay;
     const struct upstream *upstream;
+    struct target target;
     struct poll *polls;
     uint64_t down_ms; /* since when it is out of reach; 0: it is not */
     struct fetch probe;
@@ -169,7 +170,7 @@ static bool start(struct poll *poll)
 {
     struct line *line = poll->line;
     char *url = upstream_url(line->upstream, poll->query);
-    bool started = url && fetch_start(&line->relay->fetcher, &poll->fetch, url);
+    bool started = url && fetch_start(&line->target, &poll->fetch, url);
     curl_free(url);
     poll->began_ms = timer_now_ms();
     if (started && poll->failing_ms != 0)
@@ -275,7 +276,7 @@ static void on_retry_timer(struct timer *timer)
         return;
     }
     char *url = upstream_url(line->upstream, "");
-    if (!url || !fetch_probe(&line->relay->fetcher, &line->probe, url))
+    if (!url || !fetch_probe(&line->target, &line->probe, url))
         retry_soon(line);
     curl_free(url);
 }
@@ -470,6 +471,18 @@ void relay_left(struct server *server, struct poll *poll)
 
 /* ---- life ---- */
 
+static int open_line(struct line *line, struct relay *relay, const struct upstream *upstream)
+{
+    *line = (struct line){.relay = relay,
+                          .upstream = upstream,
+                          .probe.done = on_probed,
+                          .retry_timer.fire = on_retry_timer};
+    char *url = upstream_url(upstream, "");
+    int rc = url ? target_open(&line->target, &relay->fetcher, url) : -1;
+    curl_free(url);
+    return rc;
+}
+
 struct relay *relay_open(struct server *server, const struct upstreams *upstreams,
                          unsigned polls_max)
 {
@@ -479,15 +492,11 @@ struct relay *relay_open(struct server *server, const struct upstreams *upstream
     relay->server = server;
     relay->upstreams = upstreams;
     relay->polls_max = polls_max;
-    for (size_t i = 0; i < upstreams->count; i++) {
-        struct line *line = &relay->lines[i];
-        line->relay = relay;
-        line->upstream = &upstreams->items[i];
-        line->probe.done = on_probed;
-        line->retry_timer.fire = on_retry_timer;
-    }
-    if (fetcher_open(&relay->fetcher, &server->loop, server->options,
-                     polls_max + (unsigned)upstreams->count) == 0) /* each has a probe, too */
+    int rc = fetcher_open(&relay->fetcher, &server->loop, server->options,
+                          polls_max + (unsigned)upstreams->count); /* each has a probe, too */
+    for (size_t i = 0; rc == 0 && i < upstreams->count; i++)
+        rc = open_line(&relay->lines[i], relay, &upstreams->items[i]);
+    if (rc == 0)
         return relay;
     relay_close(relay);
     return NULL;
@@ -532,6 +541,8 @@ void relay_close(struct relay *relay)
     if (!relay)
         return;
     stop(relay, hang_up);
+    for (size_t i = 0; i < relay->upstreams->count; i++)
+        target_close(&relay->lines[i].target);
     fetcher_close(&relay->fetcher);
     free(relay);
 }

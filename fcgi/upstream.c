@@ -1,8 +1,10 @@
 #include "fcgi/upstream.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fcgi/wanted.h"
 
@@ -53,8 +55,8 @@ static char *part_of(CURLU *url, CURLUPart part)
 static const char *parse_url(struct upstream *upstream, const char *text)
 {
     for (const char *c = text; *c; c++)
-        if (*c <= ' ' || *c == 0x7f)
-            return "has a blank or a control character in its URL";
+        if ((unsigned char)*c <= ' ' || (unsigned char)*c >= 0x7f)
+            return "has a blank, or a character that is not ASCII, in its URL";
     upstream->url = curl_url();
     if (!upstream->url)
         return "finds no memory";
@@ -121,6 +123,8 @@ static int add(struct upstreams *upstreams, const char *given, char *why, size_t
 
 static const char *set_params(struct upstream *upstream, const char *list)
 {
+    if (upstream->params)
+        return "says twice what may be added";
     upstream->params = strdup(list);
     return upstream->params ? NULL : "finds no memory";
 }
@@ -129,6 +133,8 @@ static const char *set_channel(struct upstream *upstream, const char *channel)
 {
     if (!name_valid(channel, strlen(channel)))
         return CHANNEL_NAME_RULE;
+    if (upstream->channel)
+        return "gives one upstream two channels";
     upstream->channel = strdup(channel);
     return upstream->channel ? NULL : "finds no memory";
 }
@@ -145,7 +151,19 @@ static const char *set_cursor(struct upstream *upstream, const char *pair)
     return upstream->cursor_param && upstream->cursor_field ? NULL : "finds no memory";
 }
 
-/* Applies one of the options that say more about an upstream; each may be said once. */
+/* A feed finds its place in its channel's newest message, so it shares the channel with no other.
+ */
+static const char *channel_twice(const struct upstreams *upstreams)
+{
+    for (size_t i = 0; i < upstreams->count; i++)
+        for (size_t j = 0; j < i; j++)
+            if (upstreams->items[i].channel && upstreams->items[j].channel &&
+                strcmp(upstreams->items[i].channel, upstreams->items[j].channel) == 0)
+                return upstreams->items[i].channel;
+    return NULL;
+}
+
+/* Applies one of the options that say more about an upstream. */
 static int refine(struct upstreams *upstreams, const struct given *given, const char *option,
                   const char *(*set)(struct upstream *upstream, const char *value), char *why,
                   size_t why_size)
@@ -162,6 +180,39 @@ static int refine(struct upstreams *upstreams, const struct given *given, const 
     return 0;
 }
 
+/* What is wrong with the proxy's URL, or NULL. libcurl's own default port is none that anybody
+ * would guess; and with other kinds of SOCKS it would look up names itself. */
+static const char *proxy_fault(const char *text)
+{
+    static const char *const schemes[] = {"http", "https", "socks5h"};
+    CURLU *url = curl_url();
+    char *scheme = NULL, *port = NULL;
+    bool known = false;
+    if (url && curl_url_set(url, CURLUPART_URL, text, CURLU_NON_SUPPORT_SCHEME) == CURLUE_OK &&
+        curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
+        curl_url_get(url, CURLUPART_PORT, &port, 0) == CURLUE_OK)
+        for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++)
+            known |= strcmp(scheme, schemes[i]) == 0;
+    curl_free(scheme);
+    curl_free(port);
+    curl_url_cleanup(url);
+    return known ? NULL : "is not http, https or socks5h with a port, as in http://proxy:3128";
+}
+
+/* Checks what all upstreams share. */
+static int check_way(const struct options *options, char *why, size_t why_size)
+{
+    const char *ca = options->upstream_ca, *proxy = options->upstream_proxy;
+    const char *fault = proxy ? proxy_fault(proxy) : NULL;
+    if (fault)
+        return complain(why, why_size, "upstream-proxy", proxy, fault);
+    if (ca && access(ca, R_OK) != 0) {
+        snprintf(why, why_size, "cannot read --upstream-ca %s: %s", ca, strerror(errno));
+        return -1;
+    }
+    return 0;
+}
+
 int upstreams_open(struct upstreams *upstreams, const struct options *options, char *why,
                    size_t why_size)
 {
@@ -173,13 +224,18 @@ int upstreams_open(struct upstreams *upstreams, const struct options *options, c
     for (size_t i = 0; i < options->upstream.count; i++)
         if (add(upstreams, options->upstream.texts[i], why, why_size) != 0)
             return -1;
-    if (refine(upstreams, &options->upstream_params, "upstream-params", set_params, why,
+    if (check_way(options, why, why_size) != 0 ||
+        refine(upstreams, &options->upstream_params, "upstream-params", set_params, why,
                why_size) != 0 ||
         refine(upstreams, &options->upstream_channel, "upstream-channel", set_channel, why,
                why_size) != 0)
         return -1;
-    return refine(upstreams, &options->upstream_cursor, "upstream-cursor", set_cursor, why,
-                  why_size);
+    if (refine(upstreams, &options->upstream_cursor, "upstream-cursor", set_cursor, why,
+               why_size) != 0)
+        return -1;
+    const char *twice = channel_twice(upstreams);
+    return twice ? complain(why, why_size, "upstream-channel", twice, "is fed by two upstreams")
+                 : 0;
 }
 
 void upstreams_free(struct upstreams *upstreams)
@@ -204,11 +260,12 @@ void upstreams_free(struct upstreams *upstreams)
 /* ---- queries ---- */
 
 /* Percent-encodes what a query's field cannot hold as it is (RFC 3986, 3.4): all but unreserved
- * characters, and those of its punctuation that no form gives a meaning. */
+ * characters, and those of its punctuation that no form gives a meaning (some part fields at a
+ * semicolon). */
 static void put_encoded(struct buf *out, struct text text)
 {
     static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-                                "-._~!*'(),;:@/?$";
+                                "-._~!*'(),:@/?$";
     for (size_t i = 0; i < text.len; i++) {
         unsigned char byte = (unsigned char)text.bytes[i];
         if (memchr(plain, byte, sizeof plain - 1))
