@@ -242,7 +242,7 @@ relay_table() {
             name ~ /[+]/ ? "-" : val(k, "daemon_cpu_us_a_delivery", "%.1f"), wrong(k)
     }
     function crowds() {
-        printf "\nThose %d polls, each asked again when it is answered, at the daemon: ms\n", relayed
+        printf "\nThose %d polls, asked again once answered, at the daemon: ms\n", relayed
         printf crowd_row, "", "a second", "p50", "p99", "most", "CPU us", "errors"
         crowd("local", "local"); crowd("local+create", "local, beside creates")
         crowd("local+update", "local, beside updates")
