@@ -210,6 +210,30 @@ static void upstreams_may_be_given_many_times(void **state)
     expect_given(&options.upstream_cursor, "a=c:d ");
 }
 
+static void several_in_the_environment_have_blanks_between(void **state)
+{
+    struct options options;
+    setenv("ENCKE_UPSTREAM", " a=http://a  b=http://b?x=y\t\n", 1);
+    setenv("ENCKE_UPSTREAM_PARAMS", "a=", 1);
+    setenv("ENCKE_UPSTREAM_CHANNEL", " ", 1);
+    assert_int_equal(parse(&options, "--db /x"), OPTIONS_RUN);
+    expect_given(&options.upstream, "a=http://a b=http://b?x=y ");
+    expect_given(&options.upstream_params, "a= ");
+    expect_given(&options.upstream_channel, "");
+    options_free(&options);
+    /* the command line does not add to it: it wins, option by option */
+    assert_int_equal(parse(&options, "--db /x --upstream http://c --upstream d=http://d"),
+                     OPTIONS_RUN);
+    expect_given(&options.upstream, "http://c d=http://d ");
+    expect_given(&options.upstream_params, "a= ");
+    options_free(&options);
+    assert_int_equal(parse(&options, "--no-such"), OPTIONS_BAD);
+    options_free(&options);
+    unsetenv("ENCKE_UPSTREAM");
+    unsetenv("ENCKE_UPSTREAM_PARAMS");
+    unsetenv("ENCKE_UPSTREAM_CHANNEL");
+}
+
 static void how_many_upstreams_has_an_end(void **state)
 {
     struct options options;
@@ -231,6 +255,7 @@ int main(void)
         cmocka_unit_test(what_is_wrong_is_refused),
         cmocka_unit_test(origins_are_written_as_browsers_send_them),
         cmocka_unit_test(upstreams_may_be_given_many_times),
+        cmocka_unit_test(several_in_the_environment_have_blanks_between),
         cmocka_unit_test(how_many_upstreams_has_an_end),
         cmocka_unit_test(help_and_version_need_nothing_else),
         cmocka_unit_test(the_longest_hold_is_never_below_the_ordinary_one),

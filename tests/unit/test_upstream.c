@@ -160,10 +160,11 @@ static void what_is_wrong_is_refused_in_one_line(void **state)
         {"http://a.example:x/", NULL, NULL, NULL, "needs a URL"},
         {"http://a.example:65536/", NULL, NULL, NULL, "needs a URL"},
         {"http://a.example:/x:y@", NULL, NULL, NULL, NULL}, /* an empty port is the default */
-        {"http://a b/", NULL, NULL, NULL, "blank or a control"},
-        {"http://a.example/x y", NULL, NULL, NULL, "blank or a control"},
-        {"http://a.example/\r\nX: y", NULL, NULL, NULL, "blank or a control"},
-        {"http://a.example/\x7f", NULL, NULL, NULL, "control"},
+        {"http://a b/", NULL, NULL, NULL, "a blank"},
+        {"http://a.example/x y", NULL, NULL, NULL, "a blank"},
+        {"http://a.example/\r\nX: y", NULL, NULL, NULL, "a blank"},
+        {"http://a.example/\x7f", NULL, NULL, NULL, "not ASCII"},
+        {"http://\xc3\xa9.example/", NULL, NULL, NULL, "not ASCII"},
         {"ftp://a.example/", NULL, NULL, NULL, "neither http nor https"},
         {"file:///etc/passwd", NULL, NULL, NULL, "neither http nor https"},
         {"gopher://a.example/", NULL, NULL, NULL, "neither http nor https"},
@@ -222,6 +223,72 @@ static void two_of_one_name_are_refused(void **state)
         assert_non_null(strstr(why, "second of its name"));
         upstreams_free(&upstreams);
     }
+}
+
+static void nothing_is_said_twice(void **state)
+{
+    static const struct {
+        const char *params[2], *channels[2], *said;
+    } cases[] = {
+        {{"one=a", "one=b"}, {0}, "twice"},
+        {{"one=", "one="}, {0}, "twice"},
+        {{0}, {"one=a", "one=b"}, "two channels"},
+        /* a feed finds its place in its channel's newest message */
+        {{0}, {"one=a", "two=a"}, "by two upstreams"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        options = (struct options){0};
+        give(&options.upstream, "one=http://a.example/1");
+        give(&options.upstream, "two=http://a.example/2");
+        for (size_t j = 0; j < 2; j++) {
+            if (cases[i].params[j])
+                give(&options.upstream_params, cases[i].params[j]);
+            if (cases[i].channels[j])
+                give(&options.upstream_channel, cases[i].channels[j]);
+        }
+        assert_int_equal(upstreams_open(&upstreams, &options, why, sizeof why), -1);
+        if (!strstr(why, cases[i].said))
+            fail_msg("%s", why);
+        upstreams_free(&upstreams);
+    }
+}
+
+static void a_proxy_has_a_scheme_and_a_port(void **state)
+{
+    static const struct {
+        const char *proxy;
+        bool good;
+    } cases[] = {
+        {"http://proxy:3128", true},
+        {"https://user:secret@proxy:3129/", true},
+        {"socks5h://[::1]:1080", true},
+        {"http://proxy", false},
+        {"proxy:3128", false},
+        {"socks5://proxy:1080", false},
+        {"socks4a://proxy:1080", false},
+        {"ftp://proxy:21", false},
+        {"http://user:secret@:3128", false},
+        {"http://user:secret@proxy:port", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        options = (struct options){.upstream_proxy = cases[i].proxy};
+        give(&options.upstream, "http://a.example/");
+        bool good = upstreams_open(&upstreams, &options, why, sizeof why) == 0;
+        upstreams_free(&upstreams);
+        if (good != cases[i].good || (!good && strstr(why, "secret")))
+            fail_msg("%s: %s", cases[i].proxy, good ? "taken" : why);
+    }
+}
+
+static void certificates_must_be_readable(void **state)
+{
+    options = (struct options){.upstream_ca = "/nowhere/ca.pem"};
+    give(&options.upstream, "https://a.example/");
+    assert_int_equal(upstreams_open(&upstreams, &options, why, sizeof why), -1);
+    assert_non_null(strstr(why, "/nowhere/ca.pem"));
+    upstreams_free(&upstreams);
+    options.upstream_ca = "/dev/null";
+    open_them();
 }
 
 static void names_have_64_bytes_at_most(void **state)
@@ -318,6 +385,14 @@ static void the_operator_s_fields_win(void **state)
     assert_string_equal(ask(upstream, "t%6fken=8&a+b=2&c=3&d=4", NULL), own);
     assert_string_equal(ask(upstream, "Token=8&token2=9&oken=1", NULL),
                         "token=7&a%20b=1&c=&d&Token=8&token2=9&oken=1");
+}
+
+/* Some upstreams part fields at a semicolon too: one field must not become two of them. */
+static void no_field_hides_another(void **state)
+{
+    const struct upstream *upstream = open_one("http://a.example/x?token=7");
+    assert_string_equal(ask(upstream, "x;token=8", NULL), "token=7&x%3Btoken=8");
+    assert_string_equal(ask(upstream, "x=1%3Btoken=8", NULL), "token=7&x=1%3Btoken%3D8");
 }
 
 static void only_what_is_listed_passes(void **state)
@@ -541,11 +616,15 @@ int main(void)
         TEST(each_is_refined_by_its_name),
         TEST(what_is_wrong_is_refused_in_one_line),
         TEST(two_of_one_name_are_refused),
+        TEST(nothing_is_said_twice),
+        TEST(a_proxy_has_a_scheme_and_a_port),
+        TEST(certificates_must_be_readable),
         TEST(names_have_64_bytes_at_most),
         TEST(a_complaint_tells_no_secret),
         TEST(fields_pass_in_their_order),
         TEST(fields_are_encoded_anew),
         TEST(the_operator_s_fields_win),
+        TEST(no_field_hides_another),
         TEST(only_what_is_listed_passes),
         TEST(the_choice_of_an_upstream_goes_no_further),
         TEST(nuls_are_refused),
