@@ -31,7 +31,7 @@ static void take_status_line(struct fetch *fetch, const char *line, size_t len)
     if (at < end && *at == ' ')
         at++;
     size_t kept = 0;
-    for (; at < end && kept < FETCH_REASON_MAX && *at >= ' ' && *at < 0x7f; at++)
+    for (; at < end && kept < FETCH_REASON_MAX && (unsigned char)*at >= ' ' && *at != 0x7f; at++)
         fetch->reason[kept++] = *at;
     fetch->reason[kept] = '\0';
 }

@@ -271,7 +271,7 @@ static void on_retry_timer(struct timer *timer)
     if (!poll || fetch_under_way(&line->probe))
         return;
     if (line->down_ms == 0) {
-        try(poll);
+        pursue(poll);
         retry_soon(line);
         return;
     }
@@ -328,12 +328,18 @@ static void on_poll_timer(struct timer *timer)
 {
     struct poll *poll = OWNER(struct poll, timer, timer);
     struct line *line = poll->line;
+    struct keeper *keeper = NULL;
     if (fetch_under_way(&poll->fetch)) {
+        note_recovery(line);
         poll->failing_ms = 0;
         answer_all(poll, render_word(true));
+        keeper = poll->keeper;
+        poll->keeper = NULL;
         try_all(line);
     }
     poll_unwanted(poll);
+    if (keeper)
+        keeper->reached(keeper);
 }
 
 /* ---- answers ---- */

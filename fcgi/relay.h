@@ -44,7 +44,7 @@ struct keeper {
      * what is wrong with the answer (a few words, static): then it counts as failed. */
     const char *(*answered)(struct keeper *keeper, const struct fetch *fetch);
     void (*failed)(struct keeper *keeper); /* it is kept on, and will be tried again */
-    /* The upstream can be reached again. The poll, of which nothing is under way, is no longer
+    /* The upstream can be reached again, or holds what it used to fail. The poll is no longer
      * kept. */
     void (*reached)(struct keeper *keeper);
 };
