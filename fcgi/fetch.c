@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/timerfd.h>
-#include <unistd.h>
 
 #ifndef ENCKE_VERSION
 #define ENCKE_VERSION "unknown"
@@ -196,7 +194,7 @@ static void end(struct fetch *fetch)
     if (fetch->waiting)
         LIST_REMOVE(fetch, link);
     else
-        curl_multi_remove_handle(fetch->target->fetcher->multi, fetch->easy);
+        curl_multi_remove_handle(fetch->target->fetcher->curl_loop.multi, fetch->easy);
     fetch->waiting = false;
     curl_easy_cleanup(fetch->easy);
     curl_slist_free_all(fetch->resolve);
@@ -230,7 +228,7 @@ static bool launch(struct fetch *fetch)
             return false;
         curl_easy_setopt(fetch->easy, CURLOPT_RESOLVE, fetch->resolve);
     }
-    return curl_multi_add_handle(fetcher->multi, fetch->easy) == CURLM_OK;
+    return curl_multi_add_handle(fetcher->curl_loop.multi, fetch->easy) == CURLM_OK;
 }
 
 static bool start(struct target *target, struct fetch *fetch, const char *url, bool probe)
@@ -325,7 +323,7 @@ int target_open(struct target *target, struct fetcher *fetcher, const char *url)
             CURLUE_OK &&
         curl_url_get(parts, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
         (curl_url_get(parts, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK))
-        rc = lookup_open(&target->lookup, fetcher->loop, host, port,
+        rc = lookup_open(&target->lookup, fetcher->curl_loop.loop, host, port,
                          1000 * (uint64_t)(wait_s < FETCH_CONNECT_S ? wait_s : FETCH_CONNECT_S),
                          on_looked_up);
     curl_free(host);
@@ -341,131 +339,32 @@ void target_close(struct target *target)
 
 /* ---- all requests ---- */
 
-/* A socket of libcurl's. */
-struct socket {
-    struct source source;
-    struct fetcher *fetcher;
-    int fd;
-};
-
-static void collect(struct fetcher *fetcher)
+static void on_done(CURL *easy, CURLcode code)
 {
-    CURLMsg *message;
-    int left;
-    while ((message = curl_multi_info_read(fetcher->multi, &left)) != NULL) {
-        CURLcode code = message->data.result; /* message is gone with its handle */
-        struct fetch *fetch;
-        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&fetch);
-        end(fetch);
-        enum fetch_end verdict = judge(fetch, code);
-        if (verdict == FETCH_UNREACHABLE)
-            lookup_forget(&fetch->target->lookup);
-        fetch->done(fetch, verdict);
-    }
-}
-
-static void act(struct fetcher *fetcher, curl_socket_t fd, int events)
-{
-    int running;
-    curl_multi_socket_action(fetcher->multi, fd, events, &running);
-    collect(fetcher);
-}
-
-static void on_ready(struct source *source, uint32_t events)
-{
-    struct socket *socket = (struct socket *)source;
-    int mask = (events & (EPOLLIN | EPOLLHUP | EPOLLRDHUP) ? CURL_CSELECT_IN : 0) |
-               (events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
-               (events & EPOLLERR ? CURL_CSELECT_ERR : 0);
-    act(socket->fetcher, socket->fd, mask);
-}
-
-static void on_timer(struct source *source, uint32_t events)
-{
-    (void)events;
-    struct fetcher *fetcher =
-        (struct fetcher *)((char *)source - offsetof(struct fetcher, timer_source));
-    uint64_t expirations;
-    if (read(fetcher->timer_fd, &expirations, sizeof expirations) == (ssize_t)sizeof expirations)
-        act(fetcher, CURL_SOCKET_TIMEOUT, 0);
-}
-
-/* libcurl's CURLMOPT_TIMERFUNCTION: wants to be called in ms; -1: not at all. */
-static int set_timer(CURLM *multi, long ms, void *user)
-{
-    (void)multi;
-    struct fetcher *fetcher = user;
-    struct itimerspec when = {.it_value = {ms / 1000, ms % 1000 * 1000000}};
-    if (ms == 0)
-        when.it_value.tv_nsec = 1; /* at once, but not from within libcurl */
-    if (ms < 0)
-        when.it_value.tv_sec = 0, when.it_value.tv_nsec = 0;
-    timerfd_settime(fetcher->timer_fd, 0, &when, NULL);
-    return 0;
-}
-
-/* libcurl's CURLMOPT_SOCKETFUNCTION: what to watch a socket for. */
-static int set_watch(CURL *easy, curl_socket_t fd, int what, void *user, void *known)
-{
-    (void)easy;
-    static const uint32_t events[] = {[CURL_POLL_IN] = EPOLLIN,
-                                      [CURL_POLL_OUT] = EPOLLOUT,
-                                      [CURL_POLL_INOUT] = EPOLLIN | EPOLLOUT};
-    struct fetcher *fetcher = user;
-    struct socket *socket = known;
-    if (what == CURL_POLL_REMOVE) {
-        if (socket) {
-            loop_forget(fetcher->loop, fd, &socket->source);
-            loop_free_later(fetcher->loop, socket);
-            curl_multi_assign(fetcher->multi, fd, NULL);
-        }
-        return 0;
-    }
-    if (socket)
-        return loop_change(fetcher->loop, fd, TURN_NOW, TURN_NOW, events[what], &socket->source);
-    socket = malloc(sizeof *socket);
-    if (!socket)
-        return -1;
-    *socket = (struct socket){.source.ready = on_ready, .fetcher = fetcher, .fd = fd};
-    if (loop_watch(fetcher->loop, fd, TURN_NOW, events[what], &socket->source) != 0) {
-        free(socket);
-        return -1;
-    }
-    curl_multi_assign(fetcher->multi, fd, socket);
-    return 0;
+    struct fetch *fetch;
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&fetch);
+    end(fetch);
+    enum fetch_end verdict = judge(fetch, code);
+    if (verdict == FETCH_UNREACHABLE)
+        lookup_forget(&fetch->target->lookup);
+    fetch->done(fetch, verdict);
 }
 
 int fetcher_open(struct fetcher *fetcher, struct loop *loop, const struct options *options,
                  unsigned connections_max)
 {
-    *fetcher = (struct fetcher){
-        .loop = loop, .options = options, .timer_fd = -1, .timer_source.ready = on_timer};
-    errno = ENOMEM;
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+    *fetcher = (struct fetcher){.options = options};
+    if (curl_loop_open(&fetcher->curl_loop, loop, connections_max, on_done) != 0)
         return -1;
-    fetcher->multi = curl_multi_init();
     fetcher->headers = curl_slist_append(NULL, "Accept-Encoding: identity");
-    if (!fetcher->multi || !fetcher->headers)
-        return -1;
-    curl_multi_setopt(fetcher->multi, CURLMOPT_SOCKETFUNCTION, set_watch);
-    curl_multi_setopt(fetcher->multi, CURLMOPT_SOCKETDATA, fetcher);
-    curl_multi_setopt(fetcher->multi, CURLMOPT_TIMERFUNCTION, set_timer);
-    curl_multi_setopt(fetcher->multi, CURLMOPT_TIMERDATA, fetcher);
-    curl_multi_setopt(fetcher->multi, CURLMOPT_MAXCONNECTS, (long)connections_max);
-    curl_multi_setopt(fetcher->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)connections_max);
-    fetcher->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    if (fetcher->timer_fd < 0)
-        return -1;
-    return loop_watch(loop, fetcher->timer_fd, TURN_NOW, EPOLLIN, &fetcher->timer_source);
+    if (fetcher->headers)
+        return 0;
+    errno = ENOMEM;
+    return -1;
 }
 
 void fetcher_close(struct fetcher *fetcher)
 {
-    if (!fetcher->loop)
-        return;
-    curl_multi_cleanup(fetcher->multi);
+    curl_loop_close(&fetcher->curl_loop);
     curl_slist_free_all(fetcher->headers);
-    if (fetcher->timer_fd >= 0)
-        close(fetcher->timer_fd);
-    curl_global_cleanup();
 }

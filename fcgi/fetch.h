@@ -1,4 +1,4 @@
-/* fetch.h - requests to distant servers, by libcurl's multi interface on the daemon's own loop.
+/* fetch.h - requests to distant servers, made by libcurl.
  *
  * It knows libcurl and nothing of who asks. A fetch is one GET to a target: started, and then
  * either cancelled or done. Nothing here blocks: names are looked up by lookup.h, which is done
@@ -19,6 +19,7 @@
 #include <sys/queue.h>
 
 #include "fcgi/buf.h"
+#include "fcgi/curl_loop.h"
 #include "fcgi/lookup.h"
 #include "fcgi/loop.h"
 #include "fcgi/options.h"
@@ -31,12 +32,9 @@ enum {
 };
 
 struct fetcher {
-    CURLM *multi;
-    struct curl_slist *headers; /* that every request has */
-    struct loop *loop;
+    struct curl_loop curl_loop;
     const struct options *options;
-    int timer_fd; /* libcurl's deadlines: they are too short for the loop's timers */
-    struct source timer_source;
+    struct curl_slist *headers; /* that every request has */
 };
 
 /* Where connections go: a distant server, or the proxy in front of it. */
@@ -75,7 +73,7 @@ struct fetch {
     const char *why; /* when it was not answered: a few words, static */
 };
 
-/* Returns 0, or -1 with errno set. */
+/* Returns 0, or -1 with errno set; either way fetcher_close. */
 int fetcher_open(struct fetcher *fetcher, struct loop *loop, const struct options *options,
                  unsigned connections_max);
 

@@ -203,6 +203,7 @@ static void fail(struct poll *poll)
     struct timers *timers = timers_of(poll->line->relay);
     struct conn *conn;
     timer_clear(timers, &poll->timer);
+    fetch_cancel(&poll->fetch); /* what came of it is of no use */
     LIST_FOREACH (conn, &poll->conns, link)
         timer_hasten(timers, &conn->timer, wait_ms(failing_since(poll)));
     if (poll->keeper)
