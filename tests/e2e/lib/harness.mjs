@@ -68,6 +68,13 @@ export function together(name, through, { timeout = 120_000 } = {}) {
   );
 }
 
+// The same without a web server: `claims` is a list of [name, fn], where fn gets (t).
+export function atOnce(name, claims, { timeout = 120_000 } = {}) {
+  test(name, { concurrency: true, timeout }, (t) =>
+    Promise.all(claims.map(([what, fn]) => t.test(what, { timeout }, fn))),
+  );
+}
+
 // The daemon to test: ENCKE_BIN as given (from here or from the checkout's top), else build/encke.
 export function daemonBinary() {
   const given = process.env.ENCKE_BIN || 'build/encke';

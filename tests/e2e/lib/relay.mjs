@@ -63,7 +63,9 @@ export const openClients = (stack, n, ...how) =>
 // One answer of a client that waits for it.
 export const askRelay = async (stack, ...how) => (await openClient(stack, ...how)).answer;
 
-// The answers that Encke gives on its own account.
+// The answers that Encke gives on its own account. SAYS_NEW and SAYS_PUNT are their bodies.
+export const SAYS_NEW = '{"ret":"new"}\n';
+export const SAYS_PUNT = '{"ret":"punt"}\n';
 export const expectNew = (answer) => assert.deepEqual(expectJson(answer), { ret: 'new' });
 export const expectPunt = (answer) => assert.deepEqual(expectJson(answer), { ret: 'punt' });
 

@@ -179,6 +179,7 @@ export class Upstream {
 
   accept(socket) {
     socket.on('error', () => {});
+    socket.setMaxListeners(0); // some a request
     if (!this.identity && this.welcome) {
       this.welcome(socket);
       if (socket.destroyed) return;
@@ -288,9 +289,10 @@ export const mad = {
     asked.writeAlways(Buffer.concat([Buffer.from('100000\r\n'), MEGABYTE, Buffer.from('\r\n')]));
   },
   gzipBomb: (asked) => asked.answer({ headers: { 'Content-Encoding': 'gzip' }, body: gzipBomb() }),
-  // Accept-Encoding never asked for two layers.
   gzipBombTwice: (asked) =>
     asked.answer({ headers: { 'Content-Encoding': 'gzip, gzip' }, body: zlib.gzipSync(gzipBomb()) }),
+  // Nothing of this kind is asked for.
+  gzip: (asked) => asked.answer({ headers: { 'Content-Encoding': 'gzip' }, body: zlib.gzipSync(NEW) }),
   badGzip: (asked) => asked.answer({ headers: { 'Content-Encoding': 'gzip' }, body: 'no gzip at all' }),
   halfGzip: (asked) =>
     asked.answer({
