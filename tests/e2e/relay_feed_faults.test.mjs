@@ -119,7 +119,7 @@ claim('an upstream that fails in another way is an outage too', async (t) => {
   assert.deepEqual(await news(stack), ['before', NEW, NEW, NEW]);
 });
 
-claim('an upstream that always fails is asked with growing patience, and nothing is appended', async (t) => {
+claim('an upstream that always fails is asked once a second, and nothing is appended', async (t) => {
   const { upstream, stack } = await feeding(t, { bad: true });
   upstream.does = mad.internalError;
   for (const asked of upstream.held) mad.internalError(asked);
