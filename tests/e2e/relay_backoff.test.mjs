@@ -134,4 +134,38 @@ claim('an upstream that stops with requests under way: all are told, and get the
   await upstreamSays(stack, { clients: 0, under_way: 0 });
 });
 
+claim('the operator hears once that it fails, and once that it answers again', async (t) => {
+  const { upstream, stack } = await startRelay(t, { bad: true });
+  const heard = () => stack.daemon.stderr().match(/^encke: (warn|info): upstream .*$/gm) ?? [];
+  const fails = answers({ status: 500, reason: 'No', body: 'x' });
+  const good = answers({ body: 'good' });
+  upstream.does = good;
+  await askRelay(stack);
+  assert.deepEqual(heard(), []);
+  upstream.does = fails;
+  await Promise.all(Array.from({ length: 20 }, (_, i) => spin(stack, 1, `?q=${i}`)));
+  await upstreamSays(stack, { state: 'failing', last_error: (text) => /500/.test(text) });
+  upstream.does = good;
+  assert.equal((await askRelay(stack, '?back')).body, 'good');
+  await upstreamSays(stack, { state: 'up', last_error: (text) => /500/.test(text) });
+  upstream.does = fails; // within the minute: the operator knows
+  await spin(stack, 1, '?again');
+  await until('both lines', () => heard().length >= 2);
+  const [warning, relief, ...more] = heard();
+  assert.match(warning, /^encke: warn: upstream default: .*500.*look for themselves$/);
+  assert.match(relief, /^encke: info: upstream default answers again$/);
+  assert.deepEqual(more, []);
+});
+
+claim('status says of each upstream what it does, and when nothing was tried, that', async (t) => {
+  const { stack } = await startRelay(t, { args: ['--upstream', 'b=http://u:p@127.0.0.1:9/x?secret=1#f'] });
+  const { upstreams } = await stack.status();
+  assert.deepEqual(upstreams.map((u) => u.name), ['default', 'b']);
+  const errors = { unreachable: 0, timeout: 0, status: 0, broken: 0, refused: 0 };
+  assert.deepEqual(upstreams[1], {
+    name: 'b', url: 'http://127.0.0.1:9/x', state: 'idle', down_for: 0, clients: 0, under_way: 0, asked: 0,
+    requests: 0, coalesced: 0, answers: 0, errors, last_error: null, channel: null, cursor: null, appended: 0,
+  });
+});
+
 atOnce('while an upstream fails', claims);
