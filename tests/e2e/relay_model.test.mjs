@@ -80,6 +80,7 @@ async function play(t, { name, seconds, failing }) {
     await Promise.race([tick(seconds * 1000), all]);
   } finally {
     on = false;
+    await outages; // or the upstream would be started after the test
   }
   const ending = setInterval(() => upstream.held.forEach(answer), 50);
   await all.finally(() => clearInterval(ending));
