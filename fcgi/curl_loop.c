@@ -37,6 +37,7 @@ static void on_timer(struct source *source, uint32_t events)
     struct curl_loop *curl_loop =
         (struct curl_loop *)((char *)source - offsetof(struct curl_loop, timer_source));
     uint64_t expirations;
+    curl_loop->due_now = false;
     if (read(curl_loop->timer_fd, &expirations, sizeof expirations) > 0)
         act(curl_loop, CURL_SOCKET_TIMEOUT, 0);
 }
@@ -47,6 +48,9 @@ static int set_timer(CURLM *multi, long ms, void *user)
     (void)multi;
     struct curl_loop *curl_loop = user;
     struct itimerspec when = {0}; /* not at all */
+    if (curl_loop->due_now)
+        return 0; /* it is called before anything else could be due */
+    curl_loop->due_now = ms == 0;
     if (ms > 0)
         when.it_value = (struct timespec){ms / 1000, ms % 1000 * 1000000};
     else if (ms == 0)

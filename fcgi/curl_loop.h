@@ -11,6 +11,7 @@
 #define ENCKE_FCGI_CURL_LOOP_H
 
 #include <curl/curl.h>
+#include <stdbool.h>
 
 #include "fcgi/loop.h"
 
@@ -19,6 +20,7 @@ struct curl_loop {
     struct loop *loop;
     int timer_fd; /* libcurl's deadlines: they are too short for the loop's timers */
     struct source timer_source;
+    bool due_now; /* libcurl is to be called as soon as possible: setting that again costs much */
     /* Called by the loop. easy is still in multi: take it out. It may change multi as it likes. */
     void (*done)(CURL *easy, CURLcode code);
 };

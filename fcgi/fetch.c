@@ -162,7 +162,8 @@ static bool set_up(struct fetch *fetch, const char *url)
     SET(TCP_KEEPALIVE, 1L);
     SET(TCP_KEEPIDLE, 30L);
     SET(TCP_KEEPINTVL, 10L);
-    SET(BUFFERSIZE, 16384L);
+    SET(BUFFERSIZE, 4096L);
+    SET(MAXAGE_CONN, (long)FETCH_IDLE_S);
     SET(HEADERFUNCTION, on_header);
     SET(HEADERDATA, fetch);
     SET(WRITEFUNCTION, on_body);

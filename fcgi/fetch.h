@@ -26,6 +26,8 @@
 
 enum {
     FETCH_CONNECT_S = 10,      /* for the look-up, TCP and TLS together */
+    FETCH_IDLE_S = 5,          /* a connection kept for longer is not used again: servers end them,
+                                  some with a last word that would be taken for an answer */
     FETCH_HEADERS_MAX = 65536, /* bytes of all header lines */
     FETCH_REASON_MAX = 64,     /* bytes of a status line's reason; the rest is cut off */
     FETCH_TYPE_MAX = 255       /* bytes of a Content-Type */
