@@ -56,7 +56,7 @@ enum watch {
 struct conn {
     struct source source;
     struct timer timer;
-    LIST_ENTRY(conn) link; /* in one of the server's lists, or in its group's */
+    LIST_ENTRY(conn) link; /* in one of the server's lists, its group's or its poll's */
     struct server *server;
     int fd;
     uint16_t request_id; /* 0: a WebSocket's */

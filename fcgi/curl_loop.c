@@ -1,7 +1,6 @@
 #include "fcgi/curl_loop.h"
 
 #include <errno.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -34,8 +33,7 @@ static void on_ready(struct source *source, uint32_t events)
 static void on_timer(struct source *source, uint32_t events)
 {
     (void)events;
-    struct curl_loop *curl_loop =
-        (struct curl_loop *)((char *)source - offsetof(struct curl_loop, timer_source));
+    struct curl_loop *curl_loop = OWNER(struct curl_loop, source, timer_source);
     uint64_t expirations;
     curl_loop->due_now = false;
     if (read(curl_loop->timer_fd, &expirations, sizeof expirations) > 0)
@@ -49,7 +47,7 @@ static int set_timer(CURLM *multi, long ms, void *user)
     struct curl_loop *curl_loop = user;
     struct itimerspec when = {0}; /* not at all */
     if (curl_loop->due_now)
-        return 0; /* it is called before anything else could be due */
+        return 0; /* when it is called, it says anew what else is due */
     curl_loop->due_now = ms == 0;
     if (ms > 0)
         when.it_value = (struct timespec){ms / 1000, ms % 1000 * 1000000};
@@ -121,7 +119,9 @@ void curl_loop_close(struct curl_loop *curl_loop)
     if (!curl_loop->loop)
         return;
     curl_multi_cleanup(curl_loop->multi);
-    if (curl_loop->timer_fd >= 0)
+    if (curl_loop->timer_fd >= 0) {
+        loop_forget(curl_loop->loop, curl_loop->timer_fd, &curl_loop->timer_source);
         close(curl_loop->timer_fd);
+    }
     curl_global_cleanup();
 }

@@ -1,4 +1,4 @@
-/* relay - subscribe for a distant comet server: the request is held here and asked for there. */
+/* subscribe, for a distant comet server: the request is held here and asked for there. */
 #include "fcgi/relay.h"
 #include "fcgi/routes.h"
 #include "fcgi/server.h"
@@ -18,7 +18,7 @@ static uint64_t hold_ms(const struct options *options, const struct request *req
     return (uint64_t)(seconds > 0 ? seconds : 1) * 1000;
 }
 
-bool relayed(struct conn *conn, const struct request *request)
+bool subscribe_relayed(struct conn *conn, const struct request *request)
 {
     struct server *server = conn->server;
     struct text name = request_field(request, "upstream");

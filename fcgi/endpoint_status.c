@@ -27,32 +27,35 @@ static json_t *upstream_of(const struct server *server, const struct upstream *u
     struct feed_stats feed;
     relay_stats(server->relay, upstream, &stats);
     feed_stats(server->feeds, upstream, &feed);
-    const char *state = stats.down_ms   ? "down"
-                        : stats.failing ? "failing"
-                        : stats.tried   ? "up"
-                                        : "idle";
+    const uint64_t *errors = stats.errors;
+    const char *state = stats.down         ? "down"
+                        : stats.trouble_ms ? "failing"
+                        : stats.tried      ? "up"
+                                           : "idle";
     /* clang-format off */
-    return json_pack("{s:s, s:s, s:s, s:o, s:i, s:i, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o, s:o, s:o}, s:s?, s:s?, s:s?, s:o}",
+    return json_pack("{s:s, s:s, s:s, s:o, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:s?, s:s?, s:s?, s:o, s:o}",
                      "name", upstream->name,
                      "url", upstream->shown,
                      "state", state,
-                     "down_for", count(stats.down_ms / 1000),
+                     "down_for", count(stats.trouble_ms / 1000),
                      "clients", (int)stats.clients,
                      "under_way", (int)stats.under_way,
                      "asked", count(stats.asked),
                      "requests", count(stats.requests),
                      "coalesced", count(stats.coalesced),
                      "answers", count(stats.answers),
-                     "errors",
-                     "unreachable", count(stats.errors[RELAY_UNREACHABLE]),
-                     "timeout", count(stats.errors[RELAY_TIMEOUT]),
-                     "status", count(stats.errors[RELAY_STATUS]),
-                     "broken", count(stats.errors[RELAY_BROKEN]),
-                     "refused", count(stats.errors[RELAY_REFUSED]),
+                     "turned_away", count(stats.turned_away),
+                     "errors", json_pack("{s:o, s:o, s:o, s:o, s:o}",
+                                         "unreachable", count(errors[RELAY_UNREACHABLE]),
+                                         "timeout", count(errors[RELAY_TIMEOUT]),
+                                         "status", count(errors[RELAY_STATUS]),
+                                         "broken", count(errors[RELAY_BROKEN]),
+                                         "refused", count(errors[RELAY_REFUSED])),
                      "last_error", stats.last_error,
                      "channel", feed.channel,
                      "cursor", feed.cursor,
-                     "appended", count(feed.appended));
+                     "appended", count(feed.appended),
+                     "shortened", count(feed.shortened));
     /* clang-format on */
 }
 

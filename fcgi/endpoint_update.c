@@ -55,7 +55,7 @@ void endpoint_subscribe(struct conn *conn, const struct request *request)
 {
     struct terms terms = {.formats = {{"json", FORMAT_WORD}, {"html", FORMAT_WORD}}};
     struct wanted wanted;
-    if (relayed(conn, request))
+    if (subscribe_relayed(conn, request))
         return;
     if (!understand_poll(conn, request, &terms, &wanted))
         return;

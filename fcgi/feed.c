@@ -9,21 +9,30 @@
 #include "fcgi/form.h"
 #include "fcgi/server.h"
 
-/* Either a poll is kept, or a message waits for its commit, or the timer is set: for the next poll,
- * or for the next try to append. */
+/* A message on its way to the log. */
+struct item {
+    struct message *message; /* one reference */
+    char *cursor;            /* where the feed is once it is committed; NULL: where it was */
+};
+
+/* Always something goes on: a poll is kept, an append waits for its commit, or the timer is set,
+ * for the next try to append or for the next poll. */
 struct feed {
     struct keeper keeper;
     struct feeds *feeds;
     const struct upstream *upstream;
-    char *cursor;            /* of the last answer that is committed; NULL: none */
-    char *next_cursor;       /* the cursor once `message` is committed; NULL: as it is */
-    struct message *message; /* to be appended, one reference; NULL: nothing */
-    struct append *append;   /* under way */
+    char *cursor;         /* of the last answer that is committed; NULL: none */
+    struct item items[2]; /* to be appended, in order: the word after an outage, and an answer */
+    unsigned item_count;
+    struct append *append; /* of the first one, under way */
     struct timer timer;
-    uint64_t began_ms; /* of the latest poll */
-    bool moved;        /* the latest answer's cursor was a new one */
-    bool missed;       /* something may have been, for want of a cursor */
-    uint64_t appended;
+    bool polling;       /* a poll is kept */
+    uint64_t began_ms;  /* the latest poll's beginning */
+    bool moved;         /* the latest answer's cursor was a new one */
+    bool missed;        /* something may have been */
+    bool told;          /* that answers are shortened */
+    uint64_t appended;  /* messages */
+    uint64_t shortened; /* of these, to the word */
 };
 
 struct feeds {
@@ -34,19 +43,25 @@ struct feeds {
     struct feed feeds[];
 };
 
-#define OWNER(pointer, member) ((struct feed *)((char *)(pointer)-offsetof(struct feed, member)))
-
 /* ---- what an answer says ---- */
+
+/* A number as it was written, if it was written as short as it can be; NULL: no memory. */
+static char *number_text(const json_t *number)
+{
+    for (size_t digits = 15;; digits++) {
+        char *text = json_dumps(number, JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits));
+        if (!text || digits == 17 || json_is_integer(number) ||
+            strtod(text, NULL) == json_real_value(number))
+            return text;
+        free(text);
+    }
+}
 
 static char *cursor_of(const json_t *value)
 {
-    char digits[24];
-    const char *text = json_string_value(value);
-    if (json_is_integer(value)) {
-        snprintf(digits, sizeof digits, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
-        text = digits;
-    }
-    return text && strlen(text) <= FEED_CURSOR_MAX ? strdup(text) : NULL;
+    if (json_is_string(value) && json_string_length(value) <= FEED_CURSOR_MAX)
+        return strdup(json_string_value(value));
+    return json_is_number(value) ? number_text(value) : NULL;
 }
 
 bool feed_understand(const char *body, size_t len, const char *field, char **cursor)
@@ -80,9 +95,12 @@ static void ask(struct feed *feed)
     struct buf *query = &feed->feeds->server->scratch;
     upstream_query_from(feed->upstream, feed->cursor, query);
     feed->began_ms = timer_now_ms();
-    if (!buf_ok(query) ||
-        !relay_keep(feed->feeds->relay, &feed->keeper, feed->upstream, query->bytes))
-        set_timer(feed, RELAY_RETRY_MS);
+    feed->polling = true;
+    if (buf_ok(query) &&
+        relay_keep(feed->feeds->relay, &feed->keeper, feed->upstream, query->bytes))
+        return;
+    feed->polling = false;
+    set_timer(feed, RELAY_RETRY_MS);
 }
 
 /* How long the next poll has to wait: an upstream that always answers at once is not asked as fast
@@ -105,35 +123,61 @@ static void ask_in_time(struct feed *feed)
 
 /* ---- appending ---- */
 
-static void move_on(struct feed *feed)
+static void set_cursor(struct feed *feed, char *cursor)
 {
-    if (!feed->next_cursor)
+    if (!cursor)
         return;
     free(feed->cursor);
-    feed->cursor = feed->next_cursor;
-    feed->next_cursor = NULL;
+    feed->cursor = cursor;
 }
 
 static void append(struct feed *feed)
 {
     struct server *server = feed->feeds->server;
-    enum log_status status =
-        log_append(server->log, message_hold(feed->message), NULL, &feed->append);
+    struct message *message = feed->items[0].message;
+    enum log_status status = log_append(server->log, message_hold(message), NULL, &feed->append);
     if (status == LOG_OK)
         return;
     feed->append = NULL;
-    message_drop(feed->message);
+    message_drop(message);
     server_note_create(server, status);
     set_timer(feed, RELAY_RETRY_MS);
 }
 
 static void on_timer(struct timer *timer)
 {
-    struct feed *feed = OWNER(timer, timer);
-    if (feed->message)
+    struct feed *feed = OWNER(struct feed, timer, timer);
+    if (feed->item_count > 0)
         append(feed);
-    else
+    else if (!feed->polling)
         ask(feed);
+}
+
+/* Appends message, after what is on its way; takes both over. */
+static void publish(struct feed *feed, struct message *message, char *cursor)
+{
+    feed->items[feed->item_count++] = (struct item){message, cursor};
+    if (feed->item_count == 1)
+        append(feed);
+}
+
+static void on_committed(struct feed *feed, enum log_status status)
+{
+    feed->append = NULL;
+    if (feed->feeds->stopped)
+        return;
+    if (status != LOG_OK) {
+        set_timer(feed, RELAY_RETRY_MS);
+        return;
+    }
+    message_drop(feed->items[0].message);
+    set_cursor(feed, feed->items[0].cursor);
+    feed->appended++;
+    feed->items[0] = feed->items[1];
+    if (--feed->item_count > 0)
+        append(feed);
+    else if (!feed->polling)
+        ask_in_time(feed);
 }
 
 /* The message that says no more than that something changed, and the cursor, if there is one. */
@@ -150,81 +194,107 @@ static struct message *word(const struct feed *feed, const char *cursor)
     return message;
 }
 
-/* An answer as a message; or as the word, if the log does not take such messages from anybody. */
-static struct message *message_of(const struct feed *feed, const struct fetch *fetch,
-                                  const char *cursor)
+static void note_shortened(struct feed *feed)
 {
-    struct text body = {fetch->body.bytes, fetch->body.len};
-    size_t most = (size_t)feed->feeds->server->options->max_message;
-    if (body.len > most || memchr(body.bytes, '\0', body.len) || !text_is_utf8(body))
-        return word(feed, cursor);
-    return message_new(feed->upstream->channel, body.bytes, body.len, message_time_now());
+    feed->shortened++;
+    if (!feed->told)
+        diag(
+            DIAG_WARN,
+            "upstream %s: an answer is no text, or longer than --max-message: channel %s gets only "
+            "the word that there is one",
+            feed->upstream->name, feed->upstream->channel);
+    feed->told = true;
 }
 
-static const char *on_answered(struct keeper *keeper, const struct fetch *fetch)
+/* An answer as a message; or as the word, if the log does not take such messages from anybody. */
+static struct message *message_of(struct feed *feed, const struct buf *body, const char *cursor)
 {
-    struct feed *feed = OWNER(keeper, keeper);
-    char *cursor;
+    struct text text = {body->bytes, body->len};
+    size_t most = (size_t)feed->feeds->server->options->max_message;
+    if (text.len > most || memchr(text.bytes, '\0', text.len) || !text_is_utf8(text)) {
+        note_shortened(feed);
+        return word(feed, cursor);
+    }
+    feed->told = false;
+    return message_new(feed->upstream->channel, text.bytes, text.len, message_time_now());
+}
+
+/* ---- what the relay says ---- */
+
+/* What is wrong with an answer, or NULL. It is parsed on the loop, so it must not be large. */
+static const char *judge(const struct feed *feed, const struct fetch *fetch)
+{
+    size_t max_message = (size_t)feed->feeds->server->options->max_message;
     if (fetch->status >= 400)
         return "it answered the feed with an error (4xx)";
+    if (fetch->body.len > (max_message > FEED_ANSWER_MAX ? max_message : FEED_ANSWER_MAX))
+        return "its answer is too large for a feed: let its URL ask for less, as with limit=10, or "
+               "raise --max-message";
+    return NULL;
+}
+
+/* Takes an answer that is as it should be. Returns false when out of memory. */
+static bool take(struct feed *feed, const struct fetch *fetch)
+{
+    char *cursor;
     bool news = feed_understand(fetch->body.bytes, fetch->body.len, feed->upstream->cursor_field,
                                 &cursor) &&
                 fetch->status < 300;
     bool gap = feed->missed && !feed->cursor;
-    struct message *message = NULL;
-    if (news)
-        message = message_of(feed, fetch, cursor);
-    else if (gap)
-        message = word(feed, cursor);
+    struct message *message = news  ? message_of(feed, &fetch->body, cursor)
+                              : gap ? word(feed, cursor)
+                                    : NULL;
     if (!message && (news || gap)) {
         free(cursor);
-        return "there is no memory for its answer";
+        return false;
     }
     feed->missed = false;
     feed->moved = cursor && (!feed->cursor || strcmp(cursor, feed->cursor) != 0);
-    free(feed->next_cursor);
-    feed->next_cursor = cursor;
-    feed->message = message;
     if (message) {
-        append(feed);
-    } else {
-        move_on(feed);
-        set_timer(feed, pause_ms(feed)); /* the poll at hand has not ended yet */
+        publish(feed, message, cursor);
+        return true;
     }
-    return NULL;
+    set_cursor(feed, cursor);
+    if (feed->item_count == 0)
+        set_timer(feed, pause_ms(feed));
+    return true;
+}
+
+static const char *on_answered(struct keeper *keeper, const struct fetch *fetch)
+{
+    struct feed *feed = OWNER(struct feed, keeper, keeper);
+    const char *fault = judge(feed, fetch);
+    feed->polling = false;
+    if (!fault && !take(feed, fetch))
+        fault = "there is no memory for its answer";
+    if (!fault) {
+        keeper->wrong_ms = 0;
+        return NULL;
+    }
+    feed->missed = true;
+    keeper->lasted_ms = timer_now_ms() - feed->began_ms;
+    if (keeper->wrong_ms == 0)
+        keeper->wrong_ms = timer_now_ms();
+    if (feed->item_count == 0)
+        set_timer(feed, relay_wait_ms(keeper->wrong_ms));
+    return fault;
 }
 
 static void on_failed(struct keeper *keeper)
 {
-    struct feed *feed = OWNER(keeper, keeper);
-    feed->missed = true;
+    OWNER(struct feed, keeper, keeper)->missed = true;
 }
 
 static void on_reached(struct keeper *keeper)
 {
-    struct feed *feed = OWNER(keeper, keeper);
-    if (feed->missed && !feed->cursor && (feed->message = word(feed, NULL)) != NULL) {
-        feed->missed = false;
-        append(feed);
-    } else {
-        ask(feed);
-    }
-}
-
-static void on_committed(struct feed *feed, enum log_status status)
-{
-    feed->append = NULL;
-    if (feed->feeds->stopped)
-        return;
-    if (status != LOG_OK) {
-        set_timer(feed, RELAY_RETRY_MS);
-        return;
-    }
-    message_drop(feed->message);
-    feed->message = NULL;
-    feed->appended++;
-    move_on(feed);
-    ask_in_time(feed);
+    struct feed *feed = OWNER(struct feed, keeper, keeper);
+    keeper->wrong_ms = 0;
+    struct message *message =
+        feed->missed && !feed->cursor && feed->item_count == 0 ? word(feed, NULL) : NULL;
+    if (!message)
+        return; /* the next answer will tell */
+    feed->missed = false;
+    publish(feed, message, NULL);
 }
 
 void feeds_committed(struct feeds *feeds, const struct append_list *done)
@@ -244,23 +314,28 @@ void feeds_committed(struct feeds *feeds, const struct append_list *done)
 
 /* ---- life ---- */
 
-/* Reads where the feed stood from the channel's newest message. */
+/* Reads where the feed stood from the channel's newest message that has a cursor. */
 static int resume(struct feed *feed, char *why, size_t why_size)
 {
     struct log *log = feed->feeds->server->log;
     const char *channel = feed->upstream->channel;
-    struct message *newest;
-    enum log_status status = log_newest(log, channel, &newest);
-    if (status != LOG_OK) {
-        const char *error = log_error(log);
-        snprintf(why, why_size, "cannot read channel %s: %s", channel,
-                 error ? error : log_status_text(status));
-        return -1;
-    }
-    if (newest)
-        feed_understand(message_data(newest), newest->data_len, feed->upstream->cursor_field,
+    struct message *message;
+    uint64_t before = UINT64_MAX;
+    for (int looked = 0; looked < FEED_LOOK_BACK && !feed->cursor; looked++) {
+        enum log_status status = log_newest(log, channel, before, &message);
+        if (status != LOG_OK) {
+            const char *error = log_error(log);
+            snprintf(why, why_size, "cannot read channel %s: %s", channel,
+                     error ? error : log_status_text(status));
+            return -1;
+        }
+        if (!message)
+            break;
+        feed_understand(message_data(message), message->data_len, feed->upstream->cursor_field,
                         &feed->cursor);
-    message_drop(newest);
+        before = message->seq;
+        message_drop(message);
+    }
     return 0;
 }
 
@@ -278,10 +353,11 @@ struct feeds *feeds_open(struct server *server, struct relay *relay,
         if (!upstreams->items[i].channel)
             continue;
         struct feed *feed = &feeds->feeds[feeds->count++];
-        *feed = (struct feed){.keeper = {on_answered, on_failed, on_reached},
-                              .feeds = feeds,
-                              .upstream = &upstreams->items[i],
-                              .timer.fire = on_timer};
+        *feed = (struct feed){
+            .keeper = {.answered = on_answered, .failed = on_failed, .reached = on_reached},
+            .feeds = feeds,
+            .upstream = &upstreams->items[i],
+            .timer.fire = on_timer};
         if (resume(feed, why, why_size) != 0) {
             feeds_close(feeds);
             return NULL;
@@ -305,9 +381,12 @@ void feeds_close(struct feeds *feeds)
         return;
     feeds_stop(feeds);
     for (size_t i = 0; i < feeds->count; i++) {
-        message_drop(feeds->feeds[i].message);
-        free(feeds->feeds[i].cursor);
-        free(feeds->feeds[i].next_cursor);
+        struct feed *feed = &feeds->feeds[i];
+        for (unsigned item = 0; item < feed->item_count; item++) {
+            message_drop(feed->items[item].message);
+            free(feed->items[item].cursor);
+        }
+        free(feed->cursor);
     }
     free(feeds);
 }
@@ -320,5 +399,6 @@ void feed_stats(const struct feeds *feeds, const struct upstream *upstream,
         if (feeds->feeds[i].upstream == upstream)
             *stats = (struct feed_stats){.channel = upstream->channel,
                                          .cursor = feeds->feeds[i].cursor,
-                                         .appended = feeds->feeds[i].appended};
+                                         .appended = feeds->feeds[i].appended,
+                                         .shortened = feeds->feeds[i].shortened};
 }

@@ -43,9 +43,6 @@ static const char *take_type(struct fetch *fetch, const char *value, size_t len)
         len--;
     if (len > FETCH_TYPE_MAX)
         return "its Content-Type is too long";
-    for (size_t i = 0; i < len; i++)
-        if (value[i] < ' ' || value[i] > '~')
-            return "its Content-Type is no plain text";
     memcpy(fetch->type, value, len);
     fetch->type[len] = '\0';
     return NULL;
@@ -83,7 +80,10 @@ static const char *judge_encoding(const char *header, const char *line, size_t l
         name++;
     while (len > name && (line[len - 1] == ' ' || line[len - 1] == '\t'))
         len--;
-    bool good = len - name == strlen(allowed) && strncasecmp(line + name, allowed, len - name) == 0;
+    len -= name;
+    line += name;
+    bool good = len == 0 || (len == 8 && strncasecmp(line, "identity", len) == 0) ||
+                (len == strlen(allowed) && strncasecmp(line, allowed, len) == 0);
     return good ? NULL : "its answer is encoded in a way that was not asked for";
 }
 
@@ -98,7 +98,7 @@ static const char *take_line(struct fetch *fetch, const char *line, size_t len)
         take_status_line(fetch, line, len);
     else if (len > type_len && strncasecmp(line, type, type_len) == 0)
         return take_type(fetch, line + type_len, len - type_len);
-    const char *fault = judge_encoding("content-encoding:", line, len, "identity");
+    const char *fault = judge_encoding("content-encoding:", line, len, "");
     return fault ? fault : judge_encoding("transfer-encoding:", line, len, "chunked");
 }
 
@@ -127,12 +127,19 @@ static size_t on_body(char *bytes, size_t one, size_t len, void *user)
 {
     (void)one; /* always 1 */
     struct fetch *fetch = user;
-    if (fetch->body.len + len > (size_t)fetch->target->fetcher->options->upstream_answer)
+    struct fetcher *fetcher = fetch->target->fetcher;
+    size_t most = (size_t)fetcher->options->upstream_answer;
+    if (fetch->body.len + len > most)
         return refuse(fetch, "its answer is too large (--upstream-answer)");
+    if (fetcher->bodies_len + len > (most > FETCH_BODIES_MAX ? most : FETCH_BODIES_MAX))
+        return refuse(fetch, "too many large answers are under way");
+    fetcher->bodies_len += len;
     buf_add(&fetch->body, bytes, len);
     return buf_ok(&fetch->body) ? len : refuse(fetch, "there is no memory for its answer");
 }
 
+/* CURLOPT_PREREQFUNCTION: the request is about to be sent, on a new connection or on a kept one. So
+ * what fails from now on is not for want of a connection. */
 static int on_connected(void *user, char *ip, char *local_ip, int port, int local_port)
 {
     (void)ip, (void)local_ip, (void)port, (void)local_port;
@@ -154,6 +161,8 @@ static bool set_up(struct fetch *fetch, const char *url)
     SET(HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     SET(PATH_AS_IS, 1L);
     SET(PROXY, options->upstream_proxy ? options->upstream_proxy : "");
+    SET(NOPROXY, ""); /* or the environment's would count */
+    SET(ERRORBUFFER, fetch->error);
     SET(SUPPRESS_CONNECT_HEADERS, 1L);
     SET(USERAGENT, "encke/" ENCKE_VERSION);
     SET(HTTPHEADER, fetch->target->fetcher->headers);
@@ -172,22 +181,23 @@ static bool set_up(struct fetch *fetch, const char *url)
     SET(PREREQDATA, fetch);
     if (options->upstream_ca)
         SET(CAINFO, options->upstream_ca);
-    if (fetch->probe) {
-        SET(CONNECT_ONLY, 1L);
-        SET(FRESH_CONNECT, 1L);
-    }
+    if (options->upstream_ca)
+        SET(CAPATH, NULL); /* nor does the system's folder count */
 #undef SET
     return bad == CURLE_OK;
 }
 
 static void forget(struct fetch *fetch)
 {
+    if (fetch->target)
+        fetch->target->fetcher->bodies_len -= fetch->body.len;
     buf_free(&fetch->body);
     fetch->connected = fetch->whole_head = false;
     fetch->status = 0;
     fetch->head_len = 0;
     fetch->reason[0] = fetch->type[0] = '\0';
     fetch->why = NULL;
+    fetch->error[0] = '\0';
 }
 
 static void end(struct fetch *fetch)
@@ -215,28 +225,30 @@ static bool launch(struct fetch *fetch)
 {
     const struct fetcher *fetcher = fetch->target->fetcher;
     const struct lookup *lookup = &fetch->target->lookup;
-    curl_easy_setopt(fetch->easy, CURLOPT_TIMEOUT_MS,
-                     left_ms(fetch, fetcher->options->upstream_timeout_s));
-    curl_easy_setopt(fetch->easy, CURLOPT_CONNECTTIMEOUT_MS, left_ms(fetch, FETCH_CONNECT_S));
+    long all_ms = left_ms(fetch, fetcher->options->upstream_timeout_s);
+    if (curl_easy_setopt(fetch->easy, CURLOPT_TIMEOUT_MS, all_ms) != CURLE_OK ||
+        curl_easy_setopt(fetch->easy, CURLOPT_CONNECTTIMEOUT_MS, left_ms(fetch, FETCH_CONNECT_S)) !=
+            CURLE_OK)
+        return false;
     if (lookup->addresses) {
         struct buf entry = {0};
-        buf_printf(&entry, "+%s:%s:%s", lookup->host, lookup->port, lookup->addresses);
+        /* without an end: libcurl must not look up by itself when it connects anew in the middle */
+        buf_printf(&entry, "%s:%s:%s", lookup->host, lookup->port, lookup->addresses);
         buf_add(&entry, "", 1);
         if (buf_ok(&entry))
             fetch->resolve = curl_slist_append(NULL, entry.bytes);
         buf_free(&entry);
-        if (!fetch->resolve)
+        if (!fetch->resolve ||
+            curl_easy_setopt(fetch->easy, CURLOPT_RESOLVE, fetch->resolve) != CURLE_OK)
             return false;
-        curl_easy_setopt(fetch->easy, CURLOPT_RESOLVE, fetch->resolve);
     }
     return curl_multi_add_handle(fetcher->curl_loop.multi, fetch->easy) == CURLM_OK;
 }
 
-static bool start(struct target *target, struct fetch *fetch, const char *url, bool probe)
+bool fetch_start(struct target *target, struct fetch *fetch, const char *url)
 {
     forget(fetch);
     fetch->target = target;
-    fetch->probe = probe;
     fetch->began_ms = timer_now_ms();
     fetch->easy = curl_easy_init();
     if (!fetch->easy)
@@ -253,16 +265,6 @@ static bool start(struct target *target, struct fetch *fetch, const char *url, b
     return false;
 }
 
-bool fetch_start(struct target *target, struct fetch *fetch, const char *url)
-{
-    return start(target, fetch, url, false);
-}
-
-bool fetch_probe(struct target *target, struct fetch *fetch, const char *url)
-{
-    return start(target, fetch, url, true);
-}
-
 void fetch_cancel(struct fetch *fetch)
 {
     if (fetch->easy)
@@ -270,14 +272,25 @@ void fetch_cancel(struct fetch *fetch)
     forget(fetch);
 }
 
+/* Whether that went wrong before there was a connection, perhaps the second one of a request whose
+ * kept connection had turned out to be dead. */
+static bool is_unreachable(CURLcode code)
+{
+    return code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST ||
+           code == CURLE_COULDNT_RESOLVE_PROXY || code == CURLE_SSL_CONNECT_ERROR ||
+           code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_PROXY;
+}
+
 static enum fetch_end judge(struct fetch *fetch, CURLcode code)
 {
-    if (code == CURLE_OK && (fetch->probe || fetch->whole_head))
+    if (code == CURLE_OK && fetch->whole_head)
         return FETCH_ANSWERED;
     if (fetch->why) /* one of the callbacks said it */
         return FETCH_REFUSED;
-    fetch->why = code == CURLE_OK ? "its answer ends within the headers" : curl_easy_strerror(code);
-    if (!fetch->connected)
+    fetch->why = code == CURLE_OK ? "its answer ends within the headers"
+                 : *fetch->error  ? fetch->error
+                                  : curl_easy_strerror(code);
+    if (!fetch->connected || is_unreachable(code))
         return FETCH_UNREACHABLE;
     return code == CURLE_OPERATION_TIMEDOUT ? FETCH_TIMED_OUT : FETCH_BROKEN;
 }
@@ -287,7 +300,9 @@ static enum fetch_end judge(struct fetch *fetch, CURLcode code)
 /* The look-up is done: those who waited for it go on, or have failed. */
 static void on_looked_up(struct lookup *lookup, const char *fault)
 {
-    struct target *target = (struct target *)((char *)lookup - offsetof(struct target, lookup));
+    struct target *target = OWNER(struct target, lookup, lookup);
+    if (lookup->addresses)
+        fault = NULL; /* the old ones may do: name servers fail now and then */
     /* a list of their own first: done may start and cancel others */
     LIST_HEAD(, fetch) due = LIST_HEAD_INITIALIZER(due);
     struct fetch *fetch;
@@ -296,15 +311,13 @@ static void on_looked_up(struct lookup *lookup, const char *fault)
         LIST_INSERT_HEAD(&due, fetch, link);
     }
     while ((fetch = LIST_FIRST(&due)) != NULL) {
-        if (!fault) {
-            LIST_REMOVE(fetch, link);
-            fetch->waiting = false;
-            if (launch(fetch))
-                continue;
-        }
+        LIST_REMOVE(fetch, link);
+        fetch->waiting = false;
+        if (!fault && launch(fetch))
+            continue;
         end(fetch);
         fetch->why = fault ? fault : "there is no memory for a request";
-        fetch->done(fetch, FETCH_UNREACHABLE);
+        fetch->done(fetch, fault ? FETCH_UNREACHABLE : FETCH_BROKEN);
     }
 }
 

@@ -25,18 +25,20 @@
 #include "fcgi/options.h"
 
 enum {
-    FETCH_CONNECT_S = 10,      /* for the look-up, TCP and TLS together */
-    FETCH_IDLE_S = 5,          /* a connection kept for longer is not used again: servers end them,
-                                  some with a last word that would be taken for an answer */
-    FETCH_HEADERS_MAX = 65536, /* bytes of all header lines */
-    FETCH_REASON_MAX = 64,     /* bytes of a status line's reason; the rest is cut off */
-    FETCH_TYPE_MAX = 255       /* bytes of a Content-Type */
+    FETCH_CONNECT_S = 10,       /* for the look-up, TCP and TLS together */
+    FETCH_IDLE_S = 5,           /* a connection kept for longer is not used again: servers end them,
+                                   some with a last word that would be taken for an answer */
+    FETCH_HEADERS_MAX = 65536,  /* bytes of all header lines */
+    FETCH_REASON_MAX = 64,      /* bytes of a status line's reason; the rest is cut off */
+    FETCH_TYPE_MAX = 255,       /* bytes of a Content-Type */
+    FETCH_BODIES_MAX = 64 << 20 /* bytes of all answers under way, or of one that may be larger */
 };
 
 struct fetcher {
     struct curl_loop curl_loop;
     const struct options *options;
     struct curl_slist *headers; /* that every request has */
+    size_t bodies_len;          /* bytes of all bodies */
 };
 
 /* Where connections go: a distant server, or the proxy in front of it. */
@@ -47,7 +49,7 @@ struct target {
 };
 
 enum fetch_end {
-    FETCH_ANSWERED,    /* status, reason, type and body are there; or the probe could connect */
+    FETCH_ANSWERED,    /* status, reason, type and body are there */
     FETCH_UNREACHABLE, /* no look-up, no connection, or no TLS */
     FETCH_TIMED_OUT,   /* connected, but not answered in time */
     FETCH_BROKEN,      /* cut short, reset, malformed */
@@ -64,15 +66,15 @@ struct fetch {
     struct curl_slist *resolve;
     uint64_t began_ms;
     bool waiting;
-    bool probe; /* only connects */
-    bool connected;
+    bool connected;  /* the request has been sent, or is about to */
     bool whole_head; /* the final status line and headers are in: what follows are trailers */
     int status;
     size_t head_len;
     char reason[FETCH_REASON_MAX + 1];
     char type[FETCH_TYPE_MAX + 1]; /* "": there was none */
-    struct buf body;
-    const char *why; /* when it was not answered: a few words, static */
+    struct buf body; /* like the rest, until the fetch is started again or cancelled */
+    const char *why; /* when it was not answered: a few words */
+    char error[CURL_ERROR_SIZE];
 };
 
 /* Returns 0, or -1 with errno set; either way fetcher_close. */
@@ -90,9 +92,6 @@ void target_close(struct target *target);
 /* Starts a GET of url, which is copied. fetch->done must be set, all else may be zero; what the
  * last time left in it is forgotten. Returns false when out of memory. */
 bool fetch_start(struct target *target, struct fetch *fetch, const char *url);
-
-/* The same, but only connects: done with FETCH_ANSWERED says that the server can be reached. */
-bool fetch_probe(struct target *target, struct fetch *fetch, const char *url);
 
 static inline bool fetch_under_way(const struct fetch *fetch)
 {

@@ -5,7 +5,6 @@
 #include <netdb.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -116,7 +115,7 @@ static void on_event(struct source *source, uint32_t events)
 
 static void on_timer(struct timer *timer)
 {
-    struct lookup *lookup = (struct lookup *)((char *)timer - offsetof(struct lookup, timer));
+    struct lookup *lookup = OWNER(struct lookup, timer, timer);
     tell(lookup, lookup->job ? "its name is not looked up in time" : "there is no thread for it");
 }
 
@@ -174,8 +173,11 @@ void lookup_close(struct lookup *lookup)
         return;
     timer_clear(&lookup->loop->timers, &lookup->timer);
     job_drop(lookup->job);
-    if (lookup->event_fd >= 0)
+    if (lookup->event_fd >= 0) {
+        loop_forget(lookup->loop, lookup->event_fd,
+                    &lookup->source); /* the thread has it open, too */
         close(lookup->event_fd);
+    }
     free(lookup->addresses);
     free(lookup->host);
     free(lookup->port);

@@ -1,9 +1,9 @@
 /* lookup.h - the addresses behind one host's name, looked up without the loop having to wait.
  *
  * getaddrinfo blocks for as long as the name servers like, so it is called in a thread: one at a
- * time for a name, however many wait for it. (libcurl would start one for each request, and wait
- * for it when the request is given up.) A thread that hangs is left alone; it holds nothing but its
- * own job.
+ * time for each struct lookup, however many wait for it. (libcurl would start one for each request,
+ * and wait for it when the request is given up.) A thread that hangs is left alone; it holds
+ * nothing but its own job.
  *
  * Loop's thread only, but for that.
  */
@@ -28,8 +28,8 @@ struct lookup {
     int event_fd;           /* by which it tells that it is done; -1: the host is an address */
     char *addresses;        /* parted by commas, those of IPv6 in brackets; NULL: not known */
     uint64_t known_ms;      /* since when */
-    /* Called by the loop for a lookup_start: the addresses are there, or (NULL otherwise) what
-     * went wrong, in a few words, static. */
+    /* Called by the loop for a lookup_start: the addresses are there (fault is NULL); or what went
+     * wrong, in a few words, static. Then older addresses may still be there. */
     void (*done)(struct lookup *lookup, const char *fault);
 };
 

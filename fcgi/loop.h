@@ -13,10 +13,15 @@
 #define ENCKE_FCGI_LOOP_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 
 #include "fcgi/timer.h"
+
+/* The struct of that type whose member pointer points to: how a callback finds what embeds its
+ * source or timer. */
+#define OWNER(type, pointer, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 struct source {
     /* events as epoll reports them; NULL: forgotten, the event came too late */

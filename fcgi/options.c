@@ -70,7 +70,7 @@ static const struct row rows[] = {
      "subscribe is relayed to this comet server; may\nbe repeated, as may the next three"},
     {"upstream-params", "[NAME=]LIST", REPEATED, AT(upstream_params), NULL, 0, 0,
      "what clients may add to its query, parted by\ncommas; else all"},
-    {"upstream-channel", "[NAME=]NAME", REPEATED, AT(upstream_channel), NULL, 0, 0,
+    {"upstream-channel", "[NAME=]CHANNEL", REPEATED, AT(upstream_channel), NULL, 0, 0,
      "append its answers to this channel"},
     {"upstream-cursor", "[NAME=]P:F", REPEATED, AT(upstream_cursor), NULL, 0, 0,
      "for that, go on with parameter P as the last\nanswer's JSON field F says; else id:id"},
@@ -288,8 +288,7 @@ enum options_verdict options_parse(struct options *options, int argc, char **arg
 
     if (start_values(options) != 0)
         return OPTIONS_BAD;
-    bool given[ROWS] = {
-        false}; /* on the command line, which wins over the environment as a whole */
+    bool said[ROWS] = {false}; /* on the command line, which wins over the environment as a whole */
     int which;
     opterr = 0; /* the complaints are ours */
     while ((which = getopt_long(argc, argv, ":h", known, NULL)) != -1) {
@@ -308,9 +307,9 @@ enum options_verdict options_parse(struct options *options, int argc, char **arg
         }
         char origin[64];
         snprintf(origin, sizeof origin, "--%s", rows[which].name);
-        if (rows[which].kind == REPEATED && !given[which])
+        if (rows[which].kind == REPEATED && !said[which])
             given_reset(given_of(options, &rows[which]));
-        given[which] = true;
+        said[which] = true;
         if (set(options, &rows[which], optarg, origin) != 0)
             return OPTIONS_BAD;
     }

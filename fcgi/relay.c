@@ -12,83 +12,122 @@
 #include "fcgi/render.h"
 #include "fcgi/server.h"
 
-struct line;
+/* An uplink is up or down, and each of its polls is fine or failing:
+ *
+ *     up      -- a request finds no connection -----------------------> down
+ *     down    -- a request connects, or an older one is answered -----> up
+ *     fine    -- a request ends in any other error -------------------> failing
+ *     failing -- a good answer; or a request is held for longer than
+ *                the one before took to fail -------------------------> fine
+ *
+ * While an uplink is down, or a poll is failing, a request is made once a second, as long as
+ * somebody waits. When it is up again, all who wait are told; when a poll is fine again, its
+ * clients are, and the others that fail are tried at once. */
+
+struct uplink;
 
 struct poll {
-    UT_hash_handle hh; /* by query, among its line's */
-    struct line *line;
+    UT_hash_handle hh; /* by query, among its uplink's */
+    struct uplink *uplink;
     struct fetch fetch;
     struct conn_list conns;
     unsigned clients;      /* in conns */
-    struct keeper *keeper; /* NULL: only clients want it */
+    struct keeper *keeper; /* NULL: only clients want it; see set_keeper */
     uint64_t began_ms;     /* of the latest request; 0: none yet */
-    uint64_t failing_ms;   /* since when its requests fail; 0: they do not */
-    bool busy;             /* its clients are being answered: it must not be freed yet */
-    struct timer timer;    /* under way: the proof; unwanted: the end of its memory */
+    uint64_t lasted_ms;    /* how long the latest failure took */
+    uint64_t failing_ms;   /* since when its requests fail; 0: it is fine */
+    bool owed;             /* a client has waited since before the request under way */
+    bool busy;             /* it must not be freed yet */
+    struct timer timer;    /* under way: see on_poll_timer; unwanted: the end of its memory */
     char query[];
 };
 
 /* An upstream, and how it is doing. */
-struct line {
+struct uplink {
     struct relay *relay;
     const struct upstream *upstream;
     struct target target;
     struct poll *polls;
-    uint64_t down_ms; /* since when it is out of reach; 0: it is not */
-    struct fetch probe;
+    uint64_t down_ms;    /* since when it is out of reach; 0: it is up */
+    uint64_t trouble_ms; /* since when there was no success; 0: all is well */
+    uint64_t tried_ms;   /* when its latest request was made */
     struct timer retry_timer;
-    bool failing;     /* the latest request was no success */
-    bool troubled;    /* and the operator has been told */
-    uint64_t told_ms; /* when; 0: never */
+    bool warned;      /* the operator knows of the trouble */
+    uint64_t told_ms; /* when the latest warning was; 0: never */
     unsigned clients;
-    uint64_t asked, requests, coalesced, answers, errors[RELAY_ERRORS];
-    char last_error[96];
+    uint64_t asked, requests, coalesced, answers, turned_away, errors[RELAY_ERRORS];
+    char last_error[160];
 };
 
 struct relay {
     struct server *server;
     struct fetcher fetcher;
     const struct upstreams *upstreams;
-    unsigned polls, polls_max;
+    unsigned polls;     /* all */
+    unsigned kept;      /* those with a keeper, which are not limited */
+    unsigned polls_max; /* those without */
+    bool full;          /* they were too many, and the operator has been told */
     bool stopped;
-    struct line lines[]; /* as many as upstreams */
+    struct uplink uplinks[]; /* as many as upstreams */
 };
-
-#define OWNER(type, pointer, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 static struct timers *timers_of(struct relay *relay)
 {
     return &relay->server->loop.timers;
 }
 
-static struct line *line_to(struct relay *relay, const struct upstream *upstream)
+static struct uplink *uplink_to(struct relay *relay, const struct upstream *upstream)
 {
-    return &relay->lines[upstream - relay->upstreams->items];
+    return &relay->uplinks[upstream - relay->upstreams->items];
 }
 
 /* ---- what the operator hears ---- */
 
-/* Says it, unless a line on this upstream was said a minute ago. */
-static void note_trouble(struct line *line, enum relay_error error, const char *what)
+/* Copies what may hold bytes of the upstream's. */
+static void copy_printable(char *to, size_t size, const char *from)
+{
+    snprintf(to, size, "%s", from);
+    for (; *to; to++)
+        if (*to < ' ' || *to > '~')
+            *to = '?';
+}
+
+/* Says it, unless something was said of this upstream a minute ago. */
+static void note_trouble(struct uplink *uplink, enum relay_error error, const char *what)
 {
     enum { MINUTE_MS = 60000 };
     uint64_t now = timer_now_ms();
-    line->errors[error]++;
-    line->failing = true;
-    snprintf(line->last_error, sizeof line->last_error, "%s", what);
-    if (line->troubled || (line->told_ms != 0 && now - line->told_ms < MINUTE_MS))
+    uplink->errors[error]++;
+    if (uplink->trouble_ms == 0)
+        uplink->trouble_ms = now;
+    copy_printable(uplink->last_error, sizeof uplink->last_error, what);
+    if (uplink->warned || (uplink->told_ms != 0 && now - uplink->told_ms < MINUTE_MS))
         return;
-    line->troubled = true;
-    line->told_ms = now;
+    uplink->warned = true;
+    uplink->told_ms = now;
     diag(DIAG_WARN, "upstream %s: %s; clients are told to look for themselves",
-         line->upstream->name, what);
+         uplink->upstream->name, uplink->last_error);
 }
 
-static void note_recovery(struct line *line)
+static void note_recovery(struct uplink *uplink)
 {
-    if (line->troubled)
-        diag(DIAG_INFO, "upstream %s answers again", line->upstream->name);
-    line->troubled = line->failing = false;
+    if (uplink->warned)
+        diag(DIAG_INFO, "upstream %s answers again", uplink->upstream->name);
+    uplink->warned = false;
+    uplink->trouble_ms = 0;
+}
+
+/* Told once, and again only after it had become better by a tenth. */
+static void note_too_many(struct uplink *uplink)
+{
+    struct relay *relay = uplink->relay;
+    uplink->turned_away++;
+    if (!relay->full)
+        diag(DIAG_WARN,
+             "%u different requests to upstreams are under way, the limit (--upstream-requests): "
+             "refusing more",
+             relay->polls_max);
+    relay->full = true;
 }
 
 /* ---- the life of a poll ---- */
@@ -96,13 +135,25 @@ static void note_recovery(struct line *line)
 static void on_fetched(struct fetch *fetch, enum fetch_end end);
 static void on_poll_timer(struct timer *timer);
 
+static void set_keeper(struct poll *poll, struct keeper *keeper)
+{
+    struct relay *relay = poll->uplink->relay;
+    relay->kept += (keeper != NULL);
+    relay->kept -= (poll->keeper != NULL);
+    poll->keeper = keeper;
+}
+
 static void poll_free(struct poll *poll)
 {
-    struct line *line = poll->line;
+    struct uplink *uplink = poll->uplink;
+    struct relay *relay = uplink->relay;
     fetch_cancel(&poll->fetch);
-    timer_clear(timers_of(line->relay), &poll->timer);
-    HASH_DEL(line->polls, poll);
-    line->relay->polls--;
+    timer_clear(timers_of(relay), &poll->timer);
+    set_keeper(poll, NULL);
+    HASH_DEL(uplink->polls, poll);
+    relay->polls--;
+    if (relay->polls < relay->polls_max - relay->polls_max / 10)
+        relay->full = false;
     free(poll);
 }
 
@@ -113,8 +164,8 @@ static void poll_unwanted(struct poll *poll)
     if (poll->busy || poll->clients > 0 || poll->keeper)
         return;
     fetch_cancel(&poll->fetch);
-    if (poll->failing_ms != 0 && !poll->line->relay->stopped)
-        timer_set(timers_of(poll->line->relay), &poll->timer, RELAY_MEMORY_MS);
+    if (poll->failing_ms != 0 && !poll->uplink->relay->stopped)
+        timer_set(timers_of(poll->uplink->relay), &poll->timer, RELAY_MEMORY_MS);
     else
         poll_free(poll);
 }
@@ -123,60 +174,45 @@ static void poll_unwanted(struct poll *poll)
 static void forget_one(struct relay *relay)
 {
     for (size_t i = 0; i < relay->upstreams->count; i++)
-        for (struct poll *poll = relay->lines[i].polls; poll; poll = poll->hh.next)
+        for (struct poll *poll = relay->uplinks[i].polls; poll; poll = poll->hh.next)
             if (poll->clients == 0 && !poll->keeper && !poll->busy) {
                 poll_free(poll);
                 return;
             }
 }
 
-static struct poll *poll_new(struct line *line, const char *query)
+static struct poll *poll_new(struct uplink *uplink, const char *query)
 {
-    struct relay *relay = line->relay;
     size_t len = strlen(query);
     struct poll *poll = calloc(1, sizeof *poll + len + 1);
     if (!poll)
         return NULL;
-    poll->line = line;
+    poll->uplink = uplink;
     poll->fetch.done = on_fetched;
     poll->timer.fire = on_poll_timer;
     LIST_INIT(&poll->conns);
     memcpy(poll->query, query, len + 1);
-    HASH_ADD_STR(line->polls, query, poll);
+    HASH_ADD_STR(uplink->polls, query, poll);
     if (!poll->hh.tbl) {
         free(poll);
         return NULL;
     }
-    relay->polls++;
+    uplink->relay->polls++;
     return poll;
 }
 
-/* How long to wait with saying so of what has been failing since then: a client that asks again at
- * once waits 1, 2, 4 … 30 seconds. */
-static uint64_t wait_ms(uint64_t since_ms)
+/* ---- requests ---- */
+
+uint64_t relay_wait_ms(uint64_t since_ms)
 {
     uint64_t ms = RELAY_WAIT_MS + timer_now_ms() - since_ms;
     return timer_jittered(ms < RELAY_WAIT_MAX_MS ? ms : RELAY_WAIT_MAX_MS);
 }
 
-static uint64_t failing_since(const struct poll *poll)
+/* How long those who wait for the poll have to. */
+static uint64_t wait_ms(const struct poll *poll)
 {
-    return poll->line->down_ms != 0 ? poll->line->down_ms : poll->failing_ms;
-}
-
-/* ---- requests ---- */
-
-static bool start(struct poll *poll)
-{
-    struct line *line = poll->line;
-    char *url = upstream_url(line->upstream, poll->query);
-    bool started = url && fetch_start(&line->target, &poll->fetch, url);
-    curl_free(url);
-    poll->began_ms = timer_now_ms();
-    if (started && poll->failing_ms != 0)
-        timer_set(timers_of(line->relay), &poll->timer, RELAY_PROOF_MS);
-    line->requests += started;
-    return started;
+    return relay_wait_ms(poll->uplink->down_ms != 0 ? poll->uplink->down_ms : poll->failing_ms);
 }
 
 /* Hands everybody the frame, of which it takes over the caller's reference. The poll stays. */
@@ -190,31 +226,41 @@ static void answer_all(struct poll *poll, struct frame *frame)
     frame_drop(frame);
 }
 
-/* Has what waits on the line tried again, soon. */
-static void retry_soon(struct line *line)
+/* Has what waits on the uplink tried again, soon. */
+static void retry_soon(struct uplink *uplink)
 {
-    if (line->retry_timer.due_tick == 0)
-        timer_set(timers_of(line->relay), &line->retry_timer, RELAY_RETRY_MS);
+    if (uplink->retry_timer.due_tick == 0)
+        timer_set(timers_of(uplink->relay), &uplink->retry_timer, RELAY_RETRY_MS);
 }
 
-/* The poll has failed: whoever waits is answered after a while. */
-static void fail(struct poll *poll)
+/* Nothing is under way for the poll, and will not be at once: whoever waits is answered after a
+ * while, or when it works again. */
+static void put_off(struct poll *poll)
 {
-    struct timers *timers = timers_of(poll->line->relay);
+    struct timers *timers = timers_of(poll->uplink->relay);
     struct conn *conn;
-    timer_clear(timers, &poll->timer);
-    fetch_cancel(&poll->fetch); /* what came of it is of no use */
     LIST_FOREACH (conn, &poll->conns, link)
-        timer_hasten(timers, &conn->timer, wait_ms(failing_since(poll)));
+        timer_hasten(timers, &conn->timer, wait_ms(poll));
+    poll->owed = poll->clients > 0;
     if (poll->keeper)
         poll->keeper->failed(poll->keeper);
-    retry_soon(poll->line);
+    retry_soon(poll->uplink);
+}
+
+/* The poll's request has failed. */
+static void fail(struct poll *poll)
+{
+    poll->lasted_ms = timer_now_ms() - poll->began_ms;
+    timer_clear(timers_of(poll->uplink->relay), &poll->timer);
+    fetch_cancel(&poll->fetch); /* what came of it is of no use */
+    put_off(poll);
     poll_unwanted(poll);
 }
 
+/* So has it, but not for want of a connection. */
 static void fail_alone(struct poll *poll, enum relay_error error, const char *what)
 {
-    note_trouble(poll->line, error, what);
+    note_trouble(poll->uplink, error, what);
     /* a request that was held for long before it failed was no failure of this kind */
     uint64_t now = timer_now_ms();
     if (poll->failing_ms == 0 || now - poll->began_ms > RELAY_WAIT_MAX_MS)
@@ -222,29 +268,54 @@ static void fail_alone(struct poll *poll, enum relay_error error, const char *wh
     fail(poll);
 }
 
-static void go_down(struct line *line, const char *what)
+static void go_down(struct uplink *uplink, const char *what)
 {
-    note_trouble(line, RELAY_UNREACHABLE, what);
-    if (line->down_ms == 0)
-        line->down_ms = timer_now_ms();
-    retry_soon(line);
+    note_trouble(uplink, RELAY_UNREACHABLE, what);
+    if (uplink->down_ms == 0)
+        uplink->down_ms = timer_now_ms();
 }
 
-/* Makes the request of a poll that somebody wants. */
-static void try(struct poll *poll)
+/* Makes the poll's request. */
+static void request(struct poll *poll)
 {
-    if (!start(poll))
+    struct uplink *uplink = poll->uplink;
+    char *url = upstream_url(uplink->upstream, poll->query);
+    bool started = url && fetch_start(&uplink->target, &poll->fetch, url);
+    curl_free(url);
+    poll->began_ms = uplink->tried_ms = timer_now_ms();
+    if (!started) {
         fail_alone(poll, RELAY_BROKEN, "there is no memory for a request");
+        return;
+    }
+    uplink->requests++;
+    if (uplink->down_ms != 0 || poll->failing_ms != 0)
+        timer_set(timers_of(uplink->relay), &poll->timer, RELAY_LOOK_MS);
 }
 
-/* The same, unless it has to wait for its line, or was made just now. */
+/* Whether some request of the uplink is still connecting. */
+static bool is_connecting(const struct uplink *uplink)
+{
+    for (struct poll *poll = uplink->polls; poll; poll = poll->hh.next)
+        if (fetch_under_way(&poll->fetch) && !poll->fetch.connected)
+            return true;
+    return false;
+}
+
+static bool is_just_now(uint64_t ms)
+{
+    return timer_now_ms() - ms < RELAY_RETRY_MS;
+}
+
+/* Makes the poll's request, or puts it off: if it fails and was made just now, or if the uplink is
+ * down and any was. */
 static void pursue(struct poll *poll)
 {
-    bool just_now = timer_now_ms() - poll->began_ms < RELAY_RETRY_MS;
-    if (poll->line->down_ms != 0 || (poll->failing_ms != 0 && just_now))
-        retry_soon(poll->line);
+    const struct uplink *uplink = poll->uplink;
+    if ((poll->failing_ms != 0 && is_just_now(poll->began_ms)) ||
+        (uplink->down_ms != 0 && (is_just_now(uplink->tried_ms) || is_connecting(uplink))))
+        put_off(poll);
     else
-        try(poll);
+        request(poll);
 }
 
 /* ---- the way back ---- */
@@ -254,120 +325,121 @@ static bool waits(const struct poll *poll)
     return !fetch_under_way(&poll->fetch) && !poll->busy && (poll->clients > 0 || poll->keeper);
 }
 
-/* Of the polls that wait, the one that was tried the longest time ago. */
-static struct poll *next_to_try(const struct line *line)
-{
-    struct poll *next = NULL;
-    for (struct poll *poll = line->polls; poll; poll = poll->hh.next)
-        if (waits(poll) && (!next || poll->began_ms < next->began_ms))
-            next = poll;
-    return next;
-}
-
-/* Once a second: a connection, if the line is down, or else one request. */
+/* Once a second: of the polls that wait, the one that was tried the longest time ago. */
 static void on_retry_timer(struct timer *timer)
 {
-    struct line *line = OWNER(struct line, timer, retry_timer);
-    struct poll *poll = next_to_try(line);
-    if (!poll || fetch_under_way(&line->probe))
+    struct uplink *uplink = OWNER(struct uplink, timer, retry_timer);
+    struct poll *next = NULL;
+    for (struct poll *poll = uplink->polls; poll; poll = poll->hh.next)
+        if (waits(poll) && (!next || poll->began_ms < next->began_ms))
+            next = poll;
+    if (!next)
         return;
-    if (line->down_ms == 0) {
-        pursue(poll);
-        retry_soon(line);
-        return;
-    }
-    char *url = upstream_url(line->upstream, "");
-    if (!url || !fetch_probe(&line->target, &line->probe, url))
-        retry_soon(line);
-    curl_free(url);
+    retry_soon(uplink);
+    if (uplink->down_ms != 0 ? !is_connecting(uplink) : !is_just_now(next->began_ms))
+        request(next);
 }
 
-/* The upstream does again what it failed to do: all who wait have their request made at once. */
-static void try_all(struct line *line)
+/* Tells those who have waited for it that the poll works again. */
+static void tell_owed(struct poll *poll)
 {
-    for (struct poll *poll = line->polls; poll; poll = poll->hh.next)
-        if (waits(poll))
-            pursue(poll);
+    if (poll->owed)
+        answer_all(poll, render_word(true));
 }
 
-/* The line can be reached again: tells all who waited for that. */
-static void come_back(struct line *line)
+/* The uplink is up again: tells all who waited for that. */
+static void come_back(struct uplink *uplink)
 {
-    line->down_ms = 0;
-    struct frame *frame = render_word(true);
+    uplink->down_ms = 0;
+    note_recovery(uplink);
     struct keeper *keeper = NULL; /* an upstream has but one */
     struct poll *next;
-    for (struct poll *poll = line->polls; poll; poll = next) {
+    for (struct poll *poll = uplink->polls; poll; poll = next) {
         next = poll->hh.next;
         if (!waits(poll))
             continue;
-        answer_all(poll, frame ? frame_hold(frame) : NULL);
+        tell_owed(poll);
+        keeper = poll->keeper ? poll->keeper : keeper;
         if (poll->keeper)
-            keeper = poll->keeper;
-        poll->keeper = NULL;
+            request(poll);
         poll_unwanted(poll);
     }
-    frame_drop(frame);
     if (keeper)
         keeper->reached(keeper);
 }
 
-static void on_probed(struct fetch *fetch, enum fetch_end end)
+/* A poll that was failing is fine: what else fails is tried at once. */
+static void be_fine(struct poll *poll)
 {
-    struct line *line = OWNER(struct line, fetch, probe);
-    if (end == FETCH_ANSWERED) {
-        note_recovery(line);
-        come_back(line);
-    } else {
-        go_down(line, fetch->why);
-    }
+    struct uplink *uplink = poll->uplink;
+    poll->failing_ms = 0;
+    note_recovery(uplink);
+    for (struct poll *other = uplink->polls; other; other = other->hh.next)
+        if (waits(other) && !is_just_now(other->began_ms))
+            request(other);
 }
 
-/* Either a request that used to fail is held by the upstream, as a good one is: whoever waited for
- * that may look now. Or it is time to forget a poll that nobody wants. */
+/* Looks at a request under way on an uplink that is down, or of a poll that was failing. */
+static void look(struct poll *poll)
+{
+    struct uplink *uplink = poll->uplink;
+    uint64_t held_ms = timer_now_ms() - poll->began_ms;
+    bool connected = poll->fetch.connected;
+    bool proven = connected && held_ms > RELAY_PROOF_MS + 2 * poll->lasted_ms;
+    if (!connected || (poll->failing_ms != 0 && !proven))
+        timer_set(timers_of(uplink->relay), &poll->timer, RELAY_LOOK_MS);
+    if (!connected)
+        return;
+    poll->busy = true;
+    bool back = uplink->down_ms != 0;
+    if (back)
+        come_back(uplink);
+    if (proven && poll->failing_ms != 0) {
+        be_fine(poll);
+        back = true;
+    }
+    if (back && poll->failing_ms == 0) {
+        tell_owed(poll);
+        if (poll->keeper)
+            poll->keeper->reached(poll->keeper);
+    }
+    poll->busy = false;
+    poll_unwanted(poll);
+}
+
 static void on_poll_timer(struct timer *timer)
 {
     struct poll *poll = OWNER(struct poll, timer, timer);
-    struct line *line = poll->line;
-    struct keeper *keeper = NULL;
-    if (fetch_under_way(&poll->fetch)) {
-        note_recovery(line);
-        poll->failing_ms = 0;
-        answer_all(poll, render_word(true));
-        keeper = poll->keeper;
-        poll->keeper = NULL;
-        try_all(line);
-    }
-    poll_unwanted(poll);
-    if (keeper)
-        keeper->reached(keeper);
+    if (fetch_under_way(&poll->fetch))
+        look(poll);
+    else
+        poll_free(poll); /* it has been remembered for long enough */
 }
 
 /* ---- answers ---- */
 
 static void give(struct poll *poll)
 {
-    struct line *line = poll->line;
+    struct uplink *uplink = poll->uplink;
     struct fetch *fetch = &poll->fetch;
-    bool recovered = poll->failing_ms != 0;
-    line->answers++;
-    note_recovery(line);
-    poll->failing_ms = 0;
-    timer_clear(timers_of(line->relay), &poll->timer);
+    struct keeper *keeper = poll->keeper;
+    timer_clear(timers_of(uplink->relay), &poll->timer);
+    set_keeper(poll, NULL);
+    const char *fault = keeper ? keeper->answered(keeper, fetch) : NULL;
+    poll->busy = true;
+    if (fault)
+        note_trouble(uplink, RELAY_STATUS, fault);
+    else
+        uplink->answers++;
     answer_all(poll, frame_relayed(fetch->status, fetch->reason, fetch->type, fetch->body.bytes,
                                    fetch->body.len));
-    if (poll->keeper) {
-        struct keeper *keeper = poll->keeper;
-        const char *fault = keeper->answered(keeper, fetch);
-        if (fault) {
-            fail_alone(poll, RELAY_STATUS, fault);
-            return;
-        }
-        poll->keeper = NULL;
-    }
+    if (!fault && poll->failing_ms != 0)
+        be_fine(poll);
+    else if (!fault)
+        note_recovery(uplink);
+    poll->failing_ms = 0;
+    poll->busy = false;
     poll_unwanted(poll);
-    if (recovered)
-        try_all(line);
 }
 
 static void on_fetched(struct fetch *fetch, enum fetch_end end)
@@ -376,15 +448,15 @@ static void on_fetched(struct fetch *fetch, enum fetch_end end)
                                               [FETCH_BROKEN] = RELAY_BROKEN,
                                               [FETCH_REFUSED] = RELAY_REFUSED};
     struct poll *poll = OWNER(struct poll, fetch, fetch);
-    struct line *line = poll->line;
+    struct uplink *uplink = poll->uplink;
     if (end == FETCH_UNREACHABLE) {
-        go_down(line, fetch->why);
+        go_down(uplink, fetch->why);
         fail(poll);
         return;
     }
-    if (line->down_ms != 0) {
+    if (uplink->down_ms != 0 && (end == FETCH_ANSWERED || end == FETCH_REFUSED)) {
         poll->busy = true; /* what came for it is for its own clients */
-        come_back(line);
+        come_back(uplink);
         poll->busy = false;
     }
     char what[64];
@@ -400,92 +472,91 @@ static void on_fetched(struct fetch *fetch, enum fetch_end end)
 
 /* ---- who asks ---- */
 
-/* The poll of that query, perhaps a new one. NULL: there are too many, or there is no memory. */
-static struct poll *poll_for(struct line *line, const char *query)
+/* The poll of that query, perhaps a new one. NULL: there is no memory; or there are too many, if
+ * they are limited. */
+static struct poll *poll_for(struct uplink *uplink, const char *query, bool limited)
 {
-    struct relay *relay = line->relay;
+    struct relay *relay = uplink->relay;
     struct poll *poll;
-    HASH_FIND_STR(line->polls, query, poll);
-    if (!poll && relay->polls >= relay->polls_max)
+    HASH_FIND_STR(uplink->polls, query, poll);
+    if (!poll && limited && relay->polls - relay->kept >= relay->polls_max)
         forget_one(relay);
-    if (!poll && relay->polls < relay->polls_max)
-        poll = poll_new(line, query);
+    if (!poll && limited && relay->polls - relay->kept >= relay->polls_max)
+        note_too_many(uplink);
+    else if (!poll)
+        poll = poll_new(uplink, query);
     if (poll && !fetch_under_way(&poll->fetch))
         timer_clear(timers_of(relay), &poll->timer); /* it is wanted again */
     return poll;
-}
-
-static void refuse(struct conn *conn, bool too_many)
-{
-    char header[RETRY_AFTER_SIZE];
-    conn->server->refused += too_many;
-    conn_refuse(conn, 503, retry_after(header),
-                too_many ? "too many different requests to upstreams are under way"
-                         : "out of memory");
 }
 
 void relay_ask(struct relay *relay, struct conn *conn, const struct upstream *upstream,
                const char *query, uint64_t ms)
 {
     struct server *server = relay->server;
-    struct line *line = line_to(relay, upstream);
-    line->asked++;
+    struct uplink *uplink = uplink_to(relay, upstream);
+    uplink->asked++;
     if (!server_admit(conn))
         return;
-    struct poll *poll = poll_for(line, query);
+    struct poll *poll = poll_for(uplink, query, true);
     if (!poll) {
-        refuse(conn, relay->polls >= relay->polls_max);
+        char header[RETRY_AFTER_SIZE];
+        conn_refuse(conn, 503, retry_after(header), "too many different requests are under way");
         return;
     }
     server->held++;
-    line->clients++;
+    uplink->clients++;
     poll->clients++;
     conn_relay(conn, poll, &poll->conns, ms);
-    if (fetch_under_way(&poll->fetch)) {
-        line->coalesced++;
-        return;
-    }
-    pursue(poll);
-    if (!fetch_under_way(&poll->fetch))
-        timer_hasten(timers_of(relay), &conn->timer, wait_ms(failing_since(poll)));
+    if (fetch_under_way(&poll->fetch))
+        uplink->coalesced++;
+    else
+        pursue(poll);
 }
 
 bool relay_keep(struct relay *relay, struct keeper *keeper, const struct upstream *upstream,
                 const char *query)
 {
-    struct poll *poll = relay->stopped ? NULL : poll_for(line_to(relay, upstream), query);
+    struct poll *poll = relay->stopped ? NULL : poll_for(uplink_to(relay, upstream), query, false);
     if (!poll)
         return false;
-    poll->keeper = keeper;
-    if (!fetch_under_way(&poll->fetch))
-        pursue(poll);
+    set_keeper(poll, keeper);
+    if (fetch_under_way(&poll->fetch))
+        return true;
+    if (keeper->wrong_ms != 0 && poll->failing_ms == 0) {
+        poll->failing_ms = keeper->wrong_ms;
+        poll->lasted_ms = keeper->lasted_ms;
+    }
+    pursue(poll);
     return true;
 }
 
+/* What is under way as it should is told the truth: there was nothing so far. */
 void relay_expired(struct conn *conn)
 {
-    conn_answer(conn, render_word(failing_since(conn->u.poll) != 0));
+    const struct poll *poll = conn->u.poll;
+    bool well = fetch_under_way(&poll->fetch) && poll->failing_ms == 0 && !poll->owed;
+    conn_answer(conn, render_word(!well));
 }
 
 void relay_left(struct server *server, struct poll *poll)
 {
     server->held--;
-    poll->line->clients--;
-    poll->clients--;
+    poll->uplink->clients--;
+    if (--poll->clients == 0)
+        poll->owed = false;
     poll_unwanted(poll);
     server_left(server);
 }
 
 /* ---- life ---- */
 
-static int open_line(struct line *line, struct relay *relay, const struct upstream *upstream)
+static int open_uplink(struct uplink *uplink, struct relay *relay, const struct upstream *upstream)
 {
-    *line = (struct line){.relay = relay,
-                          .upstream = upstream,
-                          .probe.done = on_probed,
-                          .retry_timer.fire = on_retry_timer};
+    *uplink =
+        (struct uplink){.relay = relay, .upstream = upstream, .retry_timer.fire = on_retry_timer};
     char *url = upstream_url(upstream, "");
-    int rc = url ? target_open(&line->target, &relay->fetcher, url) : -1;
+    int rc = url ? target_open(&uplink->target, &relay->fetcher, url) : -1;
     curl_free(url);
     return rc;
 }
@@ -493,16 +564,16 @@ static int open_line(struct line *line, struct relay *relay, const struct upstre
 struct relay *relay_open(struct server *server, const struct upstreams *upstreams,
                          unsigned polls_max)
 {
-    struct relay *relay = calloc(1, sizeof *relay + upstreams->count * sizeof *relay->lines);
+    struct relay *relay = calloc(1, sizeof *relay + upstreams->count * sizeof *relay->uplinks);
     if (!relay)
         return NULL;
     relay->server = server;
     relay->upstreams = upstreams;
     relay->polls_max = polls_max;
     int rc = fetcher_open(&relay->fetcher, &server->loop, server->options,
-                          polls_max + (unsigned)upstreams->count); /* each has a probe, too */
+                          polls_max + (unsigned)upstreams->count); /* each may have a keeper */
     for (size_t i = 0; rc == 0 && i < upstreams->count; i++)
-        rc = open_line(&relay->lines[i], relay, &upstreams->items[i]);
+        rc = open_uplink(&relay->uplinks[i], relay, &upstreams->items[i]);
     if (rc == 0)
         return relay;
     relay_close(relay);
@@ -514,11 +585,10 @@ static void stop(struct relay *relay, void (*end)(struct poll *poll))
 {
     relay->stopped = true;
     for (size_t i = 0; i < relay->upstreams->count; i++) {
-        struct line *line = &relay->lines[i];
-        fetch_cancel(&line->probe);
-        timer_clear(timers_of(relay), &line->retry_timer);
+        struct uplink *uplink = &relay->uplinks[i];
+        timer_clear(timers_of(relay), &uplink->retry_timer);
         struct poll *next;
-        for (struct poll *poll = line->polls; poll; poll = next) {
+        for (struct poll *poll = uplink->polls; poll; poll = next) {
             next = poll->hh.next;
             poll->busy = true;
             end(poll);
@@ -549,24 +619,26 @@ void relay_close(struct relay *relay)
         return;
     stop(relay, hang_up);
     for (size_t i = 0; i < relay->upstreams->count; i++)
-        target_close(&relay->lines[i].target);
+        target_close(&relay->uplinks[i].target);
     fetcher_close(&relay->fetcher);
     free(relay);
 }
 
 void relay_stats(struct relay *relay, const struct upstream *upstream, struct relay_stats *stats)
 {
-    const struct line *line = line_to(relay, upstream);
-    *stats = (struct relay_stats){.tried = line->requests > 0,
-                                  .failing = line->failing,
-                                  .down_ms = line->down_ms ? timer_now_ms() - line->down_ms : 0,
-                                  .clients = line->clients,
-                                  .asked = line->asked,
-                                  .requests = line->requests,
-                                  .coalesced = line->coalesced,
-                                  .answers = line->answers,
-                                  .last_error = *line->last_error ? line->last_error : NULL};
-    memcpy(stats->errors, line->errors, sizeof stats->errors);
-    for (struct poll *poll = line->polls; poll; poll = poll->hh.next)
+    const struct uplink *uplink = uplink_to(relay, upstream);
+    uint64_t trouble_ms = uplink->trouble_ms ? timer_now_ms() - uplink->trouble_ms + 1 : 0;
+    *stats = (struct relay_stats){.tried = uplink->requests > 0,
+                                  .down = uplink->down_ms != 0,
+                                  .trouble_ms = trouble_ms,
+                                  .clients = uplink->clients,
+                                  .asked = uplink->asked,
+                                  .requests = uplink->requests,
+                                  .coalesced = uplink->coalesced,
+                                  .answers = uplink->answers,
+                                  .turned_away = uplink->turned_away,
+                                  .last_error = *uplink->last_error ? uplink->last_error : NULL};
+    memcpy(stats->errors, uplink->errors, sizeof stats->errors);
+    for (struct poll *poll = uplink->polls; poll; poll = poll->hh.next)
         stats->under_way += fetch_under_way(&poll->fetch);
 }

@@ -9,11 +9,10 @@
  *
  * When there is no answer to give, clients are told {"ret":"new"}, so that they look for
  * themselves; but not before they have waited, the longer the longer it has been failing, so that
- * those who ask again at once do not spin. An upstream that cannot be reached is asked nothing:
- * while somebody waits, one connection is tried once a second, and when it succeeds all who wait
- * are told at once. Any other failure concerns only its own query, or a mad query of one client
- * would stop all others; of the queries that fail so, one a second is made again while somebody
- * waits, and when it is answered, or held, all the others are, too.
+ * those who ask again at once do not spin; or until it works again, of which they are told at once.
+ * An upstream that cannot be reached is tried by one request at a time. Any other failure concerns
+ * only its own query, or a mad query of one client would stop all others. relay.c begins with the
+ * states of both.
  *
  * Loop's thread only.
  */
@@ -30,22 +29,27 @@
 enum {
     RELAY_WAIT_MS = 1000,      /* for what has just begun to fail; it grows with the trouble … */
     RELAY_WAIT_MAX_MS = 30000, /* … up to this */
-    RELAY_RETRY_MS = 1000,     /* between two tries of what fails, by whomever */
-    RELAY_PROOF_MS = 2000,     /* a request that used to fail and is held so long is good again */
+    RELAY_RETRY_MS = 1000,     /* between two tries of what fails */
+    RELAY_LOOK_MS = 100,       /* between two looks at such a try */
+    RELAY_PROOF_MS = 2000,     /* held so long, and twice what it took to fail, a try is good */
     RELAY_MEMORY_MS = 60000    /* how long a query that failed is remembered with nobody waiting */
 };
 
 struct relay;
 struct poll;
 
-/* Who wants a poll to be under way even with no client waiting; one at most an upstream. */
+/* Who wants a poll to be under way even with no client waiting; one at most an upstream. Its
+ * functions must not call relay_keep. */
 struct keeper {
-    /* Here is an answer, good for this call only. Returns NULL, and the poll is no longer kept; or
-     * what is wrong with the answer (a few words, static): then it counts as failed. */
+    uint64_t wrong_ms; /* since when the answers that it got were wrong; 0: they were not. Then … */
+    uint64_t lasted_ms; /* … how long the latest of them took. Both count as a poll's failing. */
+    /* Here is an answer, until this returns. The poll is no longer kept. Returns NULL, or what is
+     * wrong with the answer (a few words), for the operator; clients get it all the same. */
     const char *(*answered)(struct keeper *keeper, const struct fetch *fetch);
-    void (*failed)(struct keeper *keeper); /* it is kept on, and will be tried again */
-    /* The upstream can be reached again, or holds what it used to fail. The poll is no longer
-     * kept. */
+    /* There was an error, or the poll has to wait for its upstream. It is kept, and tried again.
+     * Perhaps called from within relay_keep, and perhaps several times. */
+    void (*failed)(struct keeper *keeper);
+    /* After that: it works again. The poll is kept, and its request under way. */
     void (*reached)(struct keeper *keeper);
 };
 
@@ -54,14 +58,19 @@ struct relay *relay_open(struct server *server, const struct upstreams *upstream
                          unsigned polls_max);
 void relay_close(struct relay *relay); /* ends what waits; NULL is allowed */
 
-/* Holds conn for the answer of that upstream to that query (see upstream.h), for ms at most, or
- * refuses it with a 503. */
+/* Holds conn for the answer of that upstream to that query (see upstream.h), for ms at most. It may
+ * be answered already when this returns: with a 503, if too many are held or asked for. */
 void relay_ask(struct relay *relay, struct conn *conn, const struct upstream *upstream,
                const char *query, uint64_t ms);
 
-/* Lets a poll be under way until it is answered. Returns false when out of memory. */
+/* Lets a poll be under way until it is answered; --upstream-requests does not bound these. Returns
+ * false when out of memory, or after relay_release. */
 bool relay_keep(struct relay *relay, struct keeper *keeper, const struct upstream *upstream,
                 const char *query);
+
+/* How long to wait with telling of what has been failing since then, or with trying it again: 1, 2,
+ * 4 … 30 seconds, less up to a tenth. */
+uint64_t relay_wait_ms(uint64_t since_ms);
 
 /* A client's time is over: answers it. Called by conn.c. */
 void relay_expired(struct conn *conn);
@@ -75,7 +84,7 @@ void relay_release(struct relay *relay);
 enum relay_error {
     RELAY_UNREACHABLE, /* no look-up, connection or TLS */
     RELAY_TIMEOUT,
-    RELAY_STATUS, /* 5xx; or one that the keeper would not have */
+    RELAY_STATUS, /* 5xx; or an answer that the keeper finds wrong */
     RELAY_BROKEN, /* cut short, reset, malformed */
     RELAY_REFUSED /* too large, a redirect, not passed on for safety */
 };
@@ -83,15 +92,16 @@ enum { RELAY_ERRORS = RELAY_REFUSED + 1 };
 
 /* How an upstream is doing. */
 struct relay_stats {
-    bool tried;         /* anything was ever asked of it */
-    bool failing;       /* the latest request was no success */
-    uint64_t down_ms;   /* how long it has been out of reach; 0: it is not */
-    unsigned clients;   /* that wait now */
-    unsigned under_way; /* requests, probes left out */
-    uint64_t asked;     /* by clients */
-    uint64_t requests;  /* made */
-    uint64_t coalesced; /* asked, and joined to a request under way */
-    uint64_t answers;   /* good ones */
+    bool tried;           /* anything was ever asked of it */
+    bool down;            /* it is out of reach */
+    uint64_t trouble_ms;  /* how long there has been no success; 0: all is well */
+    unsigned clients;     /* that wait now */
+    unsigned under_way;   /* requests */
+    uint64_t asked;       /* by clients */
+    uint64_t requests;    /* made */
+    uint64_t coalesced;   /* asked, and joined to a request under way */
+    uint64_t answers;     /* good ones */
+    uint64_t turned_away; /* clients, as there were too many different requests */
     uint64_t errors[RELAY_ERRORS];
     const char *last_error; /* NULL: there was none */
 };

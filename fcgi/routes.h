@@ -30,7 +30,7 @@ bool understand(struct conn *conn, const struct request *request, const struct t
                 struct wanted *wanted);
 
 /* Answers a subscribe that is for an upstream, or holds it for that; false if it is for none. */
-bool relayed(struct conn *conn, const struct request *request);
+bool subscribe_relayed(struct conn *conn, const struct request *request);
 
 /* A WebSocket's handshake is done; bytes[0, len) are frames that came right behind it. Opens its
  * stream, or refuses it. */

@@ -18,13 +18,10 @@
 enum {
     OWN_DESCRIPTORS = 24, /* stdio, epoll, the log's files, the memory file, the listener … */
     UPSTREAM_SHARE = 8,   /* one in so many may be a request to an upstream, … */
-    POLL_DESCRIPTORS = 3, /* … which has so many while it looks up the name */
+    POLL_DESCRIPTORS = 2, /* … which has so many while it tries two addresses */
     SPARE_SHARE = 8,      /* one in so many connections is kept free of holds, for short requests */
     DRAIN_MS = 1500       /* what a drain may take before it cuts connections off */
 };
-
-#define OWNER(pointer, member)                                                                     \
-    ((struct server *)((char *)(pointer)-offsetof(struct server, member)))
 
 void server_conn_ended(struct server *server)
 {
@@ -85,7 +82,7 @@ static void release(void *context, struct group *group)
 /* Looks from time to time whether all are served: what raced in on kept connections is, too. */
 static void on_drain_timer(struct timer *timer)
 {
-    struct server *server = OWNER(timer, drain_timer);
+    struct server *server = OWNER(struct server, timer, drain_timer);
     bool served = LIST_EMPTY(&server->busy);
     bool ended = LIST_EMPTY(&server->behind);
     if ((!served || !ended) && timer_now_ms() < server->drain_until_ms) {
@@ -122,7 +119,7 @@ static void drain(struct server *server)
 static void on_signal(struct source *source, uint32_t events)
 {
     (void)events;
-    struct server *server = OWNER(source, signal_source);
+    struct server *server = OWNER(struct server, source, signal_source);
     struct signalfd_siginfo info;
     if (read(server->signal_fd, &info, sizeof info) == (ssize_t)sizeof info)
         drain(server);
@@ -154,7 +151,7 @@ static void wake(void *context, struct group *group, struct rendering *rendering
 static void on_log(struct source *source, uint32_t events)
 {
     (void)events;
-    struct server *server = OWNER(source, log_source);
+    struct server *server = OWNER(struct server, source, log_source);
     struct log_news news;
     log_drain(server->log, &news);
     struct append *append;
@@ -198,6 +195,11 @@ static void set_limits(struct server *server)
         unsigned wished = (unsigned)server->options->upstream_requests;
         unsigned most_polls = server->conns_max / UPSTREAM_SHARE;
         server->polls_max = wished < most_polls ? wished : most_polls;
+        if (wished > most_polls)
+            diag(DIAG_INFO,
+                 "making at most %u different requests to upstreams, as the limit of open files is "
+                 "%llu",
+                 most_polls, (unsigned long long)files.rlim_cur);
         server->conns_max -= server->polls_max * POLL_DESCRIPTORS;
     }
     unsigned possible = server->conns_max - server->conns_max / SPARE_SHARE;
@@ -243,6 +245,13 @@ static int open_doors(struct server *server, char *why, size_t why_size)
                                    why, why_size);
 }
 
+static void say_relay(const struct upstream *upstream)
+{
+    diag(DIAG_INFO, "upstream %s is %s%s%s", upstream->name, upstream->shown,
+         upstream->channel ? ", which feeds channel " : "",
+         upstream->channel ? upstream->channel : "");
+}
+
 /* Nobody asks upstreams before all else is ready. */
 static int open_relay(struct server *server, char *why, size_t why_size)
 {
@@ -252,6 +261,8 @@ static int open_relay(struct server *server, char *why, size_t why_size)
     server->relay = relay_open(server, upstreams, server->polls_max);
     if (server->relay)
         server->feeds = feeds_open(server, server->relay, upstreams, why, why_size);
+    for (size_t i = 0; server->feeds && i < upstreams->count; i++)
+        say_relay(&upstreams->items[i]);
     return server->feeds ? 0 : -1;
 }
 

@@ -4,11 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "fcgi/wanted.h"
 
 static const char DEFAULT_NAME[] = "default";
+static const char NO_MEMORY[] = "finds no memory";
 
 /* ---- the options ---- */
 
@@ -59,44 +59,70 @@ static const char *parse_url(struct upstream *upstream, const char *text)
             return "has a blank, or a character that is not ASCII, in its URL";
     upstream->url = curl_url();
     if (!upstream->url)
-        return "finds no memory";
-    if (curl_url_set(upstream->url, CURLUPART_URL, text, CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK)
-        return "needs a URL such as https://comet.example.org/subscribe";
+        return NO_MEMORY;
+    CURLUcode code = curl_url_set(upstream->url, CURLUPART_URL, text, CURLU_NON_SUPPORT_SCHEME);
+    if (code == CURLUE_BAD_PORT_NUMBER || code == CURLUE_BAD_HOSTNAME)
+        return code == CURLUE_BAD_HOSTNAME ? "has no host that could be"
+                                           : "has no port that could be";
+    const char *mark = strstr(text, "://");
+    if (code != CURLUE_OK || !mark)
+        return "needs a URL such as https://comet.example.org/subscribe (and a name before it is "
+               "letters, digits, and . _ -)";
     char *scheme = part_of(upstream->url, CURLUPART_SCHEME);
     bool known = scheme && (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0);
     free(scheme);
+    if (known && mark[3] == '/')
+        return "has no host";
     return known ? NULL : "is neither http nor https";
 }
 
-/* Takes the URL apart. Returns false when out of memory. */
-static bool keep_parts(struct upstream *upstream)
+/* Takes the URL apart. Returns NULL, or what went wrong. */
+static const char *keep_parts(struct upstream *upstream)
 {
     upstream->query = part_of(upstream->url, CURLUPART_QUERY);
     upstream->query_copy = upstream->query ? strdup(upstream->query) : NULL;
     upstream->fixed = malloc(sizeof *upstream->fixed);
     if (!upstream->query_copy || !upstream->fixed)
-        return false;
+        return NO_MEMORY;
     form_parse(upstream->fixed, upstream->query_copy, strlen(upstream->query_copy));
+    if (upstream->fixed->overflow) /* those beyond would not be protected from clients */
+        return "has too many fields in its query";
     curl_url_set(upstream->url, CURLUPART_QUERY, NULL, 0);
     curl_url_set(upstream->url, CURLUPART_FRAGMENT, NULL, 0);
     CURLU *bare = curl_url_dup(upstream->url);
     if (!bare)
-        return false;
+        return NO_MEMORY;
     curl_url_set(bare, CURLUPART_USER, NULL, 0);
     curl_url_set(bare, CURLUPART_PASSWORD, NULL, 0);
     curl_url_set(bare, CURLUPART_OPTIONS, NULL, 0);
     upstream->shown = part_of(bare, CURLUPART_URL);
     curl_url_cleanup(bare);
-    return upstream->shown != NULL;
+    return upstream->shown ? NULL : NO_MEMORY;
+}
+
+/* What of an option's value may be printed: not what may be a secret, between "://" and '@', or
+ * behind '?'. */
+static void show(char *out, size_t size, const char *given)
+{
+    const char *mark = strstr(given, "://");
+    const char *from = mark ? mark + 3 : given;
+    size_t before = (size_t)(from - given), len = strcspn(from, "?");
+    size_t authority = strcspn(from, "/?");
+    const char *at = memrchr(from, '@', authority < len ? authority : len);
+    size_t hidden = at ? (size_t)(at + 1 - from) : 0;
+    snprintf(out, size, "%.*s%s%.*s%s", (int)before, given, at ? "...@" : "", (int)(len - hidden),
+             from + hidden, from[len] ? "?..." : "");
+    for (; *out; out++)
+        if (*out < ' ' || *out > '~')
+            *out = '?';
 }
 
 static int complain(char *why, size_t why_size, const char *option, const char *given,
                     const char *what)
 {
-    /* what follows an '@' or a '?' may be a secret, and what comes before the '@', too */
-    int shown = (int)strcspn(given, "@?:/");
-    snprintf(why, why_size, "--%s %.*s%s %s", option, shown, given, given[shown] ? "..." : "",
-             what);
+    char shown[128];
+    show(shown, sizeof shown, given);
+    snprintf(why, why_size, "--%s %s %s", option, shown, what);
     return -1;
 }
 
@@ -116,17 +142,20 @@ static int add(struct upstreams *upstreams, const char *given, char *why, size_t
     upstream->name = strndup(name, name_len);
     upstream->cursor_param = strdup("id");
     upstream->cursor_field = strdup("id");
-    if (upstream->name && upstream->cursor_param && upstream->cursor_field && keep_parts(upstream))
-        return 0;
-    return complain(why, why_size, option, given, "finds no memory");
+    fault = upstream->name && upstream->cursor_param && upstream->cursor_field
+                ? keep_parts(upstream)
+                : NO_MEMORY;
+    return fault ? complain(why, why_size, option, given, fault) : 0;
 }
 
 static const char *set_params(struct upstream *upstream, const char *list)
 {
     if (upstream->params)
         return "says twice what may be added";
+    if (strpbrk(list, " \t"))
+        return "has a blank: names are parted by commas alone";
     upstream->params = strdup(list);
-    return upstream->params ? NULL : "finds no memory";
+    return upstream->params ? NULL : NO_MEMORY;
 }
 
 static const char *set_channel(struct upstream *upstream, const char *channel)
@@ -136,11 +165,13 @@ static const char *set_channel(struct upstream *upstream, const char *channel)
     if (upstream->channel)
         return "gives one upstream two channels";
     upstream->channel = strdup(channel);
-    return upstream->channel ? NULL : "finds no memory";
+    return upstream->channel ? NULL : NO_MEMORY;
 }
 
 static const char *set_cursor(struct upstream *upstream, const char *pair)
 {
+    if (!upstream->channel)
+        return "is for an upstream that feeds no --upstream-channel";
     const char *colon = strchr(pair, ':');
     if (!colon || colon == pair || !colon[1])
         return "is not PARAMETER:FIELD, as in id:id";
@@ -148,7 +179,7 @@ static const char *set_cursor(struct upstream *upstream, const char *pair)
     free(upstream->cursor_field);
     upstream->cursor_param = strndup(pair, (size_t)(colon - pair));
     upstream->cursor_field = strdup(colon + 1);
-    return upstream->cursor_param && upstream->cursor_field ? NULL : "finds no memory";
+    return upstream->cursor_param && upstream->cursor_field ? NULL : NO_MEMORY;
 }
 
 /* A feed finds its place in its channel's newest message, so it shares the channel with no other.
@@ -173,7 +204,9 @@ static int refine(struct upstreams *upstreams, const struct given *given, const 
         size_t name_len;
         const char *value = split_name(given->texts[i], &name, &name_len);
         struct upstream *upstream = find(upstreams, name, name_len);
-        const char *fault = upstream ? set(upstream, value) : "names no --upstream";
+        const char *fault = upstream ? set(upstream, value)
+                                     : "is for an upstream that is not there: say NAME=... with "
+                                       "the name of an --upstream";
         if (fault)
             return complain(why, why_size, option, given->texts[i], fault);
     }
@@ -199,6 +232,23 @@ static const char *proxy_fault(const char *text)
     return known ? NULL : "is not http, https or socks5h with a port, as in http://proxy:3128";
 }
 
+/* libcurl reads the file only when it connects: a mistake is to be told at once. */
+static int check_ca(const char *path, char *why, size_t why_size)
+{
+    char line[256];
+    bool found = false;
+    errno = 0;
+    FILE *file = fopen(path, "re");
+    while (file && !found && fgets(line, sizeof line, file))
+        found = strncmp(line, "-----BEGIN ", 11) == 0;
+    if (!found)
+        snprintf(why, why_size, "--upstream-ca %s: %s", path,
+                 errno ? strerror(errno) : "there is no certificate in it (PEM)");
+    if (file)
+        fclose(file);
+    return found ? 0 : -1;
+}
+
 /* Checks what all upstreams share. */
 static int check_way(const struct options *options, char *why, size_t why_size)
 {
@@ -206,11 +256,7 @@ static int check_way(const struct options *options, char *why, size_t why_size)
     const char *fault = proxy ? proxy_fault(proxy) : NULL;
     if (fault)
         return complain(why, why_size, "upstream-proxy", proxy, fault);
-    if (ca && access(ca, R_OK) != 0) {
-        snprintf(why, why_size, "cannot read --upstream-ca %s: %s", ca, strerror(errno));
-        return -1;
-    }
-    return 0;
+    return ca ? check_ca(ca, why, why_size) : 0;
 }
 
 int upstreams_open(struct upstreams *upstreams, const struct options *options, char *why,
@@ -220,7 +266,7 @@ int upstreams_open(struct upstreams *upstreams, const struct options *options, c
     if (options->upstream.count > 0)
         upstreams->items = calloc(options->upstream.count, sizeof *upstreams->items);
     if (!upstreams->items && options->upstream.count > 0)
-        return complain(why, why_size, "upstream", "", "finds no memory");
+        return complain(why, why_size, "upstream", "", NO_MEMORY);
     for (size_t i = 0; i < options->upstream.count; i++)
         if (add(upstreams, options->upstream.texts[i], why, why_size) != 0)
             return -1;

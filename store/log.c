@@ -388,14 +388,16 @@ enum log_status log_read(struct log *log, const char *const *channels, size_t co
     return status;
 }
 
-enum log_status log_newest(struct log *log, const char *channel, struct message **message)
+enum log_status log_newest(struct log *log, const char *channel, uint64_t before,
+                           struct message **message)
 {
+    uint64_t head = log->totals.head;
     enum log_status status;
 
     *message = NULL;
     if (log->failed)
         return LOG_FAILED;
-    status = reader_newest(log->reader, channel, log->totals.head, message);
+    status = reader_newest(log->reader, channel, before <= head ? before - 1 : head, message);
     if (status == LOG_FAILED)
         fail(log);
     return status;

@@ -145,9 +145,10 @@ enum log_status log_read(struct log *log, const char *const *channels, size_t co
                          struct cursor cursor, struct page_limit limit, struct page *page);
 void page_free(struct page *page);
 
-/* Reads the newest visible message of a channel, from the disk: one reference in *message, NULL if
- * none is retained. Returns as log_read does. */
-enum log_status log_newest(struct log *log, const char *channel, struct message **message);
+/* Reads the newest visible message of a channel whose seq is below `before`, from the disk: one
+ * reference in *message, NULL if none is retained. Returns as log_read does. */
+enum log_status log_newest(struct log *log, const char *channel, uint64_t before,
+                           struct message **message);
 
 /* Counters for the operator, as of the last drain. */
 struct log_stats {

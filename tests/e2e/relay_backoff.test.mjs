@@ -136,7 +136,7 @@ claim('an upstream that stops with requests under way: all are told, and get the
 
 claim('the operator hears once that it fails, and once that it answers again', async (t) => {
   const { upstream, stack } = await startRelay(t, { bad: true });
-  const heard = () => stack.daemon.stderr().match(/^encke: (warn|info): upstream .*$/gm) ?? [];
+  const heard = () => stack.daemon.stderr().match(/^encke: (warn: upstream .*|info: upstream .* again)$/gm) ?? [];
   const fails = answers({ status: 500, reason: 'No', body: 'x' });
   const good = answers({ body: 'good' });
   upstream.does = good;
@@ -164,7 +164,8 @@ claim('status says of each upstream what it does, and when nothing was tried, th
   const errors = { unreachable: 0, timeout: 0, status: 0, broken: 0, refused: 0 };
   assert.deepEqual(upstreams[1], {
     name: 'b', url: 'http://127.0.0.1:9/x', state: 'idle', down_for: 0, clients: 0, under_way: 0, asked: 0,
-    requests: 0, coalesced: 0, answers: 0, errors, last_error: null, channel: null, cursor: null, appended: 0,
+    requests: 0, coalesced: 0, answers: 0, turned_away: 0, errors, last_error: null,
+    channel: null, cursor: null, appended: 0, shortened: 0,
   });
 });
 

@@ -215,6 +215,20 @@ const char *store_read_all(struct store *store, const char *channels)
 
 /* ---- files ---- */
 
+uint64_t store_newest(struct store *store, const char *channel, uint64_t before)
+{
+    struct message *message = NULL;
+    uint64_t seq = 0;
+
+    assert_int_equal(log_newest(store->log, channel, before, &message), LOG_OK);
+    if (message) {
+        assert_string_equal(message_channel(message), channel);
+        seq = message->seq;
+    }
+    message_drop(message);
+    return seq;
+}
+
 int64_t store_sql(struct store *store, const char *sql)
 {
     sqlite3_stmt *statement = NULL;

@@ -67,6 +67,9 @@ const char *store_read(struct store *store, const char *channels, struct cursor 
 const char *store_read_at(struct store *store, const char *channels, uint64_t seq);
 const char *store_read_all(struct store *store, const char *channels);
 
+/* The seq of what log_newest gives; 0: nothing. */
+uint64_t store_newest(struct store *store, const char *channel, uint64_t before);
+
 /* Runs SQL on the closed log with a connection of its own, and returns the first integer. */
 int64_t store_sql(struct store *store, const char *sql);
 

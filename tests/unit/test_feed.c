@@ -68,7 +68,7 @@ static void what_is_no_json_is_news(void **state)
     expect("7", "id", true, NULL);
 }
 
-static void a_cursor_is_a_string_or_a_whole_number(void **state)
+static void a_cursor_is_a_string_or_a_number(void **state)
 {
     expect("{\"id\":\"ab-1\"}", "id", true, "ab-1");
     expect("{\"id\":\"\"}", "id", true, "");
@@ -77,7 +77,9 @@ static void a_cursor_is_a_string_or_a_whole_number(void **state)
     expect("{\"id\":-7}", "id", true, "-7");
     expect("{\"id\":9223372036854775807}", "id", true, "9223372036854775807");
     expect("{\"id\":-9223372036854775808}", "id", true, "-9223372036854775808");
-    expect("{\"id\":1.0}", "id", true, NULL);
+    expect("{\"id\":1.0}", "id", true, "1.0");
+    expect("{\"id\":-2.5e3}", "id", true, "-2500.0");
+    expect("{\"id\":1795228800.125}", "id", true, "1795228800.125");
     expect("{\"id\":true}", "id", true, NULL);
     expect("{\"id\":null}", "id", true, NULL);
     expect("{\"id\":[\"ab-1\"]}", "id", true, NULL);
@@ -159,7 +161,7 @@ int main(void)
         cmocka_unit_test(an_answer_is_news_unless_it_says_otherwise),
         cmocka_unit_test(only_the_top_of_an_object_can_say_it),
         cmocka_unit_test(what_is_no_json_is_news),
-        cmocka_unit_test(a_cursor_is_a_string_or_a_whole_number),
+        cmocka_unit_test(a_cursor_is_a_string_or_a_number),
         cmocka_unit_test(a_cursor_is_taken_from_its_field_alone),
         cmocka_unit_test(an_answer_without_news_moves_the_cursor_too),
         cmocka_unit_test(a_cursor_has_an_end),

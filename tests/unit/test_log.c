@@ -411,6 +411,75 @@ static void many_channels_are_read_at_once(void **state)
 
 /* ---- one owner ---- */
 
+static void newest_is_the_last_of_its_channel_below_a_seq(void **state)
+{
+    struct store *store = *state;
+
+    store_open(store);
+    assert_int_equal(store_newest(store, "a", UINT64_MAX), 0);
+    store_put(store, "a", "x");
+    store_put(store, "b", "y");
+    store_put(store, "a", "z");
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(store_newest(store, "a", UINT64_MAX), 3);
+        assert_int_equal(store_newest(store, "a", 4), 3);
+        assert_int_equal(store_newest(store, "a", 3), 1);
+        assert_int_equal(store_newest(store, "a", 2), 1);
+        assert_int_equal(store_newest(store, "a", 1), 0);
+        assert_int_equal(store_newest(store, "a", 0), 0);
+        assert_int_equal(store_newest(store, "b", UINT64_MAX), 2);
+        assert_int_equal(store_newest(store, "b", 2), 0);
+        assert_int_equal(store_newest(store, "c", UINT64_MAX), 0);
+        store_reopen(store);
+    }
+}
+
+static void newest_is_whole(void **state)
+{
+    struct store *store = *state;
+    struct message *message;
+
+    store_open(store);
+    store_put(store, "a", "what it says");
+    store_put(store, "b", "");
+    assert_int_equal(log_newest(store->log, "a", UINT64_MAX, &message), LOG_OK);
+    assert_int_equal(message->data_len, strlen("what it says"));
+    assert_memory_equal(message_data(message), "what it says", message->data_len);
+    assert_true(message->time_ms > 0);
+    message_drop(message);
+    assert_int_equal(log_newest(store->log, "b", UINT64_MAX, &message), LOG_OK);
+    assert_int_equal(message->data_len, 0);
+    message_drop(message);
+}
+
+/* It is in the file already, but nobody may see it. */
+static void newest_is_not_what_is_not_drained(void **state)
+{
+    struct store *store = *state;
+
+    store_open(store);
+    store_put(store, "a", "x");
+    assert_int_equal(store_queue(store, "a", "y"), LOG_OK);
+    store_wait(store);
+    assert_int_equal(store_newest(store, "a", UINT64_MAX), 1);
+    assert_int_equal(store_newest(store, "a", 2), 1);
+    store_drain(store);
+    assert_int_equal(store_newest(store, "a", UINT64_MAX), 2);
+}
+
+static void newest_is_not_what_is_retained_no_more(void **state)
+{
+    struct store *store = *state;
+
+    store->options.keep_messages = 2;
+    store_open(store);
+    for (int i = 0; i < 5; i++)
+        store_put(store, "a", "x");
+    assert_int_equal(store_newest(store, "a", UINT64_MAX), 5);
+    assert_int_equal(store_newest(store, "a", 5), 4);
+    assert_int_equal(store_newest(store, "a", 4), 0);
+}
+
 static void second_open_is_refused(void **state)
 {
     struct store *store = *state;
@@ -460,6 +529,10 @@ int main(void)
         TEST(an_unknown_cursor_is_reset),
         TEST(cursor_ahead_of_the_log_is_reset),
         TEST(many_channels_are_read_at_once),
+        TEST(newest_is_the_last_of_its_channel_below_a_seq),
+        TEST(newest_is_whole),
+        TEST(newest_is_not_what_is_not_drained),
+        TEST(newest_is_not_what_is_retained_no_more),
         TEST(second_open_is_refused),
     };
 

@@ -94,6 +94,7 @@ static void every_statement_is_a_search(void **state)
     store_put_many(store, "a", 50);
     store_put_many(store, "b", 50);
     store_read_all(store, "a b c");
+    store_newest(store, "a", UINT64_MAX);
     store->options.keep_messages = 10; /* so that the sweep has something to do */
     store_reopen(store);
     store_settle_at(store, 20);

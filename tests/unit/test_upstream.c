@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fcgi/upstream.h"
 
@@ -132,7 +133,7 @@ static void each_is_refined_by_its_name(void **state)
     give(&options.upstream_channel, "three=news");
     give(&options.upstream_channel, "main");
     give(&options.upstream_cursor, "three=since:last.id");
-    give(&options.upstream_cursor, "one=a:b:c");
+    give(&options.upstream_cursor, "a:b:c");
     open_them();
     assert_string_equal(named("one")->params, "");
     assert_string_equal(named(NULL)->params, "a,b");
@@ -142,9 +143,9 @@ static void each_is_refined_by_its_name(void **state)
     assert_null(named("one")->channel);
     assert_string_equal(named("three")->cursor_param, "since");
     assert_string_equal(named("three")->cursor_field, "last.id");
-    assert_string_equal(named("one")->cursor_param, "a");
-    assert_string_equal(named("one")->cursor_field, "b:c");
-    assert_string_equal(named(NULL)->cursor_param, "id");
+    assert_string_equal(named(NULL)->cursor_param, "a");
+    assert_string_equal(named(NULL)->cursor_field, "b:c");
+    assert_string_equal(named("one")->cursor_param, "id");
 }
 
 static void what_is_wrong_is_refused_in_one_line(void **state)
@@ -157,8 +158,11 @@ static void what_is_wrong_is_refused_in_one_line(void **state)
         {"//a.example/", NULL, NULL, NULL, "needs a URL"},
         {"/subscribe", NULL, NULL, NULL, "needs a URL"},
         {"http://", NULL, NULL, NULL, "needs a URL"},
-        {"http://a.example:x/", NULL, NULL, NULL, "needs a URL"},
-        {"http://a.example:65536/", NULL, NULL, NULL, "needs a URL"},
+        {"http:/a.example/", NULL, NULL, NULL, "needs a URL"},
+        {"photos:http://a.example/", NULL, NULL, NULL, "needs a URL"},
+        {"http://a.example:x/", NULL, NULL, NULL, "no port"},
+        {"http://a.example:65536/", NULL, NULL, NULL, "no port"},
+        {"http://a_b!.exa^mple/", NULL, NULL, NULL, "no host"},
         {"http://a.example:/x:y@", NULL, NULL, NULL, NULL}, /* an empty port is the default */
         {"http://a b/", NULL, NULL, NULL, "a blank"},
         {"http://a.example/x y", NULL, NULL, NULL, "a blank"},
@@ -173,20 +177,23 @@ static void what_is_wrong_is_refused_in_one_line(void **state)
         {"o/ne=http://a.example/", NULL, NULL, NULL, "needs a URL"},
         {"=http://a.example/", NULL, NULL, NULL, "needs a URL"},
         {"one=two=http://a.example/", NULL, NULL, NULL, "needs a URL"},
-        {"one=http://a.example/", "a,b", NULL, NULL, "names no --upstream"},
-        {"one=http://a.example/", "two=a,b", NULL, NULL, "names no --upstream"},
-        {"one=http://a.example/", "One=a,b", NULL, NULL, "names no --upstream"},
-        {"http://a.example/", NULL, "one=news", NULL, "names no --upstream"},
+        {"one=http://a.example/", "a,b", NULL, NULL, "is not there"},
+        {"one=http://a.example/", "two=a,b", NULL, NULL, "is not there"},
+        {"one=http://a.example/", "One=a,b", NULL, NULL, "is not there"},
+        {"http://a.example/", "a, b", NULL, NULL, "has a blank"},
+        {"http://a.example/", "a,\tb", NULL, NULL, "has a blank"},
+        {"http://a.example/", NULL, "one=news", NULL, "is not there"},
         {"http://a.example/", NULL, "a/b", NULL, "--upstream-channel"},
         {"http://a.example/", NULL, "default=", NULL, "--upstream-channel"},
-        {"http://a.example/", NULL, NULL, "id", "PARAMETER:FIELD"},
-        {"http://a.example/", NULL, NULL, "id:", "PARAMETER:FIELD"},
-        {"http://a.example/", NULL, NULL, ":id", "PARAMETER:FIELD"},
-        {"http://a.example/", NULL, NULL, "default=", "PARAMETER:FIELD"},
-        {"http://a.example/", NULL, NULL, "one=id:id", "names no --upstream"},
-        {NULL, "a", NULL, NULL, "names no --upstream"},
-        {NULL, NULL, "news", NULL, "names no --upstream"},
-        {NULL, NULL, NULL, "id:id", "names no --upstream"},
+        {"http://a.example/", NULL, "news", "id", "PARAMETER:FIELD"},
+        {"http://a.example/", NULL, "news", "id:", "PARAMETER:FIELD"},
+        {"http://a.example/", NULL, "news", ":id", "PARAMETER:FIELD"},
+        {"http://a.example/", NULL, "news", "default=", "PARAMETER:FIELD"},
+        {"http://a.example/", NULL, NULL, "id:id", "feeds no --upstream-channel"},
+        {"http://a.example/", NULL, NULL, "one=id:id", "is not there"},
+        {NULL, "a", NULL, NULL, "is not there"},
+        {NULL, NULL, "news", NULL, "is not there"},
+        {NULL, NULL, NULL, "id:id", "is not there"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         options = (struct options){0};
@@ -280,15 +287,51 @@ static void a_proxy_has_a_scheme_and_a_port(void **state)
     }
 }
 
+/* libcurl would say so only when it connects. */
+static void certificates_must_be_some(void **state)
+{
+    static const struct {
+        const char *text, *said;
+    } cases[] = {
+        {"", "no certificate"},
+        {"root:x:0:0:root:/root:/bin/sh\n", "no certificate"},
+        {"x -----BEGIN CERTIFICATE-----\n", "no certificate"},
+        {"-----BEGIN CERTIFICATE-----\n", NULL},
+        {"# Some CA\n\n-----BEGIN TRUSTED CERTIFICATE-----\r\n", NULL},
+    };
+    char path[] = "/tmp/encke-upstream-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    options.upstream_ca = path;
+    give(&options.upstream, "https://a.example/");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        size_t len = strlen(cases[i].text);
+        assert_int_equal(ftruncate(fd, 0), 0);
+        assert_int_equal(pwrite(fd, cases[i].text, len, 0), len);
+        int rc = upstreams_open(&upstreams, &options, why, sizeof why);
+        upstreams_free(&upstreams);
+        if ((rc == 0) != (cases[i].said == NULL) || (rc != 0 && !strstr(why, cases[i].said)))
+            fail_msg("%s: %s", cases[i].text, rc == 0 ? "taken" : why);
+    }
+    close(fd);
+    unlink(path);
+}
+
 static void certificates_must_be_readable(void **state)
 {
-    options = (struct options){.upstream_ca = "/nowhere/ca.pem"};
-    give(&options.upstream, "https://a.example/");
-    assert_int_equal(upstreams_open(&upstreams, &options, why, sizeof why), -1);
-    assert_non_null(strstr(why, "/nowhere/ca.pem"));
-    upstreams_free(&upstreams);
-    options.upstream_ca = "/dev/null";
-    open_them();
+    static const char *const paths[][2] = {
+        {"/nowhere/ca.pem", "No such file"},
+        {"/tmp", "directory"},
+        {"/dev/null", "no certificate"},
+    };
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        options = (struct options){.upstream_ca = paths[i][0]};
+        give(&options.upstream, "https://a.example/");
+        assert_int_equal(upstreams_open(&upstreams, &options, why, sizeof why), -1);
+        if (!strstr(why, paths[i][0]) || !strstr(why, paths[i][1]))
+            fail_msg("%s", why);
+        upstreams_free(&upstreams);
+    }
 }
 
 static void names_have_64_bytes_at_most(void **state)
@@ -317,6 +360,26 @@ static void a_complaint_tells_no_secret(void **state)
         give(&options.upstream, urls[i]);
         assert_int_equal(upstreams_open(&upstreams, &options, why, sizeof why), -1);
         if (strstr(why, "hunter2"))
+            fail_msg("%s", why);
+        upstreams_free(&upstreams);
+    }
+}
+
+/* Of many lines in a file, which is wrong? */
+static void a_complaint_shows_what_it_is_about(void **state)
+{
+    static const char *const cases[][2] = {
+        {"one=ftp://a.example:21/x", "one=ftp://a.example:21/x "},
+        {"ftp://user:secret@a.example/x", "ftp://...@a.example/x "},
+        {"ftp://a.example/x?token=secret", "ftp://a.example/x?... "},
+        {"one=ftp://u:p@[::1]:21/x?t", "one=ftp://...@[::1]:21/x?... "},
+        {"http://a.example:99999/x", "http://a.example:99999/x "},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        options = (struct options){0};
+        give(&options.upstream, cases[i][0]);
+        assert_int_equal(upstreams_open(&upstreams, &options, why, sizeof why), -1);
+        if (!strstr(why, cases[i][1]))
             fail_msg("%s", why);
         upstreams_free(&upstreams);
     }
@@ -400,11 +463,11 @@ static void only_what_is_listed_passes(void **state)
     options = (struct options){0};
     give(&options.upstream, "http://a.example/x?own=1");
     give(&options.upstream, "none=http://a.example/x");
-    give(&options.upstream_params, "a,own,,c c");
+    give(&options.upstream_params, "a,own,,c.c");
     give(&options.upstream_params, "none=");
     open_them();
-    assert_string_equal(ask(named(NULL), "a=1&b=2&own=3&c+c=4&aa=5&A=6", "a=7&,=8"),
-                        "own=1&a=1&c%20c=4&a=7");
+    assert_string_equal(ask(named(NULL), "a=1&b=2&own=3&c%2ec=4&aa=5&A=6", "a=7&,=8"),
+                        "own=1&a=1&c.c=4&a=7");
     assert_string_equal(ask(named("none"), "a=1&b", "c=2"), "");
 }
 
@@ -475,6 +538,7 @@ static void the_feed_goes_on_from_its_cursor(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         options = (struct options){0};
         give(&options.upstream, cases[i].url);
+        give(&options.upstream_channel, "news");
         give(&options.upstream_cursor, "since:last");
         open_them();
         upstream_query_from(named(NULL), cases[i].cursor, &query);
@@ -619,8 +683,10 @@ int main(void)
         TEST(nothing_is_said_twice),
         TEST(a_proxy_has_a_scheme_and_a_port),
         TEST(certificates_must_be_readable),
+        TEST(certificates_must_be_some),
         TEST(names_have_64_bytes_at_most),
         TEST(a_complaint_tells_no_secret),
+        TEST(a_complaint_shows_what_it_is_about),
         TEST(fields_pass_in_their_order),
         TEST(fields_are_encoded_anew),
         TEST(the_operator_s_fields_win),
