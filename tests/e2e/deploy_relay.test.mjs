@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
+import http from 'node:http';
 import path from 'node:path';
 import {
   claim,
@@ -151,6 +152,12 @@ throughBoth("README's relay: many clients, one request to a distant Encke", asyn
     assert.equal(forged.status, 403, at);
   }
   assert.equal((await relay.status()).messages, 0);
+
+  // How it is doing is for this machine.
+  assert.equal((await ask('/status')).json().upstreams[0].asked, 50);
+  const elsewhere = new http.Agent({ localAddress: '127.0.0.2' });
+  for (const at of ['/status', '/x/status', '/stat%75s'])
+    assert.equal((await ask(at, { agent: elsewhere })).status, 403, at);
 });
 
 throughBoth("README's relay while its upstream is dead, and after", async (t, server) => {
@@ -206,7 +213,10 @@ throughBoth('a distant Encke feeds a channel, each answer once', async (t, serve
   const far = await startStack(t, { server: 'nginx' });
   const relay = await startRelay(
     t,
-    ['--upstream', `far=${far.url}/update`, '--upstream-channel', 'far=far'],
+    [
+      ...['--upstream', `far=${far.url}/update?limit=10`],
+      ...['--upstream-channel', 'far=far', '--max-message', '1M'],
+    ],
     { server },
   );
   await far.holds(1);
@@ -219,7 +229,7 @@ throughBoth('a distant Encke feeds a channel, each answer once', async (t, serve
     await far.holds(1);
   }
   await relay.daemon.kill('SIGKILL');
-  sent.push(...(await far.publish('while it was away')));
+  for (let i = 0; i < 25; i++) sent.push(...(await far.publish(`${i}`.padEnd(60000, '.'))));
   await relay.daemon.start();
   await until('resumed', async () => (await upstreamOf(relay, 'far')).cursor === sent.at(-1));
   const fed = (await relay.all({ channel: 'far' })).map((m) => JSON.parse(m.data));
@@ -227,8 +237,8 @@ throughBoth('a distant Encke feeds a channel, each answer once', async (t, serve
     fed.flatMap((answer) => answer.messages.map((m) => m.id)),
     sent,
   );
-  const { channel, appended } = await upstreamOf(relay, 'far');
-  assert.deepEqual([channel, appended], ['far', 1]);
+  const { channel, appended, shortened } = await upstreamOf(relay, 'far');
+  assert.deepEqual([channel, appended, shortened], ['far', 3, 0]);
   reader.cut();
 });
 
