@@ -79,6 +79,9 @@ static void a_cursor_is_a_string_or_a_number(void **state)
     expect("{\"id\":-9223372036854775808}", "id", true, "-9223372036854775808");
     expect("{\"id\":1.0}", "id", true, "1.0");
     expect("{\"id\":-2.5e3}", "id", true, "-2500.0");
+    expect("{\"id\":0.1}", "id", true, "0.1"); /* as short as it came */
+    expect("{\"id\":0.30000000000000004}", "id", true, "0.30000000000000004");
+    expect("{\"id\":1e300}", "id", true, "1e300");
     expect("{\"id\":1795228800.125}", "id", true, "1795228800.125");
     expect("{\"id\":true}", "id", true, NULL);
     expect("{\"id\":null}", "id", true, NULL);

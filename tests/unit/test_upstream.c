@@ -215,6 +215,21 @@ static void what_is_wrong_is_refused_in_one_line(void **state)
     }
 }
 
+/* Those that do not fit would not be protected from clients. */
+static void too_many_fields_of_the_operator_s_are_refused(void **state)
+{
+    char url[32 + 2 * FORM_FIELDS_MAX] = "http://a.example/?";
+    for (size_t i = 0; i < FORM_FIELDS_MAX; i++)
+        strcat(url, "a&");
+    open_one(url);
+    upstreams_free(&upstreams);
+    options = (struct options){0};
+    strcat(url, "a");
+    give(&options.upstream, url);
+    assert_int_equal(upstreams_open(&upstreams, &options, why, sizeof why), -1);
+    assert_non_null(strstr(why, "too many fields"));
+}
+
 static void two_of_one_name_are_refused(void **state)
 {
     static const char *const pairs[][2] = {
@@ -679,6 +694,7 @@ int main(void)
         TEST(without_a_default_who_names_none_has_none),
         TEST(each_is_refined_by_its_name),
         TEST(what_is_wrong_is_refused_in_one_line),
+        TEST(too_many_fields_of_the_operator_s_are_refused),
         TEST(two_of_one_name_are_refused),
         TEST(nothing_is_said_twice),
         TEST(a_proxy_has_a_scheme_and_a_port),
