@@ -11,8 +11,8 @@
  * themselves; but not before they have waited, the longer the longer it has been failing, so that
  * those who ask again at once do not spin; or until it works again, of which they are told at once.
  * An upstream that cannot be reached is tried by one request at a time. Any other failure concerns
- * only its own query, or a mad query of one client would stop all others. relay.c begins with the
- * states of both.
+ * only its own query, or a mad query of one client would stop all others. The states of both are in
+ * uplink.h.
  *
  * Loop's thread only.
  */
