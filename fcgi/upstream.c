@@ -100,18 +100,22 @@ static const char *keep_parts(struct upstream *upstream)
     return upstream->shown ? NULL : NO_MEMORY;
 }
 
-/* What of an option's value may be printed: not what may be a secret, between "://" and '@', or
- * behind '?'. */
+/* What of an option's value may be printed: not what may be a secret, before an '@' or behind a
+ * '?'. Which is which is not sure if the value is wrong. */
 static void show(char *out, size_t size, const char *given)
 {
-    const char *mark = strstr(given, "://");
-    const char *from = mark ? mark + 3 : given;
-    size_t before = (size_t)(from - given), len = strcspn(from, "?");
-    size_t authority = strcspn(from, "/?");
-    const char *at = memrchr(from, '@', authority < len ? authority : len);
-    size_t hidden = at ? (size_t)(at + 1 - from) : 0;
-    snprintf(out, size, "%.*s%s%.*s%s", (int)before, given, at ? "...@" : "", (int)(len - hidden),
-             from + hidden, from[len] ? "?..." : "");
+    const char *name;
+    size_t name_len;
+    const char *value = split_name(given, &name, &name_len);
+    const char *at = strrchr(value, '@'), *query = strchr(value, '?');
+    const char *from = at ? at + 1 : value;
+    if (at && query && query < at)
+        from = query;
+    size_t scheme = strspn(value, "abcdefghijklmnopqrstuvwxyz");
+    const char *secret = at && strncmp(value + scheme, "://", 3) == 0 ? value + scheme + 3 : value;
+    int len = (int)strcspn(from, "?");
+    snprintf(out, size, "%.*s%s%.*s%s", (int)(secret - given), given, at ? "...@" : "", len, from,
+             from[len] ? "?..." : "");
     for (; *out; out++)
         if (*out < ' ' || *out > '~')
             *out = '?';

@@ -368,7 +368,8 @@ static void a_complaint_tells_no_secret(void **state)
         "ftp://a.example/?token=hunter2",        "http://user:hunter2@:80/",
         "http://a.example:port/?token=hunter2",  "http://user:hunter2 @a.example/",
         "one=user:hunter2@a.example/",           "http://user:hunter2@a.example:99999/",
-        "http:user:hunter2@a.example/?hunter2 ",
+        "http:user:hunter2@a.example/?hunter2 ", "http://user:hun/hunter2@a.example/",
+        "http://user:hun?hunter2@a.example/",    "one=user:hunter2@a/?u=http://y",
     };
     for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
         options = (struct options){0};
