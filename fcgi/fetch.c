@@ -127,13 +127,14 @@ static size_t on_body(char *bytes, size_t one, size_t len, void *user)
 {
     (void)one; /* always 1 */
     struct fetch *fetch = user;
-    struct fetcher *fetcher = fetch->target->fetcher;
-    size_t most = (size_t)fetcher->options->upstream_answer;
+    struct target *target = fetch->target;
+    size_t most = (size_t)target->fetcher->options->upstream_answer;
     if (fetch->body.len + len > most)
         return refuse(fetch, "its answer is too large (--upstream-answer)");
-    if (fetcher->bodies_len + len > (most > FETCH_BODIES_MAX ? most : FETCH_BODIES_MAX))
+    if (fetch->body.len + len > FETCH_BODY_SMALL &&
+        target->bodies_len + len > (most > FETCH_BODIES_MAX ? most : FETCH_BODIES_MAX))
         return refuse(fetch, "too many large answers are under way");
-    fetcher->bodies_len += len;
+    target->bodies_len += len;
     buf_add(&fetch->body, bytes, len);
     return buf_ok(&fetch->body) ? len : refuse(fetch, "there is no memory for its answer");
 }
@@ -190,7 +191,7 @@ static bool set_up(struct fetch *fetch, const char *url)
 static void forget(struct fetch *fetch)
 {
     if (fetch->target)
-        fetch->target->fetcher->bodies_len -= fetch->body.len;
+        fetch->target->bodies_len -= fetch->body.len;
     buf_free(&fetch->body);
     fetch->connected = fetch->whole_head = false;
     fetch->status = 0;

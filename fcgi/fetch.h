@@ -25,20 +25,21 @@
 #include "fcgi/options.h"
 
 enum {
-    FETCH_CONNECT_S = 10,       /* for the look-up, TCP and TLS together */
-    FETCH_IDLE_S = 5,           /* a connection kept for longer is not used again: servers end them,
-                                   some with a last word that would be taken for an answer */
-    FETCH_HEADERS_MAX = 65536,  /* bytes of all header lines */
-    FETCH_REASON_MAX = 64,      /* bytes of a status line's reason; the rest is cut off */
-    FETCH_TYPE_MAX = 255,       /* bytes of a Content-Type */
-    FETCH_BODIES_MAX = 64 << 20 /* bytes of all answers under way, or of one that may be larger */
+    FETCH_CONNECT_S = 10,      /* for the look-up, TCP and TLS together */
+    FETCH_IDLE_S = 5,          /* a connection kept for longer is not used again: servers end them,
+                                  some with a last word that would be taken for an answer */
+    FETCH_HEADERS_MAX = 65536, /* bytes of all header lines */
+    FETCH_REASON_MAX = 64,     /* bytes of a status line's reason; the rest is cut off */
+    FETCH_TYPE_MAX = 255,      /* bytes of a Content-Type */
+    FETCH_BODIES_MAX =
+        64 << 20, /* bytes of all a target's answers, or of one that may be larger; … */
+    FETCH_BODY_SMALL = 65536 /* … but so many of each are taken in any case */
 };
 
 struct fetcher {
     struct curl_loop curl_loop;
     const struct options *options;
     struct curl_slist *headers; /* that every request has */
-    size_t bodies_len;          /* bytes of all bodies */
 };
 
 /* Where connections go: a distant server, or the proxy in front of it. */
@@ -46,6 +47,7 @@ struct target {
     struct fetcher *fetcher;
     struct lookup lookup;
     LIST_HEAD(, fetch) waiting; /* for the look-up */
+    size_t bodies_len;          /* bytes of all bodies */
 };
 
 enum fetch_end {

@@ -167,14 +167,18 @@ static void retry_soon(struct uplink *uplink)
         timer_set(relay_timers(uplink->relay), &uplink->retry_timer, RELAY_RETRY_MS);
 }
 
-/* Nothing is under way for the poll, and will not be at once: whoever waits is answered after a
- * while, or when it works again. */
+/* Lets a client wait for no longer than makes sense with what fails. */
+static void shorten_wait(struct poll *poll, struct conn *conn)
+{
+    timer_hasten(relay_timers(poll->uplink->relay), &conn->timer, wait_ms(poll));
+}
+
+/* Nothing is under way for the poll, and will not be at once: the latest client, and the keeper,
+ * are to wait, as the others do already. */
 static void put_off(struct poll *poll)
 {
-    struct timers *timers = relay_timers(poll->uplink->relay);
-    struct conn *conn;
-    LIST_FOREACH (conn, &poll->conns, link)
-        timer_hasten(timers, &conn->timer, wait_ms(poll));
+    if (poll->clients > 0)
+        shorten_wait(poll, LIST_FIRST(&poll->conns));
     poll->owed = poll->clients > 0;
     if (poll->keeper)
         poll->keeper->failed(poll->keeper);
@@ -187,6 +191,9 @@ static void fail(struct poll *poll)
     poll->lasted_ms = timer_now_ms() - poll->began_ms;
     timer_clear(relay_timers(poll->uplink->relay), &poll->timer);
     fetch_cancel(&poll->fetch); /* what came of it is of no use */
+    struct conn *conn;
+    LIST_FOREACH (conn, &poll->conns, link)
+        shorten_wait(poll, conn);
     put_off(poll);
     poll_unwanted(poll);
 }
@@ -217,6 +224,7 @@ static void request(struct poll *poll)
     bool started = url && fetch_start(&uplink->target, &poll->fetch, url);
     curl_free(url);
     poll->began_ms = uplink->tried_ms = timer_now_ms();
+    poll->held_ms = 0;
     if (!started) {
         fail_alone(poll, RELAY_BROKEN, "there is no memory for a request");
         return;
@@ -257,13 +265,22 @@ static bool waits(const struct poll *poll)
     return !fetch_under_way(&poll->fetch) && !poll->busy && (poll->clients > 0 || poll->keeper);
 }
 
-/* Once a second: of the polls that wait, the one that was tried the longest time ago. */
+/* Whether that poll is to be tried before the other: a keeper's, unless it was tried just now, and
+ * else the one that was tried the longest time ago. */
+static bool is_sooner(const struct poll *poll, const struct poll *other)
+{
+    bool first = poll->keeper && !is_just_now(poll->began_ms);
+    bool other_first = other->keeper && !is_just_now(other->began_ms);
+    return first != other_first ? first : poll->began_ms < other->began_ms;
+}
+
+/* Once a second. */
 static void on_retry_timer(struct timer *timer)
 {
     struct uplink *uplink = OWNER(struct uplink, timer, retry_timer);
     struct poll *next = NULL;
     for (struct poll *poll = uplink->polls; poll; poll = poll->hh.next)
-        if (waits(poll) && (!next || poll->began_ms < next->began_ms))
+        if (waits(poll) && (!next || is_sooner(poll, next)))
             next = poll;
     if (!next)
         return;
@@ -320,20 +337,21 @@ static void look(struct poll *poll)
         timer_set(timers, &poll->timer, RELAY_LOOK_MS);
         return;
     }
-    uint64_t held_ms = timer_now_ms() - poll->began_ms;
+    if (poll->held_ms == 0)
+        poll->held_ms = timer_now_ms();
+    uint64_t held_ms = timer_now_ms() - poll->held_ms;
     uint64_t proof_ms = RELAY_PROOF_MS + 2 * poll->lasted_ms;
+    if (proof_ms > RELAY_WAIT_MAX_MS)
+        proof_ms = RELAY_WAIT_MAX_MS;
     bool proven = held_ms >= proof_ms;
     if (poll->failing_ms != 0 && !proven)
         timer_set(timers, &poll->timer, proof_ms - held_ms);
     poll->busy = true;
-    bool back = uplink->down_ms != 0;
-    if (back)
+    if (uplink->down_ms != 0)
         come_back(uplink);
-    if (proven && poll->failing_ms != 0) {
+    if (proven && poll->failing_ms != 0)
         be_fine(poll);
-        back = true;
-    }
-    if (back && poll->failing_ms == 0) {
+    if (poll->failing_ms == 0) {
         tell_owed(poll);
         if (poll->keeper)
             poll->keeper->reached(poll->keeper);
@@ -389,7 +407,8 @@ static void on_fetched(struct fetch *fetch, enum fetch_end end)
         fail(poll);
         return;
     }
-    if (uplink->down_ms != 0 && (end == FETCH_ANSWERED || end == FETCH_REFUSED)) {
+    bool is_try = fetch->connected && poll->began_ms >= uplink->down_ms;
+    if (uplink->down_ms != 0 && (end == FETCH_ANSWERED || end == FETCH_REFUSED || is_try)) {
         poll->busy = true; /* what came for it is for its own clients */
         come_back(uplink);
         poll->busy = false;

@@ -37,6 +37,7 @@ struct poll {
     unsigned clients;      /* in conns */
     struct keeper *keeper; /* NULL: only clients want it; see poll_set_keeper */
     uint64_t began_ms;     /* of the latest request; 0: none yet */
+    uint64_t held_ms;      /* since when that is known to be connected; 0: it is not */
     uint64_t lasted_ms;    /* how long the latest failure took */
     uint64_t failing_ms;   /* since when its requests fail; 0: it is fine */
     bool owed;             /* a client has waited since before the request under way */
