@@ -239,7 +239,7 @@ void conn_stream_on(struct conn *conn, struct conn_list *list, enum watch what)
 
 static void on_timeout(struct timer *timer)
 {
-    struct conn *conn = (struct conn *)((char *)timer - offsetof(struct conn, timer));
+    struct conn *conn = OWNER(struct conn, timer, timer);
     if (conn->state == CONN_HELD) {
         hold_expired(conn);
         return;

@@ -25,6 +25,13 @@ void diag_level_set(enum diag_level level)
     shown = level;
 }
 
+void diag_printable(char *text)
+{
+    for (; *text; text++)
+        if (*text < ' ' || *text > '~')
+            *text = '?';
+}
+
 void diag(enum diag_level level, const char *format, ...)
 {
     if (level > shown)

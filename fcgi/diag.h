@@ -18,6 +18,9 @@ bool diag_level_parse(const char *name, enum diag_level *level);
 /* Lines above this level are not printed. DIAG_INFO until set. */
 void diag_level_set(enum diag_level level);
 
+/* Makes text fit for a line: a '?' for each byte that is not printable ASCII. */
+void diag_printable(char *text);
+
 /* Prints one line; the format needs no newline. Keeps errno. */
 void diag(enum diag_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -80,7 +80,7 @@ static void on_listener(struct source *source, uint32_t events)
 
 static void on_retry(struct timer *timer)
 {
-    door_resume((struct door *)((char *)timer - offsetof(struct door, retry)));
+    door_resume(OWNER(struct door, timer, retry));
 }
 
 int door_open(struct door *door)

@@ -34,13 +34,19 @@ static void take_status_line(struct fetch *fetch, const char *line, size_t len)
     fetch->reason[kept] = '\0';
 }
 
+/* Takes the blanks off a header's value (RFC 9110, 5.6.3: OWS). */
+static void trim(const char **value, size_t *len)
+{
+    while (*len > 0 && (**value == ' ' || **value == '\t'))
+        ++*value, --*len;
+    while (*len > 0 && ((*value)[*len - 1] == ' ' || (*value)[*len - 1] == '\t'))
+        --*len;
+}
+
 /* What is wrong with a Content-Type, or NULL once it is kept. */
 static const char *take_type(struct fetch *fetch, const char *value, size_t len)
 {
-    while (len > 0 && (*value == ' ' || *value == '\t'))
-        value++, len--;
-    while (len > 0 && (value[len - 1] == ' ' || value[len - 1] == '\t'))
-        len--;
+    trim(&value, &len);
     if (len > FETCH_TYPE_MAX)
         return "its Content-Type is too long";
     memcpy(fetch->type, value, len);
@@ -76,12 +82,9 @@ static const char *judge_encoding(const char *header, const char *line, size_t l
     size_t name = strlen(header);
     if (len < name || strncasecmp(line, header, name) != 0)
         return NULL;
-    while (name < len && (line[name] == ' ' || line[name] == '\t'))
-        name++;
-    while (len > name && (line[len - 1] == ' ' || line[len - 1] == '\t'))
-        len--;
     len -= name;
     line += name;
+    trim(&line, &len);
     bool good = len == 0 || (len == 8 && strncasecmp(line, "identity", len) == 0) ||
                 (len == strlen(allowed) && strncasecmp(line, allowed, len) == 0);
     return good ? NULL : "its answer is encoded in a way that was not asked for";
@@ -180,10 +183,10 @@ static bool set_up(struct fetch *fetch, const char *url)
     SET(WRITEDATA, fetch);
     SET(PREREQFUNCTION, on_connected);
     SET(PREREQDATA, fetch);
-    if (options->upstream_ca)
+    if (options->upstream_ca) {
         SET(CAINFO, options->upstream_ca);
-    if (options->upstream_ca)
         SET(CAPATH, NULL); /* nor does the system's folder count */
+    }
 #undef SET
     return bad == CURLE_OK;
 }

@@ -18,15 +18,6 @@ static struct timers *relay_timers(struct relay *relay)
 
 /* ---- what the operator hears ---- */
 
-/* Copies what may hold bytes of the upstream's. */
-static void copy_printable(char *to, size_t size, const char *from)
-{
-    snprintf(to, size, "%s", from);
-    for (; *to; to++)
-        if (*to < ' ' || *to > '~')
-            *to = '?';
-}
-
 /* Says it, unless something was said of this upstream a minute ago. */
 static void note_trouble(struct uplink *uplink, enum relay_error error, const char *what)
 {
@@ -35,7 +26,8 @@ static void note_trouble(struct uplink *uplink, enum relay_error error, const ch
     uplink->errors[error]++;
     if (uplink->trouble_ms == 0)
         uplink->trouble_ms = now;
-    copy_printable(uplink->last_error, sizeof uplink->last_error, what);
+    snprintf(uplink->last_error, sizeof uplink->last_error, "%s", what);
+    diag_printable(uplink->last_error); /* it may hold bytes of the upstream's */
     if (uplink->warned || (uplink->told_ms != 0 && now - uplink->told_ms < MINUTE_MS))
         return;
     uplink->warned = true;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fcgi/diag.h"
 #include "fcgi/wanted.h"
 
 static const char DEFAULT_NAME[] = "default";
@@ -116,9 +117,7 @@ static void show(char *out, size_t size, const char *given)
     int len = (int)strcspn(from, "?");
     snprintf(out, size, "%.*s%s%.*s%s", (int)(secret - given), given, at ? "...@" : "", len, from,
              from[len] ? "?..." : "");
-    for (; *out; out++)
-        if (*out < ' ' || *out > '~')
-            *out = '?';
+    diag_printable(out);
 }
 
 static int complain(char *why, size_t why_size, const char *option, const char *given,
