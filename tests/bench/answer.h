@@ -85,6 +85,8 @@ static inline bool answer_head(struct answer *a)
         a->status = status ? atoi(status) : 200;
     else if (strncmp(a->text, "HTTP/1.", 7) == 0)
         a->status = atoi(a->text + 9);
+    if (a->status == 101)
+        length = coding = NULL; /* RFC 9110, 15.2: no body; but nchan says that it has one of 0 */
     if (length)
         a->length = strtoul(length, NULL, 10);
     a->chunked = coding && strncasecmp(coding, "chunked", 7) == 0;

@@ -2,8 +2,9 @@
  *
  * Several publishers have messages in flight, so the order of the log is not that of the numbers.
  * The first reader to see a message writes it into the order; all others must follow that, each
- * message once. That the order itself is the log's, the cursors in the creates' answers show at
- * the end (book_misordered), where a server gives such.
+ * message once. That the order itself is right shows at the end (book_misordered): it is that of
+ * the cursors in the creates' answers, where a server gives such, and in no case does a message
+ * come before one whose create was answered before it was sent.
  *
  * Readers are of two sorts, so that one can wait for the prompt while the slow are owed much. A
  * reader joins while nothing is owed to the prompt, and then gets all that is published.
@@ -19,9 +20,11 @@
 enum reader_sort { PROMPT, SLOW, READER_SORTS };
 
 struct book_entry {
-    uint64_t due_ns; /* when it was to be sent */
-    uint64_t seq;    /* from its create's answer; 0: not known */
-    uint32_t place;  /* in the order, from 1; 0: nobody has seen it */
+    uint64_t due_ns;   /* when it was to be sent */
+    uint64_t sent_ns;  /* when it was */
+    uint64_t acked_ns; /* when its create was answered; 0: not yet */
+    uint64_t seq;      /* from that answer; 0: not known */
+    uint32_t place;    /* in the order, from 1; 0: nobody has seen it */
 };
 
 /* All zero at first. */
@@ -91,17 +94,19 @@ static inline bool book_got(struct book *b, enum reader_sort sort, uint32_t *had
     return true;
 }
 
-/* How many messages of the order have a later cursor than the next one. */
+/* How many messages of the order should have come before one that did. */
 static inline unsigned book_misordered(const struct book *b)
 {
     unsigned count = 0;
-    uint64_t before = 0;
+    uint64_t seq = 0, sent_ns = 0; /* the latest so far */
 
     for (uint32_t i = 0; i < b->ordered; i++) {
-        uint64_t seq = b->of[b->order[i]].seq;
+        const struct book_entry *entry = b->of + b->order[i];
 
-        count += seq && seq <= before;
-        before = seq ? seq : before;
+        count +=
+            (entry->seq && entry->seq <= seq) || (entry->acked_ns && entry->acked_ns < sent_ns);
+        seq = entry->seq ? entry->seq : seq;
+        sent_ns = entry->sent_ns > sent_ns ? entry->sent_ns : sent_ns;
     }
     return count;
 }

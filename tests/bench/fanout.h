@@ -7,14 +7,54 @@
 
 #include "tests/bench/relay.h"
 
+/* What is asked: one for all, or one a connection where they differ. */
+struct polls {
+    struct request *of;
+    int n;
+};
+
+static void make_polls(struct polls *polls)
+{
+    bool differ = load.options.vary || load.dialect->stream;
+
+    polls->n = differ ? load.options.conns : 1;
+    polls->of = calloc((size_t)polls->n, sizeof *polls->of);
+    if (!polls->of)
+        die("no memory for %d requests", polls->n);
+    for (int i = 0; i < polls->n; i++)
+        make_varied(&polls->of[i], load.options.poll, (unsigned)i);
+}
+
+/* Where a poll without a place would be answered again with what has been there already, each goes
+ * on behind its last answer, as long as that has one. */
+static void follow_polls(struct polls *polls)
+{
+    for (int i = 0; load.dialect->stream && i < polls->n; i++) {
+        const struct answer *a = &load.conns[i].answer;
+        struct request next = {0};
+
+        if (load.dialect->next(&next, &load.target, load.options.poll, a)) {
+            request_free(&polls->of[i]);
+            polls->of[i] = next;
+        }
+    }
+}
+
+static void free_polls(struct polls *polls)
+{
+    for (int i = 0; i < polls->n; i++)
+        request_free(&polls->of[i]);
+    free(polls->of);
+}
+
 /* Asks on every connection, a batch at a time so that no backlog overflows, and waits until all
  * that could be asked are held. Returns how many those are. */
-static int park(const struct request *polls, const struct request *status)
+static int park(const struct polls *polls, const struct request *status)
 {
     int asked = 0;
 
     for (int i = 0; i < load.options.conns; i++) {
-        asked += ask(&load.conns[i], &polls[load.options.vary ? i : 0]);
+        asked += ask(&load.conns[i], &polls->of[polls->n > 1 ? i : 0]);
         if ((i + 1) % load.options.batch == 0 && !wait_counted(status, holds_counted, asked))
             break;
     }
@@ -36,15 +76,15 @@ static void take_answer(struct round *round, struct conn *conn, enum conn_news n
 {
     const struct answer *a = &conn->answer;
 
+    bool good = news == CONN_ANSWERED && count_status(a->status);
+
     count_news(news);
-    if (news == CONN_ANSWERED && a->status != 200)
-        count_status(a->status);
     if (conn == publish_conn()) {
         round->done_ns = clock_ns();
         return;
     }
     round->asked--;
-    if (news != CONN_ANSWERED || a->status != 200)
+    if (!good)
         return;
     if (!round->sent_ns) {
         load.errors.early++;
@@ -132,14 +172,13 @@ static void report_memory(const struct spent *before, const struct spent *after,
 
 static void run_fanout(void)
 {
-    int different = load.options.vary ? load.options.conns : 1;
-    struct request *polls = calloc((size_t)different, sizeof *polls), status;
+    struct polls polls;
+    struct request status;
     struct samples samples = {0};
     struct spent before, after;
 
     open_all(load.options.conns);
-    for (int i = 0; i < different; i++)
-        make_varied(&polls[i], load.options.poll, (unsigned)i);
+    make_polls(&polls);
     make_request(&status, load.options.status, NULL, "");
     if (!conn_open(load.control, &load.target, load.epoll))
         die("cannot connect: %s", strerror(errno));
@@ -149,7 +188,7 @@ static void run_fanout(void)
         int asked;
 
         read_all(&before);
-        asked = park(polls, &status);
+        asked = park(&polls, &status);
         await_relay(number, asked);
         if (number == 1) {
             read_all(&after);
@@ -158,12 +197,11 @@ static void run_fanout(void)
         if (number == 1 && load.options.idle_s)
             idle();
         fan_out(number, asked, &samples);
+        follow_polls(&polls);
         report_errors(number);
     }
     samples_free(&samples);
-    for (int i = 0; i < different; i++)
-        request_free(&polls[i]);
-    free(polls);
+    free_polls(&polls);
     request_free(&status);
     close_all();
 }

@@ -8,7 +8,8 @@
  *
  * An address is http://127.0.0.1:PORT/PATH; or, with no web server between, fcgi:SOCKET:/PATH to
  * speak FastCGI to the socket, and unix:SOCKET:/PATH to speak HTTP to it (WebSockets do).
- * `load --help` lists the options.
+ * Other servers than Encke are asked in their own dialect (dialect.h). `load --help` lists the
+ * options.
  *
  * `fanout` holds N long polls on N connections, waits until the server's own status counts them
  * all, publishes once on a further connection, and times every answer; round after round on the
@@ -18,7 +19,7 @@
  * request at a time each.
  *
  * One process, one thread. Everything is bounded: connections, rounds and seconds by the options,
- * each wait by --give-up. An answer that is not a 200, comes early, lacks the message or does not
+ * each wait by --give-up. An answer that is not a 2xx, comes early, lacks the message or does not
  * come is an error, and so is a stream that ends, misses a message, or gets one twice or out of
  * order; errors are counted by kind and always shown.
  */
@@ -36,26 +37,31 @@ static const char usage[] =
     "BASE, URL: http://127.0.0.1:PORT/PATH, or fcgi:SOCKET:/PATH without a web server\n"
     "  -n, --conns N         connections (1000, rate 64); slow: those that do not read\n"
     "  -g, --give-up S       how long any one thing may take (10)\n"
+    "      --dialect NAME    encke, or nchan (encke): what the server speaks. nchan's locations "
+    "are\n"
+    "                        BASEsub and BASEpub; nchan_subscriber_first_message is newest there\n"
     "  -w, --watch NAME=PID[,PID...]  report the CPU of these processes too; may be repeated\n"
     "  -c, --csv             lines of round,figure,value\n"
     "fanout, rate:\n"
     "      --vary N          add &q=0 to &q=N-1 to what is asked: so many different queries\n"
-    "fanout, streams, slow:\n"
+    "fanout, streams, slow (of two defaults the second is nchan's):\n"
     "  -r, --rounds R        publishes (10); slow: rounds of two campaigns (1)\n"
     "  -s, --size BYTES      length of a message (60, slow 1024)\n"
     "  -b, --batch N         requests on their way to being held at a time (500)\n"
     "  -i, --idle S          before the first publish, watch what is held for S seconds (0)\n"
-    "      --poll REST       what is held (update?id=now)\n"
-    "      --publish REST    where the message is posted (create)\n"
-    "      --form TEXT       what stands before the message in the body (msg=)\n"
-    "      --status REST     where the server says how many it holds (status)\n"
-    "      --held TEXT       what stands before that number (\"holds\":)\n"
+    "      --poll REST       what is held (update?id=now; sub)\n"
+    "      --publish REST    where the message is posted (create; pub)\n"
+    "      --form TEXT       what stands before the message in the body (msg=; nothing)\n"
+    "      --type TYPE       the body's content type (application/x-www-form-urlencoded; "
+    "text/plain)\n"
+    "      --status REST     where the server says how many it holds (status; pub)\n"
+    "      --held TEXT       what stands before that number (\"holds\":; active subscribers: )\n"
     "      --publish-at BASE where messages are published, if not at BASE: at the upstream\n"
     "      --relay NAME      what is held is relayed to that upstream, which is at --publish-at:\n"
     "                        before a publish, wait until it holds what was asked, coalesced\n"
     "streams, slow:\n"
     "  -k, --kind KIND       sse, lines, iframe or ws (sse); streams only: poll, as --poll says\n"
-    "      --stream REST     what a stream asks for (events?id=now, or as its kind is)\n"
+    "      --stream REST     what a stream asks for (events?id=now, or as its kind is; sub)\n"
     "      --streams-at BASE where streams are, if not at BASE; unix:SOCKET:/PATH for ws\n"
     "  -P, --publishers P    connections that publish (streams 4, slow 16)\n"
     "      --rate M          publish M messages a second (streams: instead of rounds)\n"
@@ -68,7 +74,7 @@ static const char usage[] =
     "rate:\n"
     "  -t, --seconds S       how long to measure, after half a second that is not (5)\n"
     "  -p, --post BODY       a POST with this body, instead of a GET\n"
-    "      --type TYPE       its content type (application/x-www-form-urlencoded)\n";
+    "      --type TYPE       its content type, as above\n";
 
 static int number_option(const char *name, const char *text, int least, int most)
 {
@@ -105,6 +111,7 @@ static const struct row rows[] = {
     {"size", 's', NUMBER(size), 1, SIZE_MAX_BYTES},
     {"batch", 'b', NUMBER(batch), 1, CONNS_MAX},
     {"idle", 'i', NUMBER(idle_s), 0, 600},
+    {"dialect", 0, TEXT(dialect)},
     {"poll", 0, TEXT(poll)},
     {"publish", 0, TEXT(publish)},
     {"form", 0, TEXT(form)},
@@ -170,6 +177,24 @@ static void take_options(int argc, char **argv)
         take_option(option, optarg);
 }
 
+/* What has not been told is as the server's dialect has it. */
+static void take_dialect(void)
+{
+    struct options *o = &load.options;
+    const struct dialect *d = load.dialect = dialect_named(o->dialect);
+
+    if (!d)
+        die("--dialect is encke or nchan, not '%s'", o->dialect);
+    if (d->stream && load.target.fcgi)
+        die("%s does not speak FastCGI", d->name);
+    o->poll = o->poll ? o->poll : d->poll;
+    o->publish = o->publish ? o->publish : d->publish;
+    o->form = o->form ? o->form : d->form;
+    o->type = o->type ? o->type : d->type;
+    o->status = o->status ? o->status : d->status;
+    o->held = o->held ? o->held : d->held;
+}
+
 static const struct mode {
     const char *name;
     void (*run)(void);
@@ -194,13 +219,8 @@ int main(int argc, char **argv)
                                     .messages = 10000,
                                     .readers = 10,
                                     .polls = 10,
-                                    .poll = "update?id=now",
-                                    .publish = "create",
-                                    .form = "msg=",
-                                    .status = "status",
-                                    .held = "\"holds\":",
-                                    .kind = "sse",
-                                    .type = form_type};
+                                    .dialect = "encke",
+                                    .kind = "sse"};
     if (mode) {
         load.options.conns = mode->conns;
         load.options.rounds = mode->rounds;
@@ -214,6 +234,7 @@ int main(int argc, char **argv)
     if (!target_parse(&load.target, argv[optind]))
         die("'%s' is not http://127.0.0.1:PORT/PATH, fcgi:SOCKET:/PATH or unix:SOCKET:/PATH",
             argv[optind]);
+    take_dialect();
     load.publish_at = load.target;
     if (load.options.publish_at && !target_parse(&load.publish_at, load.options.publish_at))
         die("--publish-at is an address like BASE, not '%s'", load.options.publish_at);

@@ -11,12 +11,11 @@
 #include <sys/resource.h>
 
 #include "tests/bench/conn.h"
+#include "tests/bench/dialect.h"
 #include "tests/bench/figures.h"
 #include "tests/bench/watch.h"
 
 enum { CONNS_MAX = 200000, SIZE_MAX_BYTES = 4096, STATUSES = 600 };
-
-static const char form_type[] = "application/x-www-form-urlencoded";
 
 /* What went wrong, by kind. */
 struct errors {
@@ -24,13 +23,13 @@ struct errors {
     unsigned lost;         /* a connection ended before its answer */
     unsigned bad;          /* bytes that are no answer */
     unsigned early;        /* answered before the publish */
-    unsigned wrong;        /* a 200 without the message */
+    unsigned wrong;        /* a good answer without the message */
     unsigned unanswered;   /* nothing came within --give-up */
     unsigned ended;        /* a stream ended */
     unsigned missed;       /* a stream passed over a message */
     unsigned doubled;      /* a stream got a message again */
     unsigned misordered;   /* a message came before one with an earlier cursor */
-    unsigned of[STATUSES]; /* another status than 200 */
+    unsigned of[STATUSES]; /* a status that is not good */
 };
 
 struct options {
@@ -45,8 +44,9 @@ struct options {
     int rate;
     int messages;
     int readers, polls;
-    const char *poll, *publish, *form, *status, *held;
-    const char *post, *type;
+    const char *dialect;
+    const char *poll, *publish, *form, *type, *status, *held;
+    const char *post;
     const char *kind, *stream, *streams_at;
     const char *publish_at, *relay;
     int vary;
@@ -54,6 +54,7 @@ struct options {
 
 struct load {
     struct options options;
+    const struct dialect *dialect;
     struct target target, publish_at;
     int epoll;
     struct conn *conns; /* `count` of them, and these two behind them */
@@ -81,9 +82,19 @@ static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *form
 
 /* ---- errors ------------------------------------------------------------------------------- */
 
-static void count_status(int status)
+/* Encke answers 200; others may say 201 or 202 to a publish. */
+static bool status_is_good(int status)
 {
-    load.errors.of[status > 0 && status < STATUSES ? status : 0]++;
+    return status / 100 == 2;
+}
+
+/* Counts a status if it is not good. Whether it is. */
+static bool count_status(int status)
+{
+    bool good = status_is_good(status);
+
+    load.errors.of[status > 0 && status < STATUSES ? status : 0] += !good;
+    return good;
 }
 
 static void count_news(enum conn_news news)
@@ -244,32 +255,37 @@ static bool ask(struct conn *conn, const struct request *request)
     return ask_at(&load.target, load.epoll, conn, request);
 }
 
-/* Asks on a connection that nothing else uses meanwhile, and waits for the answer, of which the
- * text is returned; it is good until the next request there. NULL if no 200 came; what else came
- * is counted. */
-static const char *ask_and_wait(const struct target *target, struct conn *c,
-                                const struct request *request)
+/* Asks on a connection that nothing else uses meanwhile, and waits for the answer, which is in
+ * conn->answer until the next request there. What else came is counted, but no status is. */
+static bool ask_and_await(const struct target *target, struct conn *c,
+                          const struct request *request)
 {
     uint64_t until = clock_ns() + (uint64_t)load.options.give_up_s * 1000000000U;
     enum conn_news news = CONN_NOTHING;
 
     if (!ask_at(target, load.epoll, c, request))
-        return NULL;
+        return false;
     while (news == CONN_NOTHING && clock_ns() < until) {
         struct pollfd p = {.fd = c->fd, .events = c->wants_out ? POLLIN | POLLOUT : POLLIN};
 
         if (poll(&p, 1, 100) > 0)
             news = conn_step(c, load.epoll, p.revents & POLLOUT ? EPOLLOUT : EPOLLIN);
     }
-    if (news == CONN_ANSWERED && c->answer.status == 200)
-        return c->answer.text;
     if (news == CONN_ANSWERED)
-        count_status(c->answer.status);
+        return true;
     count_news(news);
-    if (news == CONN_NOTHING)
-        load.errors.unanswered++;
+    load.errors.unanswered += news == CONN_NOTHING;
     conn_close(c);
-    return NULL;
+    return false;
+}
+
+/* Likewise; returns the answer's text, or NULL if no good one came. */
+static const char *ask_and_wait(const struct target *target, struct conn *c,
+                                const struct request *request)
+{
+    if (!ask_and_await(target, c, request) || !count_status(c->answer.status))
+        return NULL;
+    return c->answer.text;
 }
 
 /* The number in a status behind `what`, where `within` (NULL: anywhere) comes before; -1 if it does
@@ -284,7 +300,13 @@ static long number_in(const char *text, const char *within, const char *what)
 
 static long counted(const struct request *status, const char *within, const char *what)
 {
-    return number_in(ask_and_wait(&load.target, load.control, status), within, what);
+    struct conn *c = load.control;
+
+    if (!ask_and_await(&load.target, c, status))
+        return -1;
+    if (c->answer.status == 404 && load.dialect->absent_is_none)
+        return 0;
+    return count_status(c->answer.status) ? number_in(c->answer.text, within, what) : -1;
 }
 
 /* Waits until the count is so many (or, to begin with, none). False if it does not come to that. */

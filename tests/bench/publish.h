@@ -25,6 +25,8 @@ struct campaign {
     /* How it went. */
     uint32_t sent, acked;
     uint64_t first_ns, half_ns, last_ns; /* the first sent; half and all acknowledged */
+    uint64_t sent_ns;                    /* the last sent */
+    uint64_t delivered;                  /* by then, to readers */
     struct delays acks;
 };
 
@@ -55,15 +57,6 @@ static void publishers_free(void)
         request_free(&publishing.of[i].request);
 }
 
-/* The number behind the epoch in `{"id":"EPOCH-NUMBER"}`; 0 if there is none. */
-static uint64_t create_seq(const struct answer *a)
-{
-    const char *id = strstr(a->text + a->head_len, "\"id\":\"");
-    const char *dash = id ? strchr(id, '-') : NULL;
-
-    return dash ? strtoull(dash + 1, NULL, 10) : 0;
-}
-
 static void publisher_news(struct conn *conn, enum conn_news news)
 {
     struct publisher *p = publisher_of(conn);
@@ -73,12 +66,12 @@ static void publisher_news(struct conn *conn, enum conn_news news)
     if (news == CONN_NOTHING)
         return;
     publishing.idle[publishing.idle_n++] = conn;
-    if (news == CONN_ANSWERED && conn->answer.status != 200)
-        count_status(conn->answer.status);
-    if (!c || news != CONN_ANSWERED || conn->answer.status != 200)
+    if (news != CONN_ANSWERED || !count_status(conn->answer.status) || !c)
         return;
-    if (!c->probe)
-        crowd.book.of[p->number].seq = create_seq(&conn->answer);
+    if (!c->probe) {
+        crowd.book.of[p->number].seq = load.dialect->seq(&conn->answer);
+        crowd.book.of[p->number].acked_ns = conn->read_ns;
+    }
     crowd.moved_ns = c->last_ns = conn->read_ns;
     delays_add(&c->acks, p->number, c->last_ns - p->due_ns);
     if (++c->acked == c->messages / 2)
@@ -100,9 +93,13 @@ static void publish(struct campaign *c, uint64_t due_ns)
                p->number);
     request_free(&p->request);
     make_publish(&p->request, c->probe ? c->probe : load.options.publish, body);
-    c->sent++;
     if (!ask_at(&load.publish_at, load.epoll, conn, &p->request))
         die("a message could not be published");
+    c->sent_ns = conn->asked_ns;
+    if (!c->probe)
+        crowd.book.of[p->number].sent_ns = c->sent_ns;
+    if (++c->sent == c->messages)
+        c->delivered = crowd.delivered;
 }
 
 /* Publishes what is due, as far as publishers are free. Returns how long nothing will be due. */

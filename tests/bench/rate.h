@@ -35,9 +35,7 @@ static void rate_news(struct rate *rate, struct conn *conn, enum conn_news news)
 
     rate->open--;
     count_news(news);
-    if (news == CONN_ANSWERED && conn->answer.status != 200)
-        count_status(conn->answer.status);
-    else if (news == CONN_ANSWERED && counts)
+    if (news == CONN_ANSWERED && count_status(conn->answer.status) && counts)
         samples_add(&rate->answers, now - conn->asked_ns);
     if (now < rate->until_ns)
         rate_ask(rate, conn);

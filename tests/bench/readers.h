@@ -25,14 +25,15 @@ struct kind {
     const char *counted; /* what stands before their number, in the status */
     bool upgrade;        /* a WebSocket */
     bool poll;           /* no stream: asks again after each answer; what, is --poll */
+    bool everywhere;     /* not only with Encke */
 };
 
 static const struct kind kinds[] = {
-    {"sse", "events?id=now", "\"events\":", false, false},
-    {"lines", "streaming?id=now", "\"streaming\":", false, false},
-    {"iframe", "iframe?id=now", "\"iframe\":", false, false},
-    {"ws", "websocket?id=now", "\"websocket\":", true, false},
-    {"poll", NULL, NULL, false, true},
+    {"sse", "events?id=now", "\"events\":", false, false, true},
+    {"lines", "streaming?id=now", "\"streaming\":", false, false, false},
+    {"iframe", "iframe?id=now", "\"iframe\":", false, false, false},
+    {"ws", "websocket?id=now", "\"websocket\":", true, false, true},
+    {"poll", NULL, NULL, false, true, true},
 };
 
 /* How long messages took, from when they were due: all, and those from crowd.late_from on. */
@@ -65,6 +66,7 @@ struct crowd {
     struct book book;
     uint32_t run;       /* in all marks */
     uint64_t moved_ns;  /* when something last went on: a message came, or was acknowledged */
+    uint64_t delivered; /* messages to readers */
     uint32_t late_from; /* the first number of the later half */
     struct reader *readers;
     int n;          /* readers, at the connections 0 to n - 1; behind them are the publishers' */
@@ -109,6 +111,7 @@ static void reader_got(void *whose, uint32_t number)
         return;
     }
     crowd.moved_ns = r->conn->read_ns;
+    crowd.delivered++;
     if (r->delays)
         delays_add(r->delays, number, r->conn->read_ns - book->of[number].due_ns);
 }
@@ -178,19 +181,11 @@ static void reader_close(struct reader *r)
 /* The next poll, with the cursor of the answer that has come. */
 static bool reader_ask_again(struct reader *r)
 {
-    const struct answer *a = &r->conn->answer;
-    const char *id = strstr(a->text + a->head_len, "\"id\":\"");
-    char more[256];
-
-    if (!id) {
+    request_free(&r->own);
+    if (!load.dialect->next(&r->own, r->target, load.options.poll, &r->conn->answer)) {
         load.errors.wrong++;
         return false;
     }
-    id += strlen("\"id\":\"");
-    snprintf(more, sizeof more, "%.*s%.*s", (int)strlen(load.options.poll) - 3, load.options.poll,
-             (int)strcspn(id, "\""), id);
-    request_free(&r->own);
-    make_request(&r->own, more, NULL, "");
     r->request = &r->own;
     r->opened = false;
     return reader_ask(r);
@@ -248,6 +243,8 @@ static void crowd_start(int n, int publishers)
     struct epoll_event within = {.events = EPOLLIN, .data.ptr = NULL};
 
     crowd.kind = kind_named(o->kind);
+    if (load.dialect->stream && !crowd.kind->everywhere)
+        die("nchan has no streams of the kind %s", o->kind);
     crowd.streams_at = load.target;
     if (o->streams_at && !target_parse(&crowd.streams_at, o->streams_at))
         die("--streams-at is an address like BASE, not '%s'", o->streams_at);
@@ -283,6 +280,8 @@ static void check_poll_option(void)
 {
     size_t len = strlen(load.options.poll);
 
+    if (load.dialect->next != encke_next)
+        return;
     if (len < 3 || strcmp(load.options.poll + len - 3, "now") != 0)
         die("--poll must end in now: the next ones have a cursor there");
 }
@@ -291,11 +290,15 @@ static void check_poll_option(void)
 static void make_stream_request(struct request *request)
 {
     const struct options *o = &load.options;
-    const char *rest = o->stream ? o->stream : crowd.kind->poll ? o->poll : crowd.kind->rest;
+    const struct dialect *d = load.dialect;
+    const char *own = d->stream ? d->stream : crowd.kind->rest;
+    const char *rest = o->stream ? o->stream : crowd.kind->poll ? o->poll : own;
 
     if (!(crowd.kind->upgrade ? request_upgrade(request, &crowd.streams_at, rest)
                               : request_make(request, &crowd.streams_at, rest, NULL, "")))
         die("a stream's request cannot be made: its address is too long");
+    if (d->sse && strcmp(crowd.kind->name, "sse") == 0 && !request_add(request, d->sse))
+        die("no memory for a request");
 }
 
 static void crowd_event(struct conn *conn, uint32_t events)
@@ -349,8 +352,9 @@ static void crowd_settle(uint64_t quiet_ns)
 
 static long streams_counted(const struct request *status)
 {
-    return crowd.kind->poll ? holds_counted(status)
-                            : counted(status, "\"streams\":", crowd.kind->counted);
+    return crowd.kind->poll || load.dialect->stream
+               ? holds_counted(status)
+               : counted(status, "\"streams\":", crowd.kind->counted);
 }
 
 /* Opens streams at the places from `first` on, a batch at a time so that no backlog overflows, and

@@ -19,7 +19,7 @@ static struct conn *publish_conn(void)
 
 static void make_publish(struct request *request, const char *rest, const char *body)
 {
-    if (!request_make(request, &load.publish_at, rest, body, form_type))
+    if (!request_make(request, &load.publish_at, rest, body, load.options.type))
         die("a message cannot be published: the address or the message is too long");
 }
 

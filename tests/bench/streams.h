@@ -70,6 +70,21 @@ static void stream_rounds(struct delays *delays)
     }
 }
 
+/* How a server keeps up: what came until the last message was sent, and how long all of it took. */
+static void report_pace(const struct campaign *c, const struct delays *delays)
+{
+    struct figures *f = &load.figures;
+    double span_s = (double)(c->sent_ns - c->first_ns) / 1e9;
+    double wanted = (double)crowd.n * c->messages;
+
+    figures_add(f, 1, "publishing_s", span_s);
+    figures_add(f, 1, "delivered", (double)delays->all.n);
+    figures_add(f, 1, "delivered_in_time", (double)c->delivered);
+    figures_add(f, 1, "in_time_a_second", span_s > 0 ? (double)c->delivered / span_s : 0);
+    figures_add(f, 1, "share_in_time", (double)c->delivered / wanted);
+    figures_add(f, 1, "all_s", (double)(crowd.moved_ns - c->first_ns) / 1e9);
+}
+
 /* Messages at a rate. */
 static void stream_rate(struct delays *delays)
 {
@@ -87,6 +102,7 @@ static void stream_rate(struct delays *delays)
     seconds = (double)(crowd.moved_ns - c.first_ns) / 1e9;
     figures_add(f, 1, "deliveries_a_second", (double)delays->all.n / seconds);
     figures_add(f, 1, "seconds", seconds);
+    report_pace(&c, delays);
     figures_add(f, 1, "p50_ms", samples_ms(&delays->all, 0.5));
     figures_add(f, 1, "p99_ms", samples_ms(&delays->all, 0.99));
     figures_add(f, 1, "most_ms", samples_ms(&delays->all, 1));

@@ -196,6 +196,22 @@ static inline bool request_make(struct request *r, const struct target *t, const
     return true;
 }
 
+/* Adds header lines, each with its end, to an HTTP request that has no body. False if there is no
+ * memory; the request is then as before. */
+static inline bool request_add(struct request *r, const char *lines)
+{
+    size_t len = strlen(lines);
+    char *bytes = realloc(r->bytes, r->len + len);
+
+    if (!bytes)
+        return false;
+    r->bytes = bytes;
+    r->len -= 2; /* the blank line */
+    request_put(r, lines, len);
+    request_put(r, "\r\n", 2);
+    return true;
+}
+
 /* Makes the opening handshake of a WebSocket (RFC 6455, 4.1) likewise; the target speaks HTTP. */
 static inline bool request_upgrade(struct request *r, const struct target *t, const char *more)
 {
