@@ -2,10 +2,11 @@
  * a poll goes on behind its last answer, and where an answer says what place a message has.
  *
  * `encke` is Encke's own protocol, which the boards of other makes speak here too. `nchan` is that
- * of nchan's locations: a subscriber's (`sub`), which serves polls, event streams and WebSockets
- * alike, and a publisher's (`pub`), which takes bodies as they are and tells how many subscribers
- * there are, or 404 while nobody has ever been there. A subscriber that comes without a place is to
- * wait for the next message (nchan_subscriber_first_message newest).
+ * of nchan's locations: subscribers' (`update`, `events`, `websocket`), a publisher's (`publish`),
+ * which takes bodies as they are, and the `status` of all (nchan_stub_status). A publisher's would
+ * do for that, too: it says how many subscribers the channel has, or 404 while there never were
+ * any. A subscriber that comes without a place is to wait for the next message
+ * (nchan_subscriber_first_message newest).
  *
  * Pure: requests and answers as bytes.
  */
@@ -21,9 +22,9 @@ struct dialect {
     const char *name;
     /* What these options are unless told. */
     const char *poll, *publish, *form, *type, *status, *held;
-    const char *stream;  /* what any stream asks for, and --held counts; NULL: as its kind is */
-    const char *sse;     /* a header line that asks for an event stream; NULL: none */
-    bool absent_is_none; /* a status that is not found means that nobody is there */
+    const char *sse_header; /* a line that asks for an event stream; NULL: none */
+    bool counts_all;        /* --held counts streams, too, of any kind */
+    bool absent_is_none;    /* a status that is not found means that nobody is there */
 
     /* Makes the poll that follows `a`, the answer to one of `poll`. False if the answer does not
      * say where to go on, or the request would be too long. */
@@ -96,14 +97,14 @@ static const struct dialect dialects[] = {
      .next = encke_next,
      .seq = encke_seq},
     {.name = "nchan",
-     .poll = "sub",
-     .publish = "pub",
+     .poll = "update",
+     .publish = "publish",
      .form = "",
      .type = "text/plain",
-     .status = "pub",
-     .held = "active subscribers: ",
-     .stream = "sub",
-     .sse = "Accept: text/event-stream\r\n",
+     .status = "status",
+     .held = "\nsubscribers: ",
+     .sse_header = "Accept: text/event-stream\r\n",
+     .counts_all = true,
      .absent_is_none = true,
      .next = nchan_next,
      .seq = nchan_seq},

@@ -15,7 +15,7 @@ struct polls {
 
 static void make_polls(struct polls *polls)
 {
-    bool differ = load.options.vary || load.dialect->stream;
+    bool differ = load.options.vary || load.dialect->counts_all;
 
     polls->n = differ ? load.options.conns : 1;
     polls->of = calloc((size_t)polls->n, sizeof *polls->of);
@@ -29,7 +29,7 @@ static void make_polls(struct polls *polls)
  * on behind its last answer, as long as that has one. */
 static void follow_polls(struct polls *polls)
 {
-    for (int i = 0; load.dialect->stream && i < polls->n; i++) {
+    for (int i = 0; load.dialect->counts_all && i < polls->n; i++) {
         const struct answer *a = &load.conns[i].answer;
         struct request next = {0};
 

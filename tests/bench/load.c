@@ -3,7 +3,9 @@
  *
  *     load fanout  [options] BASE      BASE is where the server's endpoints are, with its slash
  *     load streams [options] BASE
+ *     load chain   [options] BASE
  *     load slow    [options] BASE
+ *     load feed    [options] BASE
  *     load rate    [options] URL
  *
  * An address is http://127.0.0.1:PORT/PATH; or, with no web server between, fcgi:SOCKET:/PATH to
@@ -13,10 +15,11 @@
  *
  * `fanout` holds N long polls on N connections, waits until the server's own status counts them
  * all, publishes once on a further connection, and times every answer; round after round on the
- * same connections. `streams` does it with N streams, and can publish at a rate instead. `slow`
+ * same connections. `streams` does it with N streams, and can publish at a rate instead. `chain`
+ * has one reader and publishes one message after the other. `slow`
  * opens N streams that do not read, and shows what that does to creates, to other readers, and to
- * the server's memory; then lets them read. `rate` keeps C connections busy for some seconds, one
- * request at a time each.
+ * the server's memory; then lets them read. `feed` publishes, with nobody to read. `rate` keeps C
+ * connections busy for some seconds, one request at a time each.
  *
  * One process, one thread. Everything is bounded: connections, rounds and seconds by the options,
  * each wait by --give-up. An answer that is not a 2xx, comes early, lacks the message or does not
@@ -25,50 +28,60 @@
  */
 #include <getopt.h>
 
+#include "tests/bench/chain.h"
 #include "tests/bench/fanout.h"
+#include "tests/bench/feed.h"
 #include "tests/bench/loadgen.h"
 #include "tests/bench/rate.h"
 #include "tests/bench/slow.h"
 #include "tests/bench/streams.h"
 
 static const char usage[] =
-    "usage: load fanout|streams|slow [options] BASE\n"
-    "       load rate                [options] URL\n"
+    "usage: load fanout|streams|chain|slow|feed [options] BASE\n"
+    "       load rate                           [options] URL\n"
     "BASE, URL: http://127.0.0.1:PORT/PATH, or fcgi:SOCKET:/PATH without a web server\n"
     "  -n, --conns N         connections (1000, rate 64); slow: those that do not read\n"
     "  -g, --give-up S       how long any one thing may take (10)\n"
     "      --dialect NAME    encke, or nchan (encke): what the server speaks. nchan's locations "
     "are\n"
-    "                        BASEsub and BASEpub; nchan_subscriber_first_message is newest there\n"
+    "                        update, events and websocket with nchan_subscriber_first_message\n"
+    "                        newest, publish, and status (nchan_stub_status)\n"
     "  -w, --watch NAME=PID[,PID...]  report the CPU of these processes too; may be repeated\n"
     "  -c, --csv             lines of round,figure,value\n"
     "fanout, rate:\n"
     "      --vary N          add &q=0 to &q=N-1 to what is asked: so many different queries\n"
-    "fanout, streams, slow (of two defaults the second is nchan's):\n"
-    "  -r, --rounds R        publishes (10); slow: rounds of two campaigns (1)\n"
+    "all but rate (of two defaults the second is nchan's):\n"
     "  -s, --size BYTES      length of a message (60, slow 1024)\n"
-    "  -b, --batch N         requests on their way to being held at a time (500)\n"
-    "  -i, --idle S          before the first publish, watch what is held for S seconds (0)\n"
-    "      --poll REST       what is held (update?id=now; sub)\n"
-    "      --publish REST    where the message is posted (create; pub)\n"
+    "      --publish REST    where the message is posted (create; publish)\n"
     "      --form TEXT       what stands before the message in the body (msg=; nothing)\n"
-    "      --type TYPE       the body's content type (application/x-www-form-urlencoded; "
-    "text/plain)\n"
-    "      --status REST     where the server says how many it holds (status; pub)\n"
-    "      --held TEXT       what stands before that number (\"holds\":; active subscribers: )\n"
+    "      --type TYPE       the body's content type (application/x-www-form-urlencoded;\n"
+    "                        text/plain)\n"
     "      --publish-at BASE where messages are published, if not at BASE: at the upstream\n"
+    "fanout, streams, chain, slow:\n"
+    "  -b, --batch N         requests on their way to being held at a time (500)\n"
+    "      --poll REST       what is held (update?id=now; update)\n"
+    "      --status REST     where the server says how many it holds (status)\n"
+    "      --held TEXT       what stands before that number (\"holds\":; subscribers: )\n"
+    "fanout, streams, slow:\n"
+    "  -r, --rounds R        publishes (10); slow: rounds of two campaigns (1)\n"
+    "  -i, --idle S          before the first publish, watch what is held for S seconds (0)\n"
     "      --relay NAME      what is held is relayed to that upstream, which is at --publish-at:\n"
     "                        before a publish, wait until it holds what was asked, coalesced\n"
+    "streams, chain, slow:\n"
+    "  -k, --kind KIND       sse, lines, iframe or ws (sse); not slow: poll, as --poll says;\n"
+    "                        streams: several, as sse,ws, share the connections\n"
+    "      --stream REST     what a stream asks for (events?id=now; events; or as its kind is)\n"
+    "      --streams-at BASE where streams are, if not at BASE: unix:SOCKET:/PATH for ws; of\n"
+    "                        several kinds only ws is there\n"
+    "streams, slow, feed:\n"
+    "  -P, --publishers P    connections that publish (streams 4, slow 16, feed 64)\n"
     "streams, slow:\n"
-    "  -k, --kind KIND       sse, lines, iframe or ws (sse); streams only: poll, as --poll says\n"
-    "      --stream REST     what a stream asks for (events?id=now, or as its kind is; sub)\n"
-    "      --streams-at BASE where streams are, if not at BASE; unix:SOCKET:/PATH for ws\n"
-    "  -P, --publishers P    connections that publish (streams 4, slow 16)\n"
     "      --rate M          publish M messages a second (streams: instead of rounds)\n"
     "streams with --rate:\n"
     "  -t, --seconds S       for how long (5)\n"
+    "chain, slow, feed:\n"
+    "  -m, --messages K      how many in all; slow: a campaign (10000)\n"
     "slow:\n"
-    "  -m, --messages K      a campaign (10000)\n"
     "      --readers N       streams that do read (10)\n"
     "      --polls N         long polls (10)\n"
     "rate:\n"
@@ -122,7 +135,7 @@ static const struct row rows[] = {
     {"streams-at", 0, TEXT(streams_at)},
     {"publishers", 'P', NUMBER(publishers), 1, PUBLISHERS_MAX},
     {"rate", 0, NUMBER(rate), 1, 100000},
-    {"messages", 'm', NUMBER(messages), 2, 1000000},
+    {"messages", 'm', NUMBER(messages), 2, 100000000},
     {"readers", 0, NUMBER(readers), 1, 1000},
     {"polls", 0, NUMBER(polls), 0, 1000},
     {"vary", 0, NUMBER(vary), 1, 1000000000},
@@ -185,7 +198,7 @@ static void take_dialect(void)
 
     if (!d)
         die("--dialect is encke or nchan, not '%s'", o->dialect);
-    if (d->stream && load.target.fcgi)
+    if (d->counts_all && load.target.fcgi)
         die("%s does not speak FastCGI", d->name);
     o->poll = o->poll ? o->poll : d->poll;
     o->publish = o->publish ? o->publish : d->publish;
@@ -200,10 +213,9 @@ static const struct mode {
     void (*run)(void);
     int conns, rounds, size, publishers; /* unless told */
 } modes[] = {
-    {"fanout", run_fanout, 1000, 10, 60, 0},
-    {"streams", run_streams, 1000, 10, 60, 4},
-    {"slow", run_slow, 1000, 1, 1024, 16},
-    {"rate", run_rate, 64, 0, 0, 0},
+    {"fanout", run_fanout, 1000, 10, 60, 0}, {"streams", run_streams, 1000, 10, 60, 4},
+    {"chain", run_chain, 1, 1, 60, 1},       {"slow", run_slow, 1000, 1, 1024, 16},
+    {"feed", run_feed, 0, 1, 60, 64},        {"rate", run_rate, 64, 0, 0, 0},
 };
 
 int main(int argc, char **argv)

@@ -6,7 +6,7 @@
 #ifndef ENCKE_BENCH_PUBLISH_H
 #define ENCKE_BENCH_PUBLISH_H
 
-#include "tests/bench/readers.h"
+#include "tests/bench/crowd.h"
 
 enum { PUBLISHERS_MAX = 1024 };
 

@@ -1,8 +1,8 @@
 /* readers.h - those who are to get every message once and in order: streams, and long polls.
  *
- *     crowd_start(streams, publishers)        all connections, and a book
- *     reader_open(reader, ...)                asks; reading begins with the next crowd_turn
- *     crowd_turn(ns)                          one turn of epoll, for readers and publishers
+ *     reader_ask(reader)                begins
+ *     reader_goes_on(reader, news)      after each conn_step; false: it is to be closed
+ *     reader_close(reader)
  *
  * A reader unwraps what comes - records, chunks, frames - and looks for whole messages in it
  * (marks.h), which the book checks. What a reader may not get ends it: it is closed, counted as an
@@ -23,17 +23,17 @@ struct kind {
     const char *name;
     const char *rest;    /* what is asked for */
     const char *counted; /* what stands before their number, in the status */
+    const char *nchan;   /* what is asked for there; NULL: there is none of that kind */
     bool upgrade;        /* a WebSocket */
     bool poll;           /* no stream: asks again after each answer; what, is --poll */
-    bool everywhere;     /* not only with Encke */
 };
 
 static const struct kind kinds[] = {
-    {"sse", "events?id=now", "\"events\":", false, false, true},
-    {"lines", "streaming?id=now", "\"streaming\":", false, false, false},
-    {"iframe", "iframe?id=now", "\"iframe\":", false, false, false},
-    {"ws", "websocket?id=now", "\"websocket\":", true, false, true},
-    {"poll", NULL, NULL, false, true, true},
+    {"sse", "events?id=now", "\"events\":", "events", false, false},
+    {"lines", "streaming?id=now", "\"streaming\":", NULL, false, false},
+    {"iframe", "iframe?id=now", "\"iframe\":", NULL, false, false},
+    {"ws", "websocket?id=now", "\"websocket\":", "websocket", true, false},
+    {"poll", NULL, NULL, "", false, true},
 };
 
 /* How long messages took, from when they were due: all, and those from crowd.late_from on. */
@@ -62,6 +62,15 @@ struct reader {
 struct publisher;
 static void publisher_news(struct conn *conn, enum conn_news news);
 
+enum { CHOICES_MAX = 8 };
+
+/* A kind that was chosen, and how its streams are asked for. */
+struct choice {
+    const struct kind *kind;
+    struct target target;
+    struct request request;
+};
+
 struct crowd {
     struct book book;
     uint32_t run;       /* in all marks */
@@ -71,11 +80,10 @@ struct crowd {
     struct reader *readers;
     int n;          /* readers, at the connections 0 to n - 1; behind them are the publishers' */
     int slow_epoll; /* of slow readers: within load.epoll, and served after the others */
-    struct target streams_at;
-    const struct kind *kind;
+    struct choice choices[CHOICES_MAX];
+    int choices_n;
+    const struct kind *opening; /* streams of this kind are being opened, and counted */
 };
-
-enum { SLOW_EVENTS = 8 /* taken at once, so that the others do not wait for long */ };
 
 static struct crowd crowd;
 
@@ -224,183 +232,6 @@ static bool reader_goes_on(struct reader *r, enum conn_news news)
     if (news == CONN_ANSWERED || r->ws.closed)
         load.errors.ended++;
     return news == CONN_NOTHING && !r->ws.closed;
-}
-
-/* ---- the crowd ------------------------------------------------------------------------------- */
-
-static const struct kind *kind_named(const char *name)
-{
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (strcmp(kinds[i].name, name) == 0)
-            return kinds + i;
-    die("--kind is sse, lines, iframe, ws or poll, not '%s'", name);
-}
-
-/* Room for n readers and some publishers, none of them connected. */
-static void crowd_start(int n, int publishers)
-{
-    const struct options *o = &load.options;
-    struct epoll_event within = {.events = EPOLLIN, .data.ptr = NULL};
-
-    crowd.kind = kind_named(o->kind);
-    if (load.dialect->stream && !crowd.kind->everywhere)
-        die("nchan has no streams of the kind %s", o->kind);
-    crowd.streams_at = load.target;
-    if (o->streams_at && !target_parse(&crowd.streams_at, o->streams_at))
-        die("--streams-at is an address like BASE, not '%s'", o->streams_at);
-    if (crowd.kind->upgrade && crowd.streams_at.fcgi)
-        die("no WebSocket goes through FastCGI: say with --streams-at unix:SOCKET:/PATH where");
-    if (o->size < MARKS_LEAST)
-        die("--size must be %d at least, to hold the marks", MARKS_LEAST);
-    open_all(n + publishers);
-    crowd.n = n;
-    crowd.slow_epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (epoll_ctl(load.epoll, EPOLL_CTL_ADD, crowd.slow_epoll, &within) != 0)
-        die("no epoll");
-    crowd.run = (uint32_t)(clock_ns() ^ (uint64_t)getpid() << 20);
-    crowd.readers = calloc((size_t)n, sizeof *crowd.readers);
-    if (!crowd.readers)
-        die("no memory for %d readers", n);
-    for (int i = 0; i < n; i++)
-        crowd.readers[i].conn = &load.conns[i];
-}
-
-static void crowd_free(void)
-{
-    for (int i = 0; i < crowd.n; i++)
-        request_free(&crowd.readers[i].own);
-    free(crowd.readers);
-    book_free(&crowd.book);
-    close(crowd.slow_epoll);
-    close_all();
-}
-
-/* A poll's next ones have their cursor in the place of the first one's `now`. */
-static void check_poll_option(void)
-{
-    size_t len = strlen(load.options.poll);
-
-    if (load.dialect->next != encke_next)
-        return;
-    if (len < 3 || strcmp(load.options.poll + len - 3, "now") != 0)
-        die("--poll must end in now: the next ones have a cursor there");
-}
-
-/* What a stream of the chosen kind asks for. */
-static void make_stream_request(struct request *request)
-{
-    const struct options *o = &load.options;
-    const struct dialect *d = load.dialect;
-    const char *own = d->stream ? d->stream : crowd.kind->rest;
-    const char *rest = o->stream ? o->stream : crowd.kind->poll ? o->poll : own;
-
-    if (!(crowd.kind->upgrade ? request_upgrade(request, &crowd.streams_at, rest)
-                              : request_make(request, &crowd.streams_at, rest, NULL, "")))
-        die("a stream's request cannot be made: its address is too long");
-    if (d->sse && strcmp(crowd.kind->name, "sse") == 0 && !request_add(request, d->sse))
-        die("no memory for a request");
-}
-
-static void crowd_event(struct conn *conn, uint32_t events)
-{
-    struct reader *r = conn->number < (unsigned)crowd.n ? &crowd.readers[conn->number] : NULL;
-    bool asked = conn->asked;
-    enum conn_news news = conn_step(conn, r ? epoll_of(r) : load.epoll, events);
-
-    if (!asked)
-        return;
-    if (conn == load.control || conn == load.upstream)
-        count_news(news);
-    else if (!r)
-        publisher_news(conn, news);
-    else if (!reader_goes_on(r, news))
-        reader_close(r);
-}
-
-/* One turn of epoll, that waits at most so many nanoseconds. Returns how many had something. */
-static int crowd_turn(uint64_t wait_ns)
-{
-    const struct timespec wait = {.tv_sec = (time_t)(wait_ns / 1000000000U),
-                                  .tv_nsec = (long)(wait_ns % 1000000000U)};
-    struct epoll_event events[CONN_EVENTS];
-    bool slow = false;
-    int n = epoll_pwait2(load.epoll, events, CONN_EVENTS, &wait, NULL), slow_n = 0;
-
-    for (int i = 0; i < n; i++) {
-        if (events[i].data.ptr)
-            crowd_event(events[i].data.ptr, events[i].events);
-        else
-            slow = true;
-    }
-    if (slow)
-        slow_n = epoll_wait(crowd.slow_epoll, events, SLOW_EVENTS, 0);
-    for (int i = 0; i < slow_n; i++)
-        crowd_event(events[i].data.ptr, events[i].events);
-    return n;
-}
-
-/* Turns until nothing more has come for so long; at most a second in all. */
-static void crowd_settle(uint64_t quiet_ns)
-{
-    uint64_t until = clock_ns() + 1000000000U;
-
-    while (crowd_turn(quiet_ns) > 0 && clock_ns() < until)
-        ;
-}
-
-/* ---- opening --------------------------------------------------------------------------------- */
-
-static long streams_counted(const struct request *status)
-{
-    return crowd.kind->poll || load.dialect->stream
-               ? holds_counted(status)
-               : counted(status, "\"streams\":", crowd.kind->counted);
-}
-
-/* Opens streams at the places from `first` on, a batch at a time so that no backlog overflows, and
- * waits until the server counts them all; `before` were there already. */
-static void open_streams(int first, int n, const struct reader *like, const struct request *status,
-                         long before)
-{
-    for (int i = 0; i < n; i++) {
-        struct reader *r = &crowd.readers[first + i];
-        struct conn *conn = r->conn;
-
-        *r = *like;
-        r->conn = conn;
-        r->target = &crowd.streams_at;
-        r->upgrade = crowd.kind->upgrade;
-        r->poll = crowd.kind->poll;
-        conn->deaf = like->sort == SLOW;
-        if (!reader_ask(r))
-            die("stream %d of %d cannot be opened: %s", i + 1, n, strerror(errno));
-        if (((i + 1) % load.options.batch == 0 || i + 1 == n) &&
-            !wait_counted(status, streams_counted, before + i + 1))
-            die("the server counts %ld streams, %ld were opened", streams_counted(status),
-                before + i + 1);
-    }
-}
-
-/* Reads the heads of the streams from `first` on; a poll's comes with its answer. */
-static void await_heads(int first, int n)
-{
-    uint64_t until = clock_ns() + (uint64_t)load.options.give_up_s * 1000000000U;
-
-    for (int i = first; i < first + n && !crowd.kind->poll; i++)
-        while (!crowd.readers[i].opened && crowd.readers[i].joined && clock_ns() < until)
-            crowd_turn(100000000U);
-    for (int i = first; i < first + n && !crowd.kind->poll; i++)
-        if (!crowd.readers[i].opened && crowd.readers[i].joined)
-            die("a stream's answer did not begin within %d s", load.options.give_up_s);
-}
-
-/* Before anything: nothing of an earlier run is left. */
-static void await_nothing_open(const struct request *status)
-{
-    if (!conn_open(load.control, &load.target, load.epoll))
-        die("cannot connect: %s", strerror(errno));
-    if (!wait_counted(status, streams_counted, 0))
-        die("the server has streams already: %ld", streams_counted(status));
 }
 
 #endif

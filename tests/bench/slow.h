@@ -21,7 +21,7 @@
 enum { PROBE_NS = 100000000, CATCH_UP_MAX_S = 600 };
 
 static struct slow {
-    struct request stream, poll, status;
+    struct request poll, status;
     struct delays streams, polls;
     int prompt; /* readers at the first places; behind them are those that do not read */
 } slow;
@@ -29,9 +29,9 @@ static struct slow {
 static void open_prompt(void)
 {
     const struct options *o = &load.options;
-    const struct reader stream = {.request = &slow.stream, .delays = &slow.streams};
+    const struct reader stream = {.delays = &slow.streams};
 
-    open_streams(0, o->readers, &stream, &slow.status, 0);
+    open_streams(crowd.choices, 0, o->readers, &stream, &slow.status, 0);
     for (int i = o->readers; i < slow.prompt; i++) {
         struct reader *r = &crowd.readers[i];
 
@@ -165,12 +165,13 @@ static bool catch_up(int round)
 
 static bool slow_round(int round)
 {
-    const struct reader like = {.request = &slow.stream, .sort = SLOW};
+    const struct reader like = {.sort = SLOW};
     bool done = slow_campaign(round, "alone", load.options.messages);
 
     if (!done)
         return false;
-    open_streams(slow.prompt, crowd.n - slow.prompt, &like, &slow.status, load.options.readers);
+    open_streams(crowd.choices, slow.prompt, crowd.n - slow.prompt, &like, &slow.status,
+                 load.options.readers);
     report_rss(round, "opened");
     done = slow_campaign(round, "slow", load.options.messages);
     figures_add(&load.figures, round, "streams_behind",
@@ -192,10 +193,9 @@ static void run_slow(void)
     check_poll_option();
     slow.prompt = o->readers + o->polls;
     crowd_start(slow.prompt + o->conns, o->publishers);
-    if (crowd.kind->poll)
-        die("--kind poll is for streams: slow has polls of its own");
+    if (crowd.choices_n > 1 || crowd.choices->kind->poll)
+        die("--kind is one for slow, and not poll: it has polls of its own");
     publishers_start(o->publishers);
-    make_stream_request(&slow.stream);
     make_request(&slow.poll, o->poll, NULL, "");
     make_request(&slow.status, o->status, NULL, "");
     await_nothing_open(&slow.status);
@@ -210,7 +210,6 @@ static void run_slow(void)
     }
     if (!done)
         die("not all messages came");
-    request_free(&slow.stream);
     request_free(&slow.poll);
     request_free(&slow.status);
     delays_free(&slow.streams);

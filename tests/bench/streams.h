@@ -3,6 +3,7 @@
  *
  *     run_streams();    // with `load` filled in
  *
+ * They can be of several kinds, in equal shares.
  * Either rounds of one message each, or (--rate) so many messages a second for some seconds.
  */
 #ifndef ENCKE_BENCH_STREAMS_H
@@ -119,21 +120,13 @@ static void stream_rate(struct delays *delays)
 
 static void run_streams(void)
 {
-    struct request stream, status;
     struct delays delays = {0};
     struct spent before, after;
-    const struct reader like = {.request = &stream, .delays = &delays, .sort = PROMPT};
 
     crowd_start(load.options.conns, load.options.publishers);
     publishers_start(load.options.publishers);
-    if (crowd.kind->poll)
-        check_poll_option();
-    make_stream_request(&stream);
-    make_request(&status, load.options.status, NULL, "");
-    await_nothing_open(&status);
     read_all(&before);
-    open_streams(0, crowd.n, &like, &status, 0);
-    await_heads(0, crowd.n);
+    open_kinds(&delays);
     await_relay(1, crowd.n);
     read_all(&after);
     report_stream_memory(&before, &after);
@@ -143,8 +136,6 @@ static void run_streams(void)
         stream_rate(&delays);
     else
         stream_rounds(&delays);
-    request_free(&stream);
-    request_free(&status);
     delays_free(&delays);
     publishers_free();
     crowd_free();
