@@ -58,13 +58,13 @@ SHIMS       := $(patsubst tests/e2e/%.c,$(B)/tests/%.so,$(sort $(wildcard tests/
 BENCH       := $(patsubst tests/bench/%.c,$(B)/bench/%,$(sort $(wildcard tests/bench/*.c)))
 
 C_FILES     := $(sort $(wildcard store/*.[ch] fcgi/*.[ch] tests/*/*.[ch]))
-SH_FILES    := $(sort $(wildcard .ci/run deploy/demo deploy/packages deploy/site tests/bench/run \
-                       tests/bench/relay.sh))
+SH_FILES    := $(sort $(wildcard .ci/run deploy/demo deploy/packages deploy/site))
+PY_FILES    := $(sort $(wildcard tests/bench/run tests/bench/*.py tests/bench/peers/*.py))
 
 # ---- building -------------------------------------------------------------------------------
 
 .PHONY: all asan unit unit-asan shims benches demo check check-unit check-e2e bench lint lint-format \
-        lint-cppcheck lint-tidy lint-shell lint-werror install uninstall clean help FORCE
+        lint-cppcheck lint-tidy lint-shell lint-python lint-werror install uninstall clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -165,12 +165,12 @@ tests/e2e/node_modules/.package-lock.json: $(wildcard tests/e2e/package-lock.jso
 	cd tests/e2e && npm ci --no-audit --no-fund
 	@touch $@
 
-bench:                     ## build and run the benchmarks, behind nginx
-	@deploy/packages demo nginx
+bench:                     ## run the benchmark, and before it install and build what it needs
+	@deploy/packages bench
 	@$(MAKE) --no-print-directory $(PARALLEL) all benches
 	@tests/bench/run
 
-lint: lint-format lint-werror lint-cppcheck lint-tidy lint-shell ## formatting and static checks
+lint: lint-format lint-werror lint-cppcheck lint-tidy lint-shell lint-python ## formatting and static checks
 	@echo "lint: clean"
 
 lint-format:
@@ -214,6 +214,11 @@ lint-shell:
 	$(SAY) LINT shellcheck
 	$(Q)if command -v shellcheck >/dev/null; then shellcheck -S warning -e SC1007,SC2154 $(SH_FILES); \
 	    else echo "lint: shellcheck is not installed, scripts not checked"; fi
+
+lint-python:
+	$(SAY) LINT pyflakes
+	$(Q)if command -v pyflakes3 >/dev/null; then pyflakes3 $(PY_FILES); \
+	    else echo "lint: pyflakes3 is not installed, the benchmark's Python not checked"; fi
 
 # ---- installing -----------------------------------------------------------------------------
 

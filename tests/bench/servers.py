@@ -1,0 +1,195 @@
+"""The contestants: how each is started, and what the load generator must know of it.
+
+All listen on loopback or on unix sockets in the bench's folder. Those that several scenarios
+measure are rows of STARTERS: each is started when it is first asked for, and runs to the end.
+"""
+import dataclasses
+import json
+import shlex
+import subprocess
+import urllib.error
+import urllib.parse
+import urllib.request
+
+from processes import Failure, children, free_port, listens
+
+MESSAGE = "x" * 60
+
+
+@dataclasses.dataclass
+class Contestant:
+    """Something that answers: `base` is where its endpoints are, in the way load writes addresses.
+
+    `watch` says whose CPU and memory count: of the `daemon`, and of the `web` server before it.
+    """
+
+    name: str
+    base: str
+    watch: dict
+    websocket: str = ""  # where its WebSockets are, if not at `base`
+
+    def watched(self):
+        """Options of load."""
+        for name, pids in self.watch.items():
+            yield from ("--watch", f"{name}={','.join(map(str, pids))}")
+
+    def streams(self, kind):
+        """Options of load for streams of this kind."""
+        yield from ("-k", kind)
+        if kind == "ws" and self.websocket:
+            yield from ("--streams-at", self.websocket)
+
+
+# ---- the daemon ------------------------------------------------------------------------------
+
+
+class Encke:
+    """A daemon with a log of its own; at the end of a `with` both are gone."""
+
+    def __init__(self, bench, name, *options, env=None):
+        self.bench = bench
+        self.db = bench.scratch / f"{name}.db"
+        self.socket = bench.scratch / f"{name}.sock"
+        websocket = bench.scratch / f"{name}-websocket.sock"
+        command = [bench.encke, "--socket", self.socket, "--websocket-socket", websocket]
+        command += ["--db", self.db, *options, *bench.options.encke_args]
+        self.process = bench.processes.start(name, *command, env=env)
+        self.process.wait_until(self.socket.is_socket)
+        #: With no web server between.
+        self.straight = Contestant(
+            "encke",
+            f"fcgi:{self.socket}:/comet/",
+            {"daemon": [self.process.pid]},
+            f"unix:{websocket}:/comet/",
+        )
+
+    def stop(self):
+        self.bench.processes.stop(self.process)
+        for file in self.db.parent.glob(f"{self.db.name}*"):
+            file.unlink()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+
+# ---- web servers in front ----------------------------------------------------------------------
+
+
+def replace_in(file, *pairs):
+    """Replaces texts in a file, each of which must be there."""
+    text = file.read_text()
+    for old, new in pairs:
+        if old not in text:
+            raise Failure(f"{file} has no '{old}': the bench and the configuration disagree")
+        text = text.replace(old, new, 1)
+    file.write_text(text)
+
+
+def site(bench, server, folder, port, socket, workers):
+    """Has deploy/site write a configuration; returns the command that starts the server."""
+    command = [bench.root / "deploy" / "site", server, folder, port, socket]
+    done = subprocess.run(
+        list(map(str, command)),
+        capture_output=True,
+        text=True,
+        env={**bench.environment, "NGINX_WORKERS": str(workers)},
+    )
+    if done.returncode:
+        raise Failure(f"no configuration for {server}: {done.stderr.strip()}")
+    return shlex.split(done.stdout)
+
+
+def new_folder(bench, name):
+    """One below the bench's that is not there yet: NAME, NAME-2, ..."""
+    number = 1
+    while True:
+        folder = bench.scratch / (name if number == 1 else f"{name}-{number}")
+        if not folder.exists():
+            folder.mkdir()
+            return folder
+        number += 1
+
+
+def start_nginx(bench, name, socket, workers=None, edit=""):
+    """nginx with deploy/nginx.conf, the floor `/floor` added, for the backend on this socket.
+
+    `edit` is a script for sed. Returns the port, and the workers: the master does nothing.
+    """
+    workers = workers or bench.options.workers
+    folder, port = new_folder(bench, f"nginx-{name}"), free_port()
+    command = site(bench, "nginx", folder, port, socket, workers)
+    floor = f'    location = /floor {{ return 200 "{MESSAGE}"; }}'
+    replace_in(folder / "encke.conf", ("\nserver {", "\nserver {\n" + floor))
+    sed = ["sed", "-i", "-e", edit, "-e", bench.options.edit, folder / "encke.conf"]
+    if subprocess.run(list(map(str, sed))).returncode:
+        raise Failure(f"sed could not edit {folder / 'encke.conf'}")
+    nginx = bench.processes.start(folder.name, *command)
+    nginx.wait_until(lambda: listens(port) and len(children(nginx.pid)) >= workers)
+    return port, children(nginx.pid)
+
+
+def nginx(bench, daemon, workers=None, edit=""):
+    """An Encke behind an nginx of its own."""
+    port, pids = start_nginx(bench, daemon.process.name, daemon.socket, workers, edit)
+    watch = {**daemon.straight.watch, "web": pids}
+    return Contestant("nginx+encke", f"http://127.0.0.1:{port}/comet/", watch)
+
+
+# ---- others ------------------------------------------------------------------------------------
+
+
+def hello(bench):
+    """A bare libfcgi responder whose answer is about as long as Encke's to an update."""
+    board = bench["nginx+encke"]
+    length = len(fetch(board.base + ready(board)))
+    socket = bench.scratch / "hello.sock"
+    process = bench.processes.start("hello", bench.programs / "hello", socket, length)
+    process.wait_until(socket.is_socket)
+    port, pids = start_nginx(bench, "hello", socket)
+    watch = {"daemon": [process.pid], "web": pids}
+    return Contestant("nginx+hello", f"http://127.0.0.1:{port}/comet/", watch)
+
+
+def nginx_return(bench):
+    """The floor of the web server itself: `return 200` beside Encke's locations."""
+    board = bench["nginx+encke"]
+    base = urllib.parse.urljoin(board.base, "/floor")
+    return Contestant("nginx return", base, {"web": board.watch["web"]})
+
+
+#: What --contestants chooses from: those of several scenarios, by their names in the table.
+STARTERS = {
+    "nginx+encke": lambda bench: nginx(bench, bench.daemon),
+    "encke": lambda bench: bench.daemon.straight,
+    "nginx+hello": hello,
+    "nginx return": nginx_return,
+    "send loop": None,  # a program that runs and ends, not a server
+}
+
+
+# ---- requests that are not measured --------------------------------------------------------------
+
+
+def fetch(url, form=None, head=False):
+    """The body of a 200; with `head` its head before it."""
+    data = urllib.parse.urlencode(form).encode() if form else None
+    try:
+        with urllib.request.urlopen(url, data, timeout=10) as answer:
+            body = answer.read()
+            return b"HTTP/1.1 200 OK\r\n%s%s" % (answer.headers.as_bytes(), body) if head else body
+    except (urllib.error.URLError, OSError) as error:
+        raise Failure(f"{url} does not answer: {error}") from error
+
+
+def ready(board):
+    """An update of this Encke with exactly one message, on a channel that nobody else writes to."""
+    answers = [fetch(f"{board.base}create?channel=ready", {"msg": MESSAGE}) for _ in range(2)]
+    return f"update?channel=ready&id={json.loads(answers[0])['id']}"
+
+
+def answer_size(board):
+    """About what an answer with one message is on a socket: head, body, frames."""
+    return len(fetch(board.base + ready(board), head=True))

@@ -1,0 +1,111 @@
+"""Scenarios: streams of every kind that get messages, and streams that do not read."""
+from bench import scenario
+from fanout import fan_columns
+from servers import Encke, nginx
+from table import ERRORS, Column, Section
+
+MEMORY_COLUMNS = (
+    Column("resident bytes", "daemon_rss_bytes_a_stream", 0),
+    Column("of it heap", "daemon_heap_bytes_a_stream", 0),
+)
+
+
+def stream_memory(bench, kind):
+    """What a stream costs, in a daemon that has had streams, but not many.
+
+    What is allocated once is no memory of a stream, nor is what earlier ones left to be used again.
+    """
+    with Encke(bench, "memory") as daemon:
+        site, options = daemon.straight, [*daemon.straight.streams(kind), "-r", 1]
+        bench.unmeasured(site, "streams", *options, "-n", 50)
+        options += ["-n", bench.options.streams]
+        bench.load(site, "streams", *options, case=kind, table="stream-memory")
+
+
+@scenario(
+    Section(
+        "{streams} streams of a kind, one message to all: ms since it was sent, and CPU ms",
+        # The first turn opens nginx's memory of a stream; the next ones find it there.
+        (*fan_columns(), Column("nginx's bytes", "web_rss_bytes_a_stream", 0, of=max)),
+        "kind",
+    ),
+    Section(
+        "A stream in the daemon, beyond what the kernel needs for its socket",
+        MEMORY_COLUMNS,
+        "kind",
+        table="stream-memory",
+    ),
+)
+def streams(bench):
+    """many streams of a kind, one message to all"""
+    options = bench.options
+    behind_nginx = {}
+    for kind in options.kinds:
+        stream_memory(bench, kind)
+        behind_nginx[kind] = nginx(bench, bench.daemon)  # its memory, too, is of this kind alone
+    for _ in bench.turns():
+        for kind in options.kinds:
+            for site in behind_nginx[kind], bench.daemon.straight:
+                size = ("-n", options.streams, "-r", options.rounds)
+                bench.load(site, "streams", *site.streams(kind), *size, case=kind)
+            length = bench.results.values(("streams", kind, "nginx+encke"), "bytes_each")[-1]
+            floor = (options.streams, int(length), options.rounds)
+            bench.program("send loop", "sends", *floor, case=kind)
+
+
+def campaign_columns(phase):
+    """Of the messages published while those streams are not there ("alone") or do not read."""
+    return (
+        Column("creates/s", f"{phase}_creates_a_second", 0, spread=True),
+        Column("p99 ms", f"{phase}_create_p99_ms"),
+        Column("2nd half", f"{phase}_late_creates_a_second", 0),
+        Column("create p99", f"{phase}_late_create_p99_ms"),
+        Column("stream p99", f"{phase}_late_stream_p99_ms"),
+        Column("poll p99", f"{phase}_late_poll_p99_ms"),
+        Column("CPU us", f"daemon_{phase}_cpu_us_a_create", 0),
+        Column("RSS MiB", f"{phase}_daemon_most_rss_mib"),
+    )
+
+
+CATCH_UP_COLUMNS = (
+    Column("all there after s", "catch_up_s", spread=True),
+    Column("MiB/s", "catch_up_mib_a_second", 0),
+    Column("create p50", "catch_create_p50_ms"),
+    Column("create p99", "catch_create_p99_ms"),
+    Column("RSS MiB", "catch_daemon_most_rss_mib"),
+    ERRORS,
+)
+
+
+@scenario(
+    Section(
+        "{messages} messages of 1 KiB, to a few readers",
+        campaign_columns("alone"),
+        "kind",
+        note="(2nd half: of the messages; by then, below, the sockets of those are full)",
+    ),
+    Section(
+        "... and beside them {slow} streams that do not read",
+        (*campaign_columns("slow"), Column("behind", "streams_behind", 0)),
+        "kind",
+    ),
+    Section("They read again: each message once, and in order", CATCH_UP_COLUMNS, "kind"),
+)
+def slow(bench):
+    """streams that do not read, and what they do to others"""
+    options = bench.options
+    size = ("-n", options.slow, "--messages", options.messages)
+    with Encke(bench, "slow") as daemon:
+        # On loopback the kernel lets nginx have some 1.5 MB on their way to each client, because
+        # packets are so large there; over a network it is a tenth of that. So nginx's buffers are
+        # made as they are over a network, or 1,000 streams take more memory than TCP may have here.
+        site = nginx(bench, daemon, edit=r"s/\(listen [^;]*\);/\1 sndbuf=64k;/")
+        # Its memory of recent messages is full before the first turn, and does not grow any more.
+        fill = ("-n", 64, "-t", 2, "--post", "msg=" + "x" * 1000)
+        bench.unmeasured(site, "rate", *fill, rest="create")
+        # A turn takes long and shows much: half as many will do.
+        for _ in bench.turns((options.repeats + 1) // 2):
+            for kind in options.kinds:
+                for contestant in site, daemon.straight:
+                    kinds = contestant.streams(kind)
+                    bench.load(contestant, "slow", *kinds, *size, case=kind)

@@ -1,0 +1,118 @@
+"""The tables that a scenario declares, and how they are laid out.
+
+A table has a line for each row of results (case and contestant) and a column for each figure that
+its scenario wants to show, by default the median of all rounds of all turns.
+"""
+import dataclasses
+from typing import Callable
+
+from results import spread
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A figure, by the name that the load generator gives it, and how it is shown."""
+
+    label: str
+    figure: str
+    decimals: int = 1
+    spread: bool = False  # with the least and the most behind it
+    to: str = ""  # the ratio to what this contestant did in the same turn
+    of: Callable = None  # instead of the median: sum or max, of all rounds
+    floor: str = ""  # the figure of a floor that stands in its place
+
+    def of_row(self, results, row):
+        """All that was measured of it in this row."""
+        return results.values(row, self.figure) or results.values(row, self.floor)
+
+    def cell(self, results, row):
+        if self.to:
+            return shown(results.ratio(row, self.figure, (*row[:2], self.to)), self.decimals)
+        values = self.of_row(results, row)
+        if self.of and values:
+            return f"{self.of(values):.{self.decimals}f}"
+        text = shown(spread(values), self.decimals)
+        return text if self.spread else text.partition(" ")[0]
+
+
+def shown(value, decimals):
+    """A Spread as text: MEDIAN (LEAST-MOST)."""
+    if value is None:
+        return "-"
+    median, least, most = (f"{number:.{decimals}f}" for number in value)
+    return median if least == most else f"{median} ({least}-{most})"
+
+
+ERRORS = Column("errors", "errors", 0, of=sum)
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """One table: of the rows of a scenario that have any of its figures.
+
+    Title and note may have {options} of the run in them; `cases` says what its cases are.
+    """
+
+    title: str
+    columns: tuple
+    cases: str = ""
+    table: str = ""  # of the results, if they are not under the scenario's own name
+    note: str = ""
+
+    def lines(self, results, scenario, options):
+        rows = [
+            row
+            for row in results.rows(self.table or scenario)
+            if any(column.of_row(results, row) for column in self.columns)
+        ]
+        if not rows:
+            return
+        yield ""
+        yield self.title.format_map(vars(options))
+        head = [self.cases, "", *(column.label for column in self.columns)]
+        cells = [head] + [self.line(results, row) for row in rows]
+        yield from aligned(without_repeats(cells))
+        if self.note:
+            yield self.note.format_map(vars(options))
+
+    def line(self, results, row):
+        return [row[1], row[2], *(column.cell(results, row) for column in self.columns)]
+
+
+def without_repeats(lines):
+    """The same lines, but a case that is that of the line above is not said again."""
+    above = None
+    for case, *rest in lines:
+        yield ["" if case == above else case, *rest]
+        above = case
+
+
+def aligned(lines):
+    """Lines of cells as text; the two first columns to the left, the others to the right.
+
+    A column without any text below its head is left out.
+    """
+    columns = [pad(column, left=i < 2) for i, column in enumerate(zip(*lines)) if any(column[1:])]
+    for line in zip(*columns):
+        yield ("  " + "  ".join(line)).rstrip()
+
+
+def pad(cells, left):
+    """Cells of one width. A spread is aligned by the median before it."""
+    if not left:
+        medians = [cell.partition(" (")[0] for cell in cells[1:]]
+        width = max(map(len, medians))
+        cells = [cells[0], *(" " * (width - len(m)) + c for m, c in zip(medians, cells[1:]))]
+    width = max(map(len, cells))
+    left = left or any("(" in cell for cell in cells)
+    return [cell.ljust(width) if left else cell.rjust(width) for cell in cells]
+
+
+def error_lines(results):
+    """The errors that occurred, by kind."""
+    errors = results.errors()
+    if errors:
+        yield ""
+        yield "Errors, by kind:"
+    for row, kind, count in errors:
+        yield f"  {' '.join(filter(None, row))}: {count} {kind}"
