@@ -23,17 +23,6 @@ static const struct kind *kind_named(const char *name, size_t len)
     die("--kind is of sse, lines, iframe, ws and poll, not '%s'", name);
 }
 
-/* A poll's next ones have their cursor in the place of the first one's `now`. */
-static void check_poll_option(void)
-{
-    size_t len = strlen(load.options.poll);
-
-    if (load.dialect->next != encke_next)
-        return;
-    if (len < 3 || strcmp(load.options.poll + len - 3, "now") != 0)
-        die("--poll must end in now: the next ones have a cursor there");
-}
-
 /* What a stream of a kind asks for. */
 static const char *kind_rest(const struct kind *kind)
 {

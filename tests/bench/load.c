@@ -6,6 +6,7 @@
  *     load chain   [options] BASE
  *     load slow    [options] BASE
  *     load feed    [options] BASE
+ *     load catchup [options] BASE
  *     load rate    [options] URL
  *
  * An address is http://127.0.0.1:PORT/PATH; or, with no web server between, fcgi:SOCKET:/PATH to
@@ -18,7 +19,8 @@
  * same connections. `streams` does it with N streams, and can publish at a rate instead. `chain`
  * has one reader and publishes one message after the other. `slow`
  * opens N streams that do not read, and shows what that does to creates, to other readers, and to
- * the server's memory; then lets them read. `feed` publishes, with nobody to read. `rate` keeps C
+ * the server's memory; then lets them read. `feed` publishes, with nobody to read.
+ * `catchup` asks for what follows random old cursors.  `rate` keeps C
  * connections busy for some seconds, one request at a time each.
  *
  * One process, one thread. Everything is bounded: connections, rounds and seconds by the options,
@@ -28,6 +30,7 @@
  */
 #include <getopt.h>
 
+#include "tests/bench/catchup.h"
 #include "tests/bench/chain.h"
 #include "tests/bench/fanout.h"
 #include "tests/bench/feed.h"
@@ -37,10 +40,10 @@
 #include "tests/bench/streams.h"
 
 static const char usage[] =
-    "usage: load fanout|streams|chain|slow|feed [options] BASE\n"
-    "       load rate                           [options] URL\n"
+    "usage: load fanout|streams|chain|slow|feed|catchup [options] BASE\n"
+    "       load rate                                   [options] URL\n"
     "BASE, URL: http://127.0.0.1:PORT/PATH, or fcgi:SOCKET:/PATH without a web server\n"
-    "  -n, --conns N         connections (1000, rate 64); slow: those that do not read\n"
+    "  -n, --conns N         connections (1000, rate 64, catchup 1); slow: those that do not read\n"
     "  -g, --give-up S       how long any one thing may take (10)\n"
     "      --dialect NAME    encke, or nchan (encke): what the server speaks. nchan's locations "
     "are\n"
@@ -50,7 +53,7 @@ static const char usage[] =
     "  -c, --csv             lines of round,figure,value\n"
     "fanout, rate:\n"
     "      --vary N          add &q=0 to &q=N-1 to what is asked: so many different queries\n"
-    "all but rate (of two defaults the second is nchan's):\n"
+    "all but rate and catchup (of two defaults the second is nchan's):\n"
     "  -s, --size BYTES      length of a message (60, slow 1024)\n"
     "      --publish REST    where the message is posted (create; publish)\n"
     "      --form TEXT       what stands before the message in the body (msg=; nothing)\n"
@@ -84,6 +87,11 @@ static const char usage[] =
     "slow:\n"
     "      --readers N       streams that do read (10)\n"
     "      --polls N         long polls (10)\n"
+    "catchup:\n"
+    "  -t, --seconds S       how long to measure, after half a second that is not (5)\n"
+    "  -m, --messages K      or so many requests instead\n"
+    "      --limit L         messages an answer (100)\n"
+    "      --behind M        cursors are of the log's last M messages (0: from anywhere in it)\n"
     "rate:\n"
     "  -t, --seconds S       how long to measure, after half a second that is not (5)\n"
     "  -p, --post BODY       a POST with this body, instead of a GET\n"
@@ -138,6 +146,8 @@ static const struct row rows[] = {
     {"messages", 'm', NUMBER(messages), 2, 100000000},
     {"readers", 0, NUMBER(readers), 1, 1000},
     {"polls", 0, NUMBER(polls), 0, 1000},
+    {"limit", 0, NUMBER(limit), 1, 1000},
+    {"behind", 0, NUMBER(behind), 0, 1000000000},
     {"vary", 0, NUMBER(vary), 1, 1000000000},
     {"publish-at", 0, TEXT(publish_at)},
     {"relay", 0, TEXT(relay)},
@@ -211,12 +221,32 @@ static void take_dialect(void)
 static const struct mode {
     const char *name;
     void (*run)(void);
-    int conns, rounds, size, publishers; /* unless told */
+    struct options unless_told;
 } modes[] = {
-    {"fanout", run_fanout, 1000, 10, 60, 0}, {"streams", run_streams, 1000, 10, 60, 4},
-    {"chain", run_chain, 1, 1, 60, 1},       {"slow", run_slow, 1000, 1, 1024, 16},
-    {"feed", run_feed, 0, 1, 60, 64},        {"rate", run_rate, 64, 0, 0, 0},
+    {"fanout", run_fanout, {.conns = 1000, .rounds = 10, .size = 60}},
+    {"streams", run_streams, {.conns = 1000, .rounds = 10, .size = 60, .publishers = 4}},
+    {"chain", run_chain, {.size = 60, .messages = 10000}},
+    {"slow",
+     run_slow,
+     {.conns = 1000, .rounds = 1, .size = 1024, .publishers = 16, .messages = 10000}},
+    {"feed", run_feed, {.size = 60, .publishers = 64, .messages = 10000}},
+    {"catchup", run_catchup, {.conns = 1, .limit = 100}},
+    {"rate", run_rate, {.conns = 64}},
 };
+
+/* What all modes have in common of what is not told. */
+static void take_defaults(const struct options *unless_told)
+{
+    struct options *o = &load.options;
+
+    *o = *unless_told;
+    o->batch = 500;
+    o->seconds = 5;
+    o->give_up_s = 10;
+    o->readers = o->polls = 10;
+    o->dialect = "encke";
+    o->kind = "sse";
+}
 
 int main(int argc, char **argv)
 {
@@ -225,20 +255,8 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
         if (argc > 1 && strcmp(argv[1], modes[i].name) == 0)
             mode = modes + i;
-    load.options = (struct options){.batch = 500,
-                                    .seconds = 5,
-                                    .give_up_s = 10,
-                                    .messages = 10000,
-                                    .readers = 10,
-                                    .polls = 10,
-                                    .dialect = "encke",
-                                    .kind = "sse"};
-    if (mode) {
-        load.options.conns = mode->conns;
-        load.options.rounds = mode->rounds;
-        load.options.size = mode->size;
-        load.options.publishers = mode->publishers;
-    }
+    if (mode)
+        take_defaults(&mode->unless_told);
     optind = mode ? 2 : 1;
     take_options(argc, argv);
     if (!mode || optind + 1 != argc)

@@ -29,6 +29,7 @@ struct errors {
     unsigned missed;       /* a stream passed over a message */
     unsigned doubled;      /* a stream got a message again */
     unsigned misordered;   /* a message came before one with an earlier cursor */
+    unsigned reset;        /* an answer said that its cursor was not honoured */
     unsigned of[STATUSES]; /* a status that is not good */
 };
 
@@ -44,6 +45,7 @@ struct options {
     int rate;
     int messages;
     int readers, polls;
+    int limit, behind;
     const char *dialect;
     const char *poll, *publish, *form, *type, *status, *held;
     const char *post;
@@ -80,6 +82,17 @@ static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *form
     exit(1);
 }
 
+/* A poll's next ones have their cursor in the place of the first one's `now`. */
+static void check_poll_option(void)
+{
+    size_t len = strlen(load.options.poll);
+
+    if (load.dialect->next != encke_next)
+        return;
+    if (len < 3 || strcmp(load.options.poll + len - 3, "now") != 0)
+        die("--poll must end in now: the next ones have a cursor there");
+}
+
 /* ---- errors ------------------------------------------------------------------------------- */
 
 /* Encke answers 200; others may say 201 or 202 to a publish. */
@@ -114,7 +127,8 @@ static void report_errors(int round)
                  {"error_bad", e->bad},          {"error_early", e->early},
                  {"error_wrong", e->wrong},      {"error_unanswered", e->unanswered},
                  {"error_ended", e->ended},      {"error_missed", e->missed},
-                 {"error_doubled", e->doubled},  {"error_misordered", e->misordered}};
+                 {"error_doubled", e->doubled},  {"error_misordered", e->misordered},
+                 {"error_reset", e->reset}};
     unsigned all = 0;
     char name[32];
 
