@@ -53,7 +53,7 @@ class Bench:
         """A contestant of STARTERS, which is started if need be."""
         if name not in self._running:
             self.say(f"starting {name}")
-            self._running[name] = STARTERS[name](self)
+            self._running[name] = STARTERS[name][0](self)
         return self._running[name]
 
     def contestants(self, *names):
@@ -87,7 +87,7 @@ class Bench:
         self.measure(row, self.load_command(contestant, mode, *options, rest=rest))
 
     def load_command(self, contestant, mode, *options, rest=""):
-        options = [*options, *contestant.watched(), contestant.base + rest]
+        options = [*options, *contestant.options(), contestant.base + rest]
         return [self.programs / "load", mode, "--csv", *options]
 
     def unmeasured(self, contestant, mode, *options, rest=""):

@@ -2,6 +2,7 @@
 from bench import scenario
 from servers import Encke, answer_size
 from table import ERRORS, Column, Section
+HOLDERS = ("nginx+encke", "nginx+nchan", "lighttpd+encke", "encke", "tornado", "gevent")
 
 
 def fan_columns(label="/ encke", to="nginx+encke"):
@@ -61,6 +62,6 @@ def fanout(bench):
     size = answer_size(bench["nginx+encke"])
     for _ in bench.turns():
         for count in options.holds:
-            for contestant in bench.contestants("nginx+encke", "encke"):
+            for contestant in bench.contestants(*HOLDERS):
                 bench.load(contestant, "fanout", "-n", count, "-r", options.rounds, case=count)
             bench.program("send loop", "sends", count, size, options.rounds, case=count)

@@ -40,9 +40,11 @@ def among(known):
     return names
 
 
+SLOW_CONTESTANTS = ("lighttpd+encke", "tornado", "gevent")  # that a quick run leaves out
+
 #: name, metavar, type, in a full run, in a quick run, what it is
 SIZES = (
-    ("holds", "LIST", numbers, "8000", "8000", "requests held at once"),
+    ("holds", "LIST", numbers, "1000,4000,8000", "4000", "requests held at once"),
     ("streams", "N", number, "5000", "5000", "streams that get a message"),
     ("kinds", "LIST", among(KINDS), "sse,ws", "sse,ws", f"of {','.join(KINDS)}: kinds of streams"),
     ("slow", "N", number, "1000", "200", "streams that do not read"),
@@ -50,7 +52,7 @@ SIZES = (
     ("relayed", "N", number, "5000", "1000", "polls that are relayed to an upstream, all the same"),
     ("queries", "LIST", numbers, "100,1000", "100", "how many different ones are relayed at once"),
     ("pace", "P", number, "5", "5", "publishes a second there, beside the board's load"),
-    ("publishers", "LIST", numbers, "64", "64", "connections that create at a time"),
+    ("publishers", "LIST", numbers, "1,16,64,256", "64", "connections that create at a time"),
     ("asking", "C", number, "64", "64", "connections that update, or ask for status, at a time"),
     ("rounds", "R", number, "10", "3", "publishes a turn"),
     ("repeats", "T", number, "5", "2", "turns a contestant"),
@@ -110,5 +112,6 @@ def parse(arguments):
             setattr(options, name, kind(quick if options.quick else full))
     every = [name for name, it in SCENARIOS.items() if it.quick or not options.quick]
     options.only = options.only or every
-    options.contestants = options.contestants or list(STARTERS)
+    slow = SLOW_CONTESTANTS if options.quick else ()
+    options.contestants = options.contestants or [name for name in STARTERS if name not in slow]
     return options

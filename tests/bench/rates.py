@@ -3,8 +3,6 @@ from bench import scenario
 from servers import MESSAGE, ready
 from table import ERRORS, Column, Section
 
-CREATE = ("--post", f"msg={MESSAGE}")
-
 RATE_COLUMNS = (
     Column("a second", "requests_a_second", 0, spread=True),
     Column("/ encke", "requests_a_second", 2, to="nginx+encke"),
@@ -24,17 +22,24 @@ def rate(bench, contestant, count, *options, rest="", case=""):
     bench.load(contestant, "rate", *options, rest=rest, case=case)
 
 
+CREATORS = ("nginx+encke", "nginx+nchan", "nginx+hello", "encke")
+
+
 @scenario(
     Section(
-        "Creates, each on disk before its answer (synchronous=FULL)", RATE_COLUMNS, "publishers"
+        "Creates; Encke's each on disk before its answer (synchronous=FULL)",
+        RATE_COLUMNS,
+        "publishers",
+        note="(nchan keeps messages in memory; hello none at all)",
     )
 )
 def create(bench):
-    """creates a second"""
+    """creates a second, of so many publishers"""
     for _ in bench.turns():
         for count in bench.options.publishers:
-            for contestant in bench.contestants("nginx+encke", "nginx+hello", "encke"):
-                rate(bench, contestant, count, *CREATE, rest="create", case=count)
+            for contestant in bench.contestants(*CREATORS):
+                post = contestant.form + MESSAGE
+                rate(bench, contestant, count, "--post", post, rest=contestant.publish, case=count)
 
 
 @scenario(Section("Updates with a message ready", RATE_COLUMNS))

@@ -13,8 +13,7 @@ from pathlib import Path
 from bench import scenario
 from fanout import MEMORY_COLUMNS, fan_columns, memory
 from processes import free_port, listens
-from rates import CREATE
-from servers import Encke, answer_size, fetch, nginx, ready
+from servers import MESSAGE, Encke, answer_size, fetch, nginx, ready
 from table import ERRORS, Column, Section
 
 BAD_UPSTREAMS = ("gigabyte", "hole", "reset", "gone")
@@ -156,7 +155,7 @@ class BadClients:
 def board(bench, relay, what, beside, update):
     """Creates or updates on the relay's own log, behind its nginx."""
     ask = {
-        "create": (CREATE, "create"),
+        "create": (("--post", f"msg={MESSAGE}"), "create"),
         "update": ((), update),
     }
     options, rest = ask[what]

@@ -6,14 +6,20 @@ measure are rows of STARTERS: each is started when it is first asked for, and ru
 import dataclasses
 import json
 import shlex
+import shutil
 import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
+from pathlib import Path
 
 from processes import Failure, children, free_port, listens
 
 MESSAGE = "x" * 60
+
+NCHAN = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
+PYTHON = Path("/usr/bin/python3")  # Debian's, which has Debian's tornado and gevent
+MODULES = Path("/usr/lib/python3/dist-packages")
 
 
 @dataclasses.dataclass
@@ -27,9 +33,13 @@ class Contestant:
     base: str
     watch: dict
     websocket: str = ""  # where its WebSockets are, if not at `base`
+    dialect: str = "encke"  # that load speaks to it
+    publish: str = "create"  # where it takes messages, and what stands before one
+    form: str = "msg="
 
-    def watched(self):
-        """Options of load."""
+    def options(self):
+        """Options of load in any mode."""
+        yield from ("--dialect", self.dialect)
         for name, pids in self.watch.items():
             yield from ("--watch", f"{name}={','.join(map(str, pids))}")
 
@@ -113,32 +123,78 @@ def new_folder(bench, name):
         number += 1
 
 
-def start_nginx(bench, name, socket, workers=None, edit=""):
-    """nginx with deploy/nginx.conf, the floor `/floor` added, for the backend on this socket.
+def start_nginx(bench, name, socket, configure, workers=None):
+    """nginx for the backend on this socket, with what deploy/site writes for it.
 
-    `edit` is a script for sed. Returns the port, and the workers: the master does nothing.
+    `configure(folder, port)` may change that before it starts. Returns the port, and the workers:
+    the master does nothing.
     """
     workers = workers or bench.options.workers
     folder, port = new_folder(bench, f"nginx-{name}"), free_port()
     command = site(bench, "nginx", folder, port, socket, workers)
-    floor = f'    location = /floor {{ return 200 "{MESSAGE}"; }}'
-    replace_in(folder / "encke.conf", ("\nserver {", "\nserver {\n" + floor))
-    sed = ["sed", "-i", "-e", edit, "-e", bench.options.edit, folder / "encke.conf"]
-    if subprocess.run(list(map(str, sed))).returncode:
-        raise Failure(f"sed could not edit {folder / 'encke.conf'}")
-    nginx = bench.processes.start(folder.name, *command)
-    nginx.wait_until(lambda: listens(port) and len(children(nginx.pid)) >= workers)
-    return port, children(nginx.pid)
+    configure(folder, port)
+    sed = ["sed", "-i", "-e", bench.options.edit, str(folder / "encke.conf")]
+    if subprocess.run(sed).returncode:
+        raise Failure("sed can't do --edit: it is a script for sed, like 's/16k/32k/'")
+    process = bench.processes.start(folder.name, *command)
+    process.wait_until(lambda: listens(port) and len(children(process.pid)) >= workers)
+    return port, children(process.pid)
 
 
-def nginx(bench, daemon, workers=None, edit=""):
-    """An Encke behind an nginx of its own."""
-    port, pids = start_nginx(bench, daemon.process.name, daemon.socket, workers, edit)
+def with_floor(*edits):
+    """Changes deploy/nginx.conf in these places, and adds the location /floor to it."""
+    floor = f'\nserver {{\n    location = /floor {{ return 200 "{MESSAGE}"; }}'
+    return lambda folder, _: replace_in(folder / "encke.conf", ("\nserver {", floor), *edits)
+
+
+def nginx(bench, daemon, workers=None, edits=()):
+    """An Encke behind an nginx of its own with deploy/nginx.conf."""
+    configure = with_floor(*edits)
+    port, pids = start_nginx(bench, daemon.process.name, daemon.socket, configure, workers)
     watch = {**daemon.straight.watch, "web": pids}
     return Contestant("nginx+encke", f"http://127.0.0.1:{port}/comet/", watch)
 
 
-# ---- others ------------------------------------------------------------------------------------
+def lighttpd(bench, daemon):
+    """An Encke behind a lighttpd of its own with deploy/lighttpd.conf."""
+    folder, port = new_folder(bench, "lighttpd"), free_port()
+    command = site(bench, "lighttpd", folder, port, daemon.socket, 1)
+    process = bench.processes.start(folder.name, *command)
+    process.wait_until(lambda: listens(port))
+    watch = {**daemon.straight.watch, "web": [process.pid]}
+    return Contestant("lighttpd+encke", f"http://127.0.0.1:{port}/comet/", watch)
+
+
+# ---- peers -------------------------------------------------------------------------------------
+
+
+def nchan(bench, workers=None):
+    """nchan, in the same nginx with the same main settings."""
+
+    def configure(folder, port):
+        text = (bench.root / "tests" / "bench" / "peers" / "nchan.conf").read_text()
+        (folder / "encke.conf").write_text(text)
+        replace_in(folder / "encke.conf", ("\n    listen 80;", f"\n    listen 127.0.0.1:{port};"))
+        module = f"load_module {NCHAN};\nworker_processes"
+        replace_in(folder / "nginx.conf", ("worker_processes", module))
+
+    port, pids = start_nginx(bench, "nchan", bench.scratch / "none.sock", configure, workers)
+    base = f"http://127.0.0.1:{port}/"
+    return Contestant(
+        "nginx+nchan", base, {"web": pids}, dialect="nchan", publish="publish", form=""
+    )
+
+
+def board(bench, name):
+    """A message board in Python, that is its own web server."""
+    port = free_port()
+    program = bench.root / "tests" / "bench" / "peers" / f"{name}_board.py"
+    process = bench.processes.start(name, PYTHON, "-B", program, port)
+    process.wait_until(lambda: listens(port))
+    return Contestant(name, f"http://127.0.0.1:{port}/", {"daemon": [process.pid]})
+
+
+# ---- floors ------------------------------------------------------------------------------------
 
 
 def hello(bench):
@@ -148,7 +204,7 @@ def hello(bench):
     socket = bench.scratch / "hello.sock"
     process = bench.processes.start("hello", bench.programs / "hello", socket, length)
     process.wait_until(socket.is_socket)
-    port, pids = start_nginx(bench, "hello", socket)
+    port, pids = start_nginx(bench, "hello", socket, with_floor())
     watch = {"daemon": [process.pid], "web": pids}
     return Contestant("nginx+hello", f"http://127.0.0.1:{port}/comet/", watch)
 
@@ -160,14 +216,30 @@ def nginx_return(bench):
     return Contestant("nginx return", base, {"web": board.watch["web"]})
 
 
-#: What --contestants chooses from: those of several scenarios, by their names in the table.
+#: What --contestants chooses from: those of several scenarios, by their names in the table; how
+#: each is started, and what must be there.
 STARTERS = {
-    "nginx+encke": lambda bench: nginx(bench, bench.daemon),
-    "encke": lambda bench: bench.daemon.straight,
-    "nginx+hello": hello,
-    "nginx return": nginx_return,
-    "send loop": None,  # a program that runs and ends, not a server
+    "nginx+encke": (lambda bench: nginx(bench, bench.daemon), "nginx"),
+    "nginx+nchan": (nchan, NCHAN),
+    "lighttpd+encke": (lambda bench: lighttpd(bench, bench.daemon), "lighttpd"),
+    "encke": (lambda bench: bench.daemon.straight, "nginx"),
+    "tornado": (lambda bench: board(bench, "tornado"), MODULES / "tornado"),
+    "gevent": (lambda bench: board(bench, "gevent"), MODULES / "gevent"),
+    "nginx+hello": (hello, "nginx"),
+    "nginx return": (nginx_return, "nginx"),
+    "send loop": (None, "setpriv"),  # a program that runs and ends, not a server
 }
+
+
+def check_installed(names):
+    """That what these contestants need is there."""
+    for name in names:
+        need = STARTERS[name][1]
+        if not Path(need).exists() and not shutil.which(need):
+            raise Failure(
+                f"{name} needs {need}, which is not installed: run deploy/packages bench, or leave "
+                f"it out (--contestants)"
+            )
 
 
 # ---- requests that are not measured --------------------------------------------------------------

@@ -4,6 +4,8 @@ from fanout import fan_columns
 from servers import Encke, nginx
 from table import ERRORS, Column, Section
 
+LISTEN = ";\n    server_name"  # the end of nginx's directive of that name
+
 MEMORY_COLUMNS = (
     Column("resident bytes", "daemon_rss_bytes_a_stream", 0),
     Column("of it heap", "daemon_heap_bytes_a_stream", 0),
@@ -99,7 +101,7 @@ def slow(bench):
         # On loopback the kernel lets nginx have some 1.5 MB on their way to each client, because
         # packets are so large there; over a network it is a tenth of that. So nginx's buffers are
         # made as they are over a network, or 1,000 streams take more memory than TCP may have here.
-        site = nginx(bench, daemon, edit=r"s/\(listen [^;]*\);/\1 sndbuf=64k;/")
+        site = nginx(bench, daemon, edits=[(LISTEN, LISTEN.replace(";", " sndbuf=64k;"))])
         # Its memory of recent messages is full before the first turn, and does not grow any more.
         fill = ("-n", 64, "-t", 2, "--post", "msg=" + "x" * 1000)
         bench.unmeasured(site, "rate", *fill, rest="create")
