@@ -7,12 +7,13 @@ from pathlib import Path
 import fanout
 import streams
 import rates
+import latency
 import relay
 from bench import SCENARIOS
 from servers import STARTERS
 
 #: Where the scenarios are. They run in the order in which these are imported.
-MODULES = (fanout, streams, rates, relay)
+MODULES = (fanout, streams, rates, latency, relay)
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = ("sse", "lines", "iframe", "ws")
 
@@ -54,6 +55,7 @@ SIZES = (
     ("pace", "P", number, "5", "5", "publishes a second there, beside the board's load"),
     ("publishers", "LIST", numbers, "1,16,64,256", "64", "connections that create at a time"),
     ("asking", "C", number, "64", "64", "connections that update, or ask for status, at a time"),
+    ("chain", "N", number, "10000", "2000", "messages in a chain, one after the other"),
     ("rounds", "R", number, "10", "3", "publishes a turn"),
     ("repeats", "T", number, "5", "2", "turns a contestant"),
     ("seconds", "S", number, "3", "1", "length of a turn that counts requests a second"),
