@@ -32,6 +32,7 @@ struct conn {
     bool asked;                    /* a request is on its way, or held */
     bool wants_out;                /* EPOLLOUT is on */
     bool deaf;                     /* EPOLLIN is off: nothing is read */
+    bool hasty;                    /* set by the owner: its TCP connect is not waited for */
     unsigned number;               /* chooses the source address */
     size_t sent;                   /* bytes of the request */
     uint64_t asked_ns;             /* when its first byte was sent */
@@ -61,7 +62,8 @@ static inline bool conn_bind_source(const struct conn *c, int fd)
 }
 
 /* Connects, waiting for it: on loopback the kernel answers at once, and where the backlog is full
- * waiting is what is wanted. False (and errno) if it failed; the connection is then as before. */
+ * waiting is what is wanted. But the hasty one's connect only begins, and if it fails, that is LOST
+ * later. False (and errno) if it failed; the connection is then as before. */
 static inline bool conn_open(struct conn *c, const struct target *t, int epoll)
 {
     int on = 1, family = t->to.any.sa_family;
@@ -77,7 +79,9 @@ static inline bool conn_open(struct conn *c, const struct target *t, int epoll)
         if (c->number >= CONN_PER_SOURCE && !conn_bind_source(c, fd))
             goto failed;
     }
-    if (connect(fd, &t->to.any, t->to_len) != 0)
+    if (family == AF_INET && c->hasty)
+        fcntl(fd, F_SETFL, O_NONBLOCK);
+    if (connect(fd, &t->to.any, t->to_len) != 0 && errno != EINPROGRESS)
         goto failed;
     if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0)
         goto failed;

@@ -85,6 +85,7 @@ static void crowd_start(int n, int publishers)
         die("--size must be %d at least, to hold the marks", MARKS_LEAST);
     open_all(n + publishers);
     crowd.n = n;
+    crowd.reader_news = reader_news;
     crowd.slow_epoll = epoll_create1(EPOLL_CLOEXEC);
     if (epoll_ctl(load.epoll, EPOLL_CTL_ADD, crowd.slow_epoll, &within) != 0)
         die("no epoll");
@@ -121,8 +122,8 @@ static void crowd_event(struct conn *conn, uint32_t events)
         count_news(news);
     else if (!r)
         publisher_news(conn, news);
-    else if (!reader_goes_on(r, news))
-        reader_close(r);
+    else
+        crowd.reader_news(r, news);
 }
 
 /* One turn of epoll, that waits at most so many nanoseconds. Returns how many had something. */

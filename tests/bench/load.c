@@ -7,6 +7,7 @@
  *     load slow    [options] BASE
  *     load feed    [options] BASE
  *     load catchup [options] BASE
+ *     load storm   [options] BASE
  *     load rate    [options] URL
  *
  * An address is http://127.0.0.1:PORT/PATH; or, with no web server between, fcgi:SOCKET:/PATH to
@@ -20,7 +21,8 @@
  * has one reader and publishes one message after the other. `slow`
  * opens N streams that do not read, and shows what that does to creates, to other readers, and to
  * the server's memory; then lets them read. `feed` publishes, with nobody to read.
- * `catchup` asks for what follows random old cursors.  `rate` keeps C
+ * `catchup` asks for what follows random old cursors. `storm` has many clients come back at once,
+ * each with such a cursor. `rate` keeps C
  * connections busy for some seconds, one request at a time each.
  *
  * One process, one thread. Everything is bounded: connections, rounds and seconds by the options,
@@ -37,13 +39,15 @@
 #include "tests/bench/loadgen.h"
 #include "tests/bench/rate.h"
 #include "tests/bench/slow.h"
+#include "tests/bench/storm.h"
 #include "tests/bench/streams.h"
 
 static const char usage[] =
-    "usage: load fanout|streams|chain|slow|feed|catchup [options] BASE\n"
-    "       load rate                                   [options] URL\n"
+    "usage: load fanout|streams|chain|slow|feed|catchup|storm [options] BASE\n"
+    "       load rate                                         [options] URL\n"
     "BASE, URL: http://127.0.0.1:PORT/PATH, or fcgi:SOCKET:/PATH without a web server\n"
-    "  -n, --conns N         connections (1000, rate 64, catchup 1); slow: those that do not read\n"
+    "  -n, --conns N         connections (1000, rate 64, catchup 1, storm 8000); slow: those that "
+    "do not read\n"
     "  -g, --give-up S       how long any one thing may take (10)\n"
     "      --dialect NAME    encke, or nchan (encke): what the server speaks. nchan's locations "
     "are\n"
@@ -60,8 +64,9 @@ static const char usage[] =
     "      --type TYPE       the body's content type (application/x-www-form-urlencoded;\n"
     "                        text/plain)\n"
     "      --publish-at BASE where messages are published, if not at BASE: at the upstream\n"
-    "fanout, streams, chain, slow:\n"
-    "  -b, --batch N         requests on their way to being held at a time (500)\n"
+    "fanout, streams, chain, slow, storm:\n"
+    "  -b, --batch N         requests on their way to being held at a time (500); storm: connects\n"
+    "                        begun before anything else is looked at\n"
     "      --poll REST       what is held (update?id=now; update)\n"
     "      --status REST     where the server says how many it holds (status)\n"
     "      --held TEXT       what stands before that number (\"holds\":; subscribers: )\n"
@@ -76,10 +81,10 @@ static const char usage[] =
     "      --stream REST     what a stream asks for (events?id=now; events; or as its kind is)\n"
     "      --streams-at BASE where streams are, if not at BASE: unix:SOCKET:/PATH for ws; of\n"
     "                        several kinds only ws is there\n"
-    "streams, slow, feed:\n"
-    "  -P, --publishers P    connections that publish (streams 4, slow 16, feed 64)\n"
-    "streams, slow:\n"
-    "      --rate M          publish M messages a second (streams: instead of rounds)\n"
+    "streams, slow, feed, storm:\n"
+    "  -P, --publishers P    connections that publish (streams 4, slow 16, feed 64, storm 16)\n"
+    "streams, slow, storm:\n"
+    "      --rate M          publish M messages a second (streams: instead of rounds; storm 100)\n"
     "streams with --rate:\n"
     "  -t, --seconds S       for how long (5)\n"
     "chain, slow, feed:\n"
@@ -92,6 +97,11 @@ static const char usage[] =
     "  -m, --messages K      or so many requests instead\n"
     "      --limit L         messages an answer (100)\n"
     "      --behind M        cursors are of the log's last M messages (0: from anywhere in it)\n"
+    "storm:\n"
+    "  -r, --rounds R        storms (1)\n"
+    "  -t, --seconds S       of quiet before each (5)\n"
+    "      --limit L         messages an answer at most (1000)\n"
+    "      --behind M        cursors are of the log's last M messages (10000)\n"
     "rate:\n"
     "  -t, --seconds S       how long to measure, after half a second that is not (5)\n"
     "  -p, --post BODY       a POST with this body, instead of a GET\n"
@@ -231,6 +241,15 @@ static const struct mode {
      {.conns = 1000, .rounds = 1, .size = 1024, .publishers = 16, .messages = 10000}},
     {"feed", run_feed, {.size = 60, .publishers = 64, .messages = 10000}},
     {"catchup", run_catchup, {.conns = 1, .limit = 100}},
+    {"storm",
+     run_storm,
+     {.conns = 8000,
+      .rounds = 1,
+      .size = 60,
+      .publishers = 16,
+      .rate = 100,
+      .limit = 1000,
+      .behind = 10000}},
     {"rate", run_rate, {.conns = 64}},
 };
 

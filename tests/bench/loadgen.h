@@ -241,6 +241,29 @@ static void report_spread(int round, struct samples *samples, double acked_ms)
     }
 }
 
+/* A figure of a phase of a round. */
+static void report_named(int round, const char *phase, const char *what, double value)
+{
+    char name[80];
+
+    snprintf(name, sizeof name, "%s_%s", phase, what);
+    figures_add(&load.figures, round, name, value);
+}
+
+static void report_times(int round, const char *phase, const char *what, struct samples *samples)
+{
+    static const struct {
+        const char *name;
+        double share;
+    } of[] = {{"p50", 0.5}, {"p99", 0.99}, {"most", 1}};
+    char name[32];
+
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+        snprintf(name, sizeof name, "%s_%s_ms", what, of[i].name);
+        report_named(round, phase, name, samples_ms(samples, of[i].share));
+    }
+}
+
 /* ---- connections ---------------------------------------------------------------------------- */
 
 static void make_request(struct request *request, const char *more, const char *body,

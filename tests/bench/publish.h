@@ -36,6 +36,7 @@ static struct publishing {
     struct publisher of[PUBLISHERS_MAX];
     struct conn *idle[PUBLISHERS_MAX];
     int idle_n;
+    bool samples; /* look at the memory of those watched, meanwhile */
     uint64_t next_sample_ns;
     uint64_t most_kib[WATCHES]; /* of RSS, of those watched, since it was last set to 0 */
 } publishing;
@@ -141,6 +142,23 @@ static bool campaign_over(const struct campaign *c, enum reader_sort sort)
     return c->sent == c->messages && c->acked == c->sent && crowd.book.owed[sort] == 0;
 }
 
+static void campaign_begin(struct campaign *c)
+{
+    publishing.now = c;
+    crowd.late_from = crowd.book.published + c->messages / 2;
+    crowd.moved_ns = clock_ns();
+}
+
+/* Publishes what is due, and takes one turn of at most so long. */
+static void campaign_step(struct campaign *c, uint64_t most_ns)
+{
+    uint64_t wait = publish_due(c);
+
+    crowd_turn(wait < most_ns ? wait : most_ns);
+    if (publishing.samples)
+        sample_memory();
+}
+
 /* Goes on until over() or until nothing has moved for --give-up, or until the time `until_ns`.
  * True if it is over; if not, what is owed is counted as unanswered. */
 static bool campaign_run(struct campaign *c, enum reader_sort sort, uint64_t until_ns,
@@ -149,17 +167,13 @@ static bool campaign_run(struct campaign *c, enum reader_sort sort, uint64_t unt
     uint64_t give_up_ns = (uint64_t)load.options.give_up_s * 1000000000U;
     bool done;
 
-    publishing.now = c;
-    crowd.late_from = crowd.book.published + c->messages / 2;
-    crowd.moved_ns = clock_ns();
+    campaign_begin(c);
     while (!(done = over(c, sort))) {
-        uint64_t wait = publish_due(c), now = clock_ns();
+        uint64_t now = clock_ns();
 
         if (now > crowd.moved_ns + give_up_ns || now > until_ns)
             break;
-        crowd_turn(wait < 20000000U ? wait : 20000000U);
-        if (load.watches)
-            sample_memory();
+        campaign_step(c, 20000000U);
     }
     if (!done)
         load.errors.unanswered += (unsigned)crowd.book.owed[sort] + c->sent - c->acked;

@@ -78,6 +78,8 @@ struct crowd {
     uint64_t delivered; /* messages to readers */
     uint32_t late_from; /* the first number of the later half */
     struct reader *readers;
+    void (*reader_news)(struct reader *, enum conn_news); /* what comes to one; reader_news, or the
+                                                             mode's own */
     int n;          /* readers, at the connections 0 to n - 1; behind them are the publishers' */
     int slow_epoll; /* of slow readers: within load.epoll, and served after the others */
     struct choice choices[CHOICES_MAX];
@@ -232,6 +234,13 @@ static bool reader_goes_on(struct reader *r, enum conn_news news)
     if (news == CONN_ANSWERED || r->ws.closed)
         load.errors.ended++;
     return news == CONN_NOTHING && !r->ws.closed;
+}
+
+/* For readers that the book checks. */
+static void reader_news(struct reader *r, enum conn_news news)
+{
+    if (!reader_goes_on(r, news))
+        reader_close(r);
 }
 
 #endif

@@ -49,28 +49,6 @@ static void open_prompt(void)
     await_heads(0, o->readers);
 }
 
-static void report_named(int round, const char *phase, const char *what, double value)
-{
-    char name[80];
-
-    snprintf(name, sizeof name, "%s_%s", phase, what);
-    figures_add(&load.figures, round, name, value);
-}
-
-static void report_times(int round, const char *phase, const char *what, struct samples *samples)
-{
-    static const struct {
-        const char *name;
-        double share;
-    } of[] = {{"p50", 0.5}, {"p99", 0.99}, {"most", 1}};
-    char name[32];
-
-    for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
-        snprintf(name, sizeof name, "%s_%s_ms", what, of[i].name);
-        report_named(round, phase, name, samples_ms(samples, of[i].share));
-    }
-}
-
 /* The memory of those watched, now and at most since it was last asked. */
 static void report_rss(int round, const char *phase)
 {
@@ -196,6 +174,7 @@ static void run_slow(void)
     if (crowd.choices_n > 1 || crowd.choices->kind->poll)
         die("--kind is one for slow, and not poll: it has polls of its own");
     publishers_start(o->publishers);
+    publishing.samples = load.watches > 0;
     make_request(&slow.poll, o->poll, NULL, "");
     make_request(&slow.status, o->status, NULL, "");
     await_nothing_open(&slow.status);
