@@ -1,6 +1,6 @@
 """Scenarios: many long polls are held, then one message is published."""
 from bench import scenario
-from servers import Encke, answer_size
+from servers import Encke, answer_size, two_workers
 from table import ERRORS, Column, Section
 HOLDERS = ("nginx+encke", "nginx+nchan", "lighttpd+encke", "encke", "tornado", "gevent")
 
@@ -65,3 +65,20 @@ def fanout(bench):
             for contestant in bench.contestants(*HOLDERS):
                 bench.load(contestant, "fanout", "-n", count, "-r", options.rounds, case=count)
             bench.program("send loop", "sends", count, size, options.rounds, case=count)
+
+
+@scenario(
+    Section(
+        "The same, each nginx with two workers: ms since it was sent, and CPU ms",
+        fan_columns(),
+        "holds",
+    ),
+    quick=False,
+)
+def workers(bench):
+    """fanout behind nginx with two workers"""
+    sites = two_workers(bench)
+    for _ in bench.turns():
+        for count in bench.options.crowds:
+            for site in sites:
+                bench.load(site, "fanout", "-n", count, "-r", bench.options.rounds, case=count)

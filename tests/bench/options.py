@@ -46,6 +46,7 @@ SLOW_CONTESTANTS = ("lighttpd+encke", "tornado", "gevent")  # that a quick run l
 #: name, metavar, type, in a full run, in a quick run, what it is
 SIZES = (
     ("holds", "LIST", numbers, "1000,4000,8000", "4000", "requests held at once"),
+    ("crowds", "LIST", numbers, "8000,12000", "8000", "the same, with two nginx workers"),
     ("streams", "N", number, "5000", "5000", "streams that get a message"),
     ("kinds", "LIST", among(KINDS), "sse,ws", "sse,ws", f"of {','.join(KINDS)}: kinds of streams"),
     ("slow", "N", number, "1000", "200", "streams that do not read"),
@@ -55,6 +56,9 @@ SIZES = (
     ("pace", "P", number, "5", "5", "publishes a second there, beside the board's load"),
     ("publishers", "LIST", numbers, "1,16,64,256", "64", "connections that create at a time"),
     ("asking", "C", number, "64", "64", "connections that update, or ask for status, at a time"),
+    ("flood", "N", number, "5000", "1000", "streams, and as many WebSockets, that are flooded"),
+    ("flood-rate", "M", number, "100", "100", "messages a second then"),
+    ("flood-s", "S", number, "2", "2", "for how long"),
     ("chain", "N", number, "10000", "2000", "messages in a chain, one after the other"),
     ("rounds", "R", number, "10", "3", "publishes a turn"),
     ("repeats", "T", number, "5", "2", "turns a contestant"),
@@ -110,6 +114,7 @@ def parse(arguments):
     if not options.workers and environment("NGINX_WORKERS"):
         options.workers = number(environment("NGINX_WORKERS"))
     for name, _, kind, full, quick, _ in SIZES:
+        name = name.replace("-", "_")
         if getattr(options, name) is None:
             setattr(options, name, kind(quick if options.quick else full))
     every = [name for name, it in SCENARIOS.items() if it.quick or not options.quick]

@@ -185,6 +185,15 @@ def nchan(bench, workers=None):
     )
 
 
+def two_workers(bench):
+    """Encke and nchan, as far as they take part, each behind an nginx with two workers."""
+    starters = {
+        "nginx+encke": lambda: nginx(bench, bench.daemon, workers=2),
+        "nginx+nchan": lambda: nchan(bench, workers=2),
+    }
+    return [start() for name, start in starters.items() if name in bench.options.contestants]
+
+
 def board(bench, name):
     """A message board in Python, that is its own web server."""
     port = free_port()
