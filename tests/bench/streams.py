@@ -1,7 +1,7 @@
 """Scenarios: streams of every kind that get messages, and streams that do not read."""
 from bench import scenario
 from fanout import fan_columns
-from servers import Encke, nginx
+from servers import Encke, nginx, two_workers
 from table import ERRORS, Column, Section
 
 LISTEN = ";\n    server_name"  # the end of nginx's directive of that name
@@ -111,3 +111,35 @@ def slow(bench):
                 for contestant in site, daemon.straight:
                     kinds = contestant.streams(kind)
                     bench.load(contestant, "slow", *kinds, *size, case=kind)
+
+
+FLOOD_COLUMNS = (
+    Column("delivered/s", "deliveries_a_second", 0, spread=True),
+    Column("/ encke", "deliveries_a_second", 2, to="nginx+encke"),
+    Column("in time", "share_in_time", 2),
+    Column("all after s", "all_s", 1),
+    Column("p50 ms", "p50_ms", 0),
+    Column("p99 ms", "p99_ms", 0),
+    Column("create p99", "create_p99_ms"),
+    Column("CPU us: daemon", "daemon_cpu_us_a_delivery"),
+    Column("web", "web_cpu_us_a_delivery"),
+    Column("client", "load_cpu_us_a_delivery"),
+    ERRORS,
+)
+
+
+@scenario(
+    Section(
+        "{flood} event streams and as many WebSockets, {flood_rate} messages/s for {flood_s} s",
+        FLOOD_COLUMNS,
+        note="(nginx with two workers; in time: had come when the last one was published)",
+    )
+)
+def flood(bench):
+    """event streams and WebSockets, and more messages than can be delivered in time"""
+    options = bench.options
+    sites = two_workers(bench)  # a stream is two connections of nginx: more than one may have
+    flood = ("-k", "sse,ws", "-n", 2 * options.flood, "--rate", options.flood_rate)
+    for _ in bench.turns((options.repeats + 1) // 2):
+        for site in sites:
+            bench.load(site, "streams", *flood, "-t", options.flood_s, "--give-up", 60)
