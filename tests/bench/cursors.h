@@ -87,13 +87,12 @@ static inline void cursors_object(struct cursors *c, const char *at)
 
 static inline void cursors_tail(struct cursors *c, const char *bytes, size_t len)
 {
-    size_t keep = len < CURSORS_TAIL ? CURSORS_TAIL - len : 0;
+    size_t take = len < CURSORS_TAIL ? len : CURSORS_TAIL;
+    size_t keep = c->tail_len < CURSORS_TAIL - take ? c->tail_len : CURSORS_TAIL - take;
 
-    keep = keep < c->tail_len ? keep : c->tail_len;
     memmove(c->tail, c->tail + c->tail_len - keep, keep);
-    len = len < CURSORS_TAIL ? len : CURSORS_TAIL;
-    memcpy(c->tail + keep, bytes, len);
-    c->tail_len = keep + len;
+    memcpy(c->tail + keep, bytes + len - take, take);
+    c->tail_len = keep + take;
 }
 
 /* Takes from the next bytes what completes the object that was cut off; returns how many. */
