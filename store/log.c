@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,6 +106,9 @@ int log_open(struct log **out, const struct log_options *options, char *why, siz
     }
     log->file.fd = log->lock_fd = log->pipe[0] = log->pipe[1] = -1;
     log->queue_limit = options->queue_bytes;
+    /* SQLite need not count each allocation under a lock. Once it is at work it refuses, and goes
+     * on as it was told before. */
+    sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
     tail_init(&log->tail, options->memory_bytes);
     if (open_parts(log, options, why, why_size) != 0) {
         close_parts(log);

@@ -49,7 +49,8 @@ enum log_status {
 const char *log_status_text(enum log_status status);
 
 struct log_options {
-    const char *path;       /* the SQLite file; made if it is missing. Borrowed for the call. */
+    const char *path; /* the SQLite file; made if it is missing. Borrowed for the call. */
+    /* What is kept at least; there may be a little more (retention.h). */
     uint64_t keep_messages; /* messages kept a channel; 0: no limit */
     int64_t keep_age_ms;    /* how long a message is kept; 0: no limit */
     uint64_t keep_bytes;    /* message_size of all that is kept; 0: no limit */

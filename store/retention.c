@@ -2,30 +2,51 @@
 
 #include "store/sql.h"
 
-/* Messages become too old one by one; deleting each in its own transaction would keep the disk busy
- * for nothing. So they may get a thousandth older, but at most 10 s, and go together. */
-enum { SLACK_PART = 1024, SLACK_MAX_MS = 10000 };
+/* Messages become too many, or too old, one by one; deleting each in its own transaction would cost
+ * as much as appending it, and keep the disk busy for nothing. So there may be a little more than
+ * what is kept, and then all of that goes together: of a channel that keeps 1,000 messages or more
+ * a sixteenth more, but at most 1,000; of the bytes a thousandth more; and what is too old may get
+ * a thousandth older, but at most 10 s. */
+enum {
+    SLACK_COUNT_FROM = 1000,
+    SLACK_COUNT_PART = 16,
+    SLACK_MAX_COUNT = 1000,
+    SLACK_PART = 1024,
+    SLACK_MAX_MS = 10000
+};
+
+uint64_t retention_most_messages(const struct retention_limits *limits)
+{
+    uint64_t keep = limits->keep_messages;
+    uint64_t slack = keep < SLACK_COUNT_FROM ? 0 : keep / SLACK_COUNT_PART;
+
+    return keep + (slack < SLACK_MAX_COUNT ? slack : SLACK_MAX_COUNT);
+}
+
+uint64_t retention_most_bytes(const struct retention_limits *limits)
+{
+    return limits->keep_bytes + limits->keep_bytes / SLACK_PART;
+}
 
 int retention_init(struct retention *retention, sqlite3 *db, struct ledger *ledger,
                    const struct retention_limits *limits)
 {
     int rc;
 
-    *retention = (struct retention){.limits = *limits, .ledger = ledger};
+    *retention = (struct retention){.limits = *limits, .db = db, .ledger = ledger};
     retention_undo(retention);
-    rc = sql_prepare(db, &retention->nth_of_channel,
-                     "SELECT seq FROM message WHERE channel = ?1 ORDER BY seq LIMIT 1 OFFSET ?2");
+    rc = sql_prepare(db, &retention->oldest_of_channel,
+                     "SELECT seq, channel, length(data) FROM message WHERE channel = ?1 "
+                     "ORDER BY seq LIMIT ?2");
     if (rc == SQLITE_OK)
         rc = sql_prepare(db, &retention->trim_channel,
-                         "DELETE FROM message WHERE channel = ?1 AND seq <= ?2 "
-                         "RETURNING channel, seq, length(data)");
+                         "DELETE FROM message WHERE channel = ?1 AND seq <= ?2");
     if (rc == SQLITE_OK)
         rc = sql_prepare(db, &retention->oldest,
-                         "SELECT seq, channel, length(data), time_ms FROM message ORDER BY seq");
+                         "SELECT seq, channel, length(data), time_ms FROM message "
+                         "WHERE seq <= ?1 ORDER BY seq");
     if (rc == SQLITE_OK)
-        rc = sql_prepare(db, &retention->trim_oldest,
-                         "DELETE FROM message WHERE seq <= ?1 "
-                         "RETURNING channel, seq, length(data)");
+        rc = sql_prepare(db, &retention->trim_oldest, "DELETE FROM message WHERE seq <= ?1");
     if (rc == SQLITE_OK)
         rc = sql_prepare(db, &retention->next_over,
                          "SELECT id FROM channel WHERE id > ?1 AND count > ?2 ORDER BY id LIMIT 1");
@@ -34,7 +55,7 @@ int retention_init(struct retention *retention, sqlite3 *db, struct ledger *ledg
 
 void retention_free(struct retention *retention)
 {
-    sqlite3_finalize(retention->nth_of_channel);
+    sqlite3_finalize(retention->oldest_of_channel);
     sqlite3_finalize(retention->trim_channel);
     sqlite3_finalize(retention->oldest);
     sqlite3_finalize(retention->trim_oldest);
@@ -56,24 +77,49 @@ bool retention_is_due(const struct retention *retention, int64_t now_ms)
     return retention->backlog || retention->sweeping || now_ms >= retention->due_ms;
 }
 
-/* Runs one of the two DELETEs, bound, and takes what it gives back off the books. */
-static int delete_rows(struct retention *retention, sqlite3_stmt *trim, uint64_t *left)
+/* Takes the rows that one of the two SELECTs, bound, gives off the books. *last is the seq of the
+ * last one, and *left is less by as many as there were. */
+static int forget_rows(struct retention *retention, sqlite3_stmt *rows, sqlite3_int64 *last,
+                       uint64_t *left)
 {
     struct channel *channel;
     int rc;
 
-    while ((rc = sqlite3_step(trim)) == SQLITE_ROW) {
-        rc = ledger_channel_by_id(retention->ledger, sqlite3_column_int64(trim, 0), &channel);
+    while ((rc = sqlite3_step(rows)) == SQLITE_ROW) {
+        *last = sqlite3_column_int64(rows, 0);
+        rc = ledger_channel_by_id(retention->ledger, sqlite3_column_int64(rows, 1), &channel);
         if (rc == SQLITE_OK)
-            rc = ledger_remove(retention->ledger, channel, (uint64_t)sqlite3_column_int64(trim, 1),
-                               (size_t)sqlite3_column_int64(trim, 2));
+            rc = ledger_remove(retention->ledger, channel, (uint64_t)*last,
+                               (size_t)sqlite3_column_int64(rows, 2));
         if (rc != SQLITE_OK)
             break;
         if (*left)
             --*left;
     }
-    sqlite3_reset(trim);
+    sqlite3_reset(rows);
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+/* Deletes what one of the two SELECTs finds, by the DELETE for the same rows. Reading first and
+ * deleting then costs half of what DELETE ... RETURNING does, which gathers what it returns in a
+ * table of its own. */
+static int delete_rows(struct retention *retention, sqlite3_stmt *rows, sqlite3_stmt *trim,
+                       int last_parameter, uint64_t *left)
+{
+    uint64_t before = retention->ledger->now.messages;
+    sqlite3_int64 last = 0;
+    int rc = forget_rows(retention, rows, &last, left);
+
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int64(trim, last_parameter, last);
+    if (rc == SQLITE_OK)
+        rc = sql_run(trim);
+    if (rc != SQLITE_OK)
+        return rc;
+    /* The index and the table disagree, or the two statements do. */
+    return before - retention->ledger->now.messages == (uint64_t)sqlite3_changes64(retention->db)
+               ? SQLITE_OK
+               : SQLITE_CORRUPT;
 }
 
 /* ---- by count ---- */
@@ -82,27 +128,24 @@ static int delete_rows(struct retention *retention, sqlite3_stmt *trim, uint64_t
 static int trim_channel(struct retention *retention, struct channel *channel, uint64_t *left)
 {
     uint64_t excess = channel->count - retention->limits.keep_messages;
-    sqlite3_int64 last = 0;
     int rc;
 
     if (excess > *left)
         excess = *left;
-    rc = sqlite3_bind_int64(retention->nth_of_channel, 1, channel->id);
+    rc = sqlite3_bind_int64(retention->oldest_of_channel, 1, channel->id);
     if (rc == SQLITE_OK)
-        rc = sqlite3_bind_int64(retention->nth_of_channel, 2, (sqlite3_int64)excess - 1);
+        rc = sqlite3_bind_int64(retention->oldest_of_channel, 2, (sqlite3_int64)excess);
     if (rc == SQLITE_OK)
-        rc = sql_number(retention->nth_of_channel, &last);
-    if (rc != SQLITE_ROW)
-        return rc == SQLITE_DONE ? SQLITE_CORRUPT : rc;
-    rc = sqlite3_bind_int64(retention->trim_channel, 1, channel->id);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_bind_int64(retention->trim_channel, 2, last);
-    return rc == SQLITE_OK ? delete_rows(retention, retention->trim_channel, left) : rc;
+        rc = sqlite3_bind_int64(retention->trim_channel, 1, channel->id);
+    if (rc != SQLITE_OK)
+        return rc;
+    return delete_rows(retention, retention->oldest_of_channel, retention->trim_channel, 2, left);
 }
 
 static bool is_over(const struct retention *retention, const struct channel *channel)
 {
-    return retention->limits.keep_messages && channel->count > retention->limits.keep_messages;
+    return retention->limits.keep_messages &&
+           channel->count > retention_most_messages(&retention->limits);
 }
 
 /* Those that this transaction appended to: in the steady state nobody else can be over. */
@@ -129,12 +172,12 @@ static int trim_touched(struct retention *retention, uint64_t *left)
 static int next_over(struct retention *retention, struct channel **out)
 {
     sqlite3_int64 id = 0;
+    uint64_t most = retention_most_messages(&retention->limits);
     int rc = sqlite3_bind_int64(retention->next_over, 1, retention->swept);
 
     *out = NULL;
     if (rc == SQLITE_OK)
-        rc = sqlite3_bind_int64(retention->next_over, 2,
-                                (sqlite3_int64)retention->limits.keep_messages);
+        rc = sqlite3_bind_int64(retention->next_over, 2, (sqlite3_int64)most);
     if (rc == SQLITE_OK)
         rc = sql_number(retention->next_over, &id);
     if (rc == SQLITE_ROW)
@@ -201,6 +244,9 @@ static int find_prefix(struct retention *retention, int64_t now_ms, uint64_t row
     int rc;
 
     *prefix = (struct prefix){.bytes = retention->ledger->now.bytes, .stay_ms = INT64_MIN};
+    rc = sqlite3_bind_int64(oldest, 1, INT64_MAX);
+    if (rc != SQLITE_OK)
+        return rc;
     while ((rc = sqlite3_step(oldest)) == SQLITE_ROW) {
         int64_t stated_ms = sqlite3_column_int64(oldest, 3);
         int64_t time_ms = stated_ms > 0 ? stated_ms : 0; /* keeps the sums below in range */
@@ -242,7 +288,7 @@ static bool prefix_is_due(const struct retention *retention, int64_t now_ms)
     const struct retention_limits *limits = &retention->limits;
     const struct totals *now = &retention->ledger->now;
 
-    if (limits->keep_bytes && now->bytes > limits->keep_bytes)
+    if (limits->keep_bytes && now->bytes > retention_most_bytes(limits))
         return true;
     return limits->keep_age_ms &&
            (now_ms >= retention->due_ms || (retention->due_ms == INT64_MAX && now->messages));
@@ -258,9 +304,9 @@ static int trim_prefix(struct retention *retention, int64_t now_ms, uint64_t *le
         return SQLITE_OK;
     rc = find_prefix(retention, now_ms, *left, &prefix);
     if (rc == SQLITE_OK && prefix.last) {
-        rc = sqlite3_bind_int64(retention->trim_oldest, 1, (sqlite3_int64)prefix.last);
+        rc = sqlite3_bind_int64(retention->oldest, 1, (sqlite3_int64)prefix.last);
         if (rc == SQLITE_OK)
-            rc = delete_rows(retention, retention->trim_oldest, left);
+            rc = delete_rows(retention, retention->oldest, retention->trim_oldest, 1, left);
     }
     if (rc != SQLITE_OK)
         return rc;

@@ -25,10 +25,15 @@ struct retention_limits {
     uint64_t keep_bytes;    /* message_size of all; 0: no limit */
 };
 
+/* What there may be before the oldest go, down to keep_messages (of one channel) and keep_bytes. */
+uint64_t retention_most_messages(const struct retention_limits *limits);
+uint64_t retention_most_bytes(const struct retention_limits *limits);
+
 struct retention {
     struct retention_limits limits;
+    sqlite3 *db;
     struct ledger *ledger;
-    sqlite3_stmt *nth_of_channel, *trim_channel, *oldest, *trim_oldest, *next_over;
+    sqlite3_stmt *oldest_of_channel, *trim_channel, *oldest, *trim_oldest, *next_over;
     sqlite3_int64 swept; /* id up to which no channel is over its count, while sweeping */
     bool sweeping;       /* channels that no append touches may be over their count */
     bool backlog;        /* more is due already */

@@ -1,6 +1,7 @@
 /* The log against a model that is too simple to be wrong: an array of all messages ever appended,
  * with a mark on those that retention deleted. Random appends, reads, restarts and limits; every
  * page must be the model's, whether memory, disk or both answered it. */
+#include "store/retention.h"
 #include "support_store.h"
 
 #include <stdio.h>
@@ -58,6 +59,10 @@ static void model_count(struct model *model, int channel, uint64_t limit)
 
 static void model_bytes(struct model *model, uint64_t limit)
 {
+    struct retention_limits limits = {.keep_bytes = limit};
+
+    if (model->bytes <= retention_most_bytes(&limits))
+        return;
     while (limit && model->bytes > limit)
         model_delete(model, model_oldest(model, -1));
 }

@@ -43,6 +43,28 @@ static void a_channel_never_keeps_more_than_its_count(void **state)
     assert_int_equal(store_sql(store, "SELECT floor FROM channel WHERE name = 'a'"), 7);
 }
 
+/* Of a thousand and more, a sixteenth may be left over until it goes in one piece. */
+static void a_long_channel_is_trimmed_a_piece_at_a_time(void **state)
+{
+    struct store *store = *state;
+    uint64_t before = 0, pieces = 0;
+
+    store->options.keep_messages = 1600;
+    store_open(store);
+    for (int i = 1; i <= 2500; i++) {
+        uint64_t now;
+
+        store_put(store, "a", "x");
+        now = stats_of(store).messages;
+        assert_true(now <= 1700);
+        assert_true(i <= 1700 || now >= 1600);
+        pieces += now < before;
+        before = now;
+    }
+    assert_int_equal(pieces, 800 / 101 + 1);
+    store_close(store);
+}
+
 /* Large batches too are trimmed in the transaction that brings them. */
 static void retention_keeps_up_with_any_batch(void **state)
 {
@@ -350,6 +372,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_channel_never_keeps_more_than_its_count),
+        TEST(a_long_channel_is_trimmed_a_piece_at_a_time),
         TEST(retention_keeps_up_with_any_batch),
         TEST(gap_is_told_after_retention),
         TEST(gap_of_a_commit_not_yet_drained_is_told),
