@@ -167,7 +167,7 @@ tests/e2e/node_modules/.package-lock.json: $(wildcard tests/e2e/package-lock.jso
 
 bench:                     ## run the benchmark, and before it install and build what it needs
 	@deploy/packages bench
-	@$(MAKE) --no-print-directory $(PARALLEL) all benches
+	@$(MAKE) --no-print-directory $(PARALLEL) all benches shims
 	@tests/bench/run
 
 lint: lint-format lint-werror lint-cppcheck lint-tidy lint-shell lint-python ## formatting and static checks

@@ -94,19 +94,21 @@ class Bench:
         """The same, but what it says is not kept: it prepares something."""
         self.processes.run("load", *self.load_command(contestant, mode, *options, rest=rest))
 
-    def program(self, name, program, *arguments, case=""):
+    def program(self, name, program, *arguments, case="", **measure):
         """Runs one of the programs that are a floor, if it takes part."""
         if name in self.options.contestants:
-            self.measure(self.row(name, case), [self.programs / program, "-c", *arguments])
+            command = [self.programs / program, "-c", *arguments]
+            self.measure(self.row(name, case), command, **measure)
 
-    def measure(self, row, command):
+    def measure(self, row, command, env=None, suffix=""):
+        """Runs a command, whose figures are for this row; `suffix` is taken off their names."""
         scenario, case, name = row
         self.say(f"{scenario} {case}: {name}, turn {self.turn} of {self.of}")
         try:
-            text = self.processes.run("load", *command)
+            text = self.processes.run("load", *command, env=env)
         except Failure as failure:
             raise Failure(f"{' '.join(filter(None, row))}: {failure}") from None
-        self.results.add_csv(row, self.turn, text)
+        self.results.add_csv(row, self.turn, text.replace(f"{suffix},", ","))
 
     def say(self, text):
         """Shows, on a terminal, what goes on."""

@@ -59,7 +59,11 @@ SIZES = (
     ("flood", "N", number, "5000", "1000", "streams, and as many WebSockets, that are flooded"),
     ("flood-rate", "M", number, "100", "100", "messages a second then"),
     ("flood-s", "S", number, "2", "2", "for how long"),
+    ("fsync", "MS", number, "5", "5", "how much longer a slow disk's fsync takes"),
     ("chain", "N", number, "10000", "2000", "messages in a chain, one after the other"),
+    ("logs", "LIST", numbers, "1000,100000,10000000", "1000,100000", "how long logs are to be"),
+    ("storm", "N", number, "8000", "2000", "clients that come back at once"),
+    ("behind", "M", number, "1000", "1000", "how many messages they are behind, at most"),
     ("rounds", "R", number, "10", "3", "publishes a turn"),
     ("repeats", "T", number, "5", "2", "turns a contestant"),
     ("seconds", "S", number, "3", "1", "length of a turn that counts requests a second"),
@@ -74,8 +78,8 @@ scenarios:
 contestants:
 {contestants}
 
-environment: ENCKE_BIN (build/encke), BENCH_BIN (build/bench), ENCKE_ARGS (options of the daemon),
-NGINX_WORKERS (1).
+environment: ENCKE_BIN (build/encke), BENCH_BIN (build/bench), ENCKE_SHIMS (build/tests),
+ENCKE_ARGS (options of the daemon), NGINX_WORKERS (1).
 """
 
 
@@ -109,6 +113,8 @@ def parse(arguments):
     environment = os.environ.get
     options.encke = Path(environment("ENCKE_BIN") or ROOT / "build" / "encke").absolute()
     options.programs = Path(environment("BENCH_BIN") or ROOT / "build" / "bench").absolute()
+    shims = environment("ENCKE_SHIMS") or options.programs.parent / "tests"
+    options.fault = Path(shims, "fault.so").absolute()
     options.encke_args = shlex.split(environment("ENCKE_ARGS", ""))
     options.dir = options.dir or options.programs
     if not options.workers and environment("NGINX_WORKERS"):

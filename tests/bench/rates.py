@@ -1,20 +1,28 @@
 """Scenarios: so many connections that ask as fast as they are answered."""
 from bench import scenario
-from servers import MESSAGE, ready
+from servers import MESSAGE, Encke, nginx, ready
 from table import ERRORS, Column, Section
 
-RATE_COLUMNS = (
-    Column("a second", "requests_a_second", 0, spread=True),
-    Column("/ encke", "requests_a_second", 2, to="nginx+encke"),
-    Column("/ hello", "requests_a_second", 2, to="nginx+hello"),
-    Column("p50 ms", "p50_ms", 2),
-    Column("p99 ms", "p99_ms", 2),
-    Column("most ms", "most_ms"),
-    Column("CPU us: daemon", "daemon_cpu_us_a_request"),
-    Column("web", "web_cpu_us_a_request"),
-    Column("client", "load_cpu_us_a_request"),
-    ERRORS,
-)
+
+def rate_columns(*to):
+    """So many a second, and how that is to others, by (label, contestant)."""
+    rate = ("requests_a_second", "inserts_a_second")
+    return (
+        Column("a second", rate[0], 0, spread=True, floor=rate[1]),
+        *(Column(label, rate[0], 2, to=name, floor=rate[1]) for label, name in to),
+        Column("p50 ms", "p50_ms", 2, floor="commit_p50_ms"),
+        Column("p99 ms", "p99_ms", 2, floor="commit_p99_ms"),
+        Column("most ms", "most_ms"),
+        Column("CPU us: daemon", "daemon_cpu_us_a_request"),
+        Column("web", "web_cpu_us_a_request"),
+        Column("client", "load_cpu_us_a_request"),
+        ERRORS,
+    )
+
+
+RATE_COLUMNS = rate_columns(("/ encke", "nginx+encke"), ("/ hello", "nginx+hello"))
+INSERTS = "inserts.db"  # a file of the bench's folder, and so on the log's disk
+CREATORS = ("nginx+encke", "nginx+nchan", "nginx+hello", "encke")
 
 
 def rate(bench, contestant, count, *options, rest="", case=""):
@@ -22,7 +30,17 @@ def rate(bench, contestant, count, *options, rest="", case=""):
     bench.load(contestant, "rate", *options, rest=rest, case=case)
 
 
-CREATORS = ("nginx+encke", "nginx+nchan", "nginx+hello", "encke")
+def creates(bench, contestant, count):
+    """So many publishers that create, each the next as soon as the last is acknowledged."""
+    post = ("--post", contestant.form + MESSAGE)
+    rate(bench, contestant, count, *post, rest=contestant.publish, case=count)
+
+
+def inserts(bench, group, case="", env=None):
+    """SQLite alone on the same disk, so many messages a commit."""
+    command = ("-t", bench.options.seconds, bench.scratch / INSERTS, group)
+    suffix = f"_{group}"
+    bench.program("SQLite inserts", "inserts", *command, case=case, env=env, suffix=suffix)
 
 
 @scenario(
@@ -30,7 +48,8 @@ CREATORS = ("nginx+encke", "nginx+nchan", "nginx+hello", "encke")
         "Creates; Encke's each on disk before its answer (synchronous=FULL)",
         RATE_COLUMNS,
         "publishers",
-        note="(nchan keeps messages in memory; hello none at all)",
+        note="(nchan keeps messages in memory, hello none at all; SQLite inserts: without any "
+        "request, a commit for so many)",
     )
 )
 def create(bench):
@@ -38,8 +57,33 @@ def create(bench):
     for _ in bench.turns():
         for count in bench.options.publishers:
             for contestant in bench.contestants(*CREATORS):
-                post = contestant.form + MESSAGE
-                rate(bench, contestant, count, "--post", post, rest=contestant.publish, case=count)
+                creates(bench, contestant, count)
+            inserts(bench, count, case=count)
+
+
+@scenario(
+    Section(
+        "Creates where the disk takes {fsync} ms more for each fsync",
+        rate_columns(("/ inserts", "SQLite inserts")),
+        "publishers",
+        note="(SQLite inserts: one message a commit, whatever the publishers)",
+    )
+)
+def slowdisk(bench):
+    """creates where fsync is slow"""
+    control = bench.scratch / "fault"
+    control.write_text(f"sync=delay:{bench.options.fsync}")
+    slow = {
+        "LD_PRELOAD": str(bench.options.fault),
+        "ENCKE_FAULT_CONTROL": str(control),
+        "ENCKE_FAULT_FILES": f"{bench.scratch.resolve()}/",
+    }
+    with Encke(bench, "slowdisk", env=slow) as daemon:
+        site = nginx(bench, daemon)
+        for _ in bench.turns():
+            for count in (1, 64, 256):
+                creates(bench, site, count)
+                inserts(bench, 1, case=count, env=slow)
 
 
 @scenario(Section("Updates with a message ready", RATE_COLUMNS))

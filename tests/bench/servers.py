@@ -57,6 +57,7 @@ class Encke:
     """A daemon with a log of its own; at the end of a `with` both are gone."""
 
     def __init__(self, bench, name, *options, env=None):
+        """`name` is its files', `options` are its own, `env` is for its environment."""
         self.bench = bench
         self.db = bench.scratch / f"{name}.db"
         self.socket = bench.scratch / f"{name}.sock"
@@ -236,7 +237,8 @@ STARTERS = {
     "gevent": (lambda bench: board(bench, "gevent"), MODULES / "gevent"),
     "nginx+hello": (hello, "nginx"),
     "nginx return": (nginx_return, "nginx"),
-    "send loop": (None, "setpriv"),  # a program that runs and ends, not a server
+    "send loop": (None, "setpriv"),  # these are programs that run and end, not servers
+    "SQLite inserts": (None, "setpriv"),
 }
 
 

@@ -27,7 +27,9 @@ class Column:
 
     def cell(self, results, row):
         if self.to:
-            return shown(results.ratio(row, self.figure, (*row[:2], self.to)), self.decimals)
+            other = (*row[:2], self.to)
+            name = self.figure if results.values(other, self.figure) else self.floor
+            return shown(results.ratio(row, self.figure, other, name), self.decimals)
         values = self.of_row(results, row)
         if self.of and values:
             return f"{self.of(values):.{self.decimals}f}"
