@@ -1,11 +1,17 @@
 """Scenarios: how soon a client hears of a message, new or old."""
+import contextlib
+
 from bench import scenario
+from rates import inserts
+from servers import Encke, nginx
 from table import ERRORS, Column, Section
 
+FED_AT_ONCE = 200_000  # messages between two signs of life, while a log is made
+
 CHAIN_COLUMNS = (
-    Column("p50 ms", "p50_ms", 3, spread=True),
+    Column("p50 ms", "p50_ms", 3, spread=True, floor="commit_p50_ms"),
     Column("/ encke", "p50_ms", 2, to="nginx+encke"),
-    Column("p99 ms", "p99_ms", 3, spread=True),
+    Column("p99 ms", "p99_ms", 3, spread=True, floor="commit_p99_ms"),
     Column("/ encke", "p99_ms", 2, to="nginx+encke"),
     Column("most ms", "most_ms", 2),
     Column("a second", "messages_a_second", 0),
@@ -20,6 +26,7 @@ CHAIN_COLUMNS = (
         "Publish to receive, one subscriber, {chain} messages one after the other",
         CHAIN_COLUMNS,
         "kind",
+        note="(nchan keeps messages in memory; SQLite inserts: how long the commit alone takes)",
     )
 )
 def chain(bench):
@@ -28,3 +35,73 @@ def chain(bench):
         for kind in "poll", "sse":
             for site in bench.contestants("nginx+encke", "nginx+nchan", "encke"):
                 bench.load(site, "chain", "-k", kind, "-m", bench.options.chain, case=kind)
+            inserts(bench, 1, case=kind)
+
+
+class FilledLog(Encke):
+    """A daemon with so many messages in one channel, fed as fast as it takes them."""
+
+    def __init__(self, bench, messages):
+        super().__init__(bench, f"log-{messages}", "--keep-messages", 0, "--keep-bytes", 0)
+        self.messages = messages
+        self.site = nginx(bench, self)
+        for done in range(0, messages, FED_AT_ONCE):
+            bench.say(f"filling a log: {done} of {messages} messages")
+            count = min(FED_AT_ONCE, messages - done)
+            bench.unmeasured(self.straight, "feed", "-m", count, "-P", 256)
+
+
+@scenario(
+    Section(
+        "Catching up, 100 messages an answer, from anywhere in logs of so many messages",
+        (
+            Column("p50 ms", "p50_ms", 3, spread=True),
+            Column("p99 ms", "p99_ms", 3, spread=True),
+            Column("most ms", "most_ms", 2),
+            Column("answers/s", "requests_a_second", 0),
+            Column("CPU us: daemon", "daemon_cpu_us_a_request", 0),
+            Column("web", "web_cpu_us_a_request", 0),
+            ERRORS,
+        ),
+        "messages",
+    ),
+    quick=False,
+)
+def catchup(bench):
+    """updates from random old cursors, in a short and in a very long log"""
+    ask = ("-n", 1, "-t", bench.options.seconds)
+    with contextlib.ExitStack() as stack:
+        logs = [stack.enter_context(FilledLog(bench, length)) for length in bench.options.logs]
+        for _ in bench.turns():
+            for log in logs:
+                for site in log.site, log.straight:
+                    bench.load(site, "catchup", *ask, case=log.messages)
+
+
+@scenario(
+    Section(
+        "{storm} clients come back at once, each from a random one of the last {behind} messages",
+        (
+            Column("current after s", "current_s", 2, spread=True),
+            Column("half of them", "current_p50_s", 2),
+            Column("all held", "held_s", 2),
+            Column("MiB", "mib", 0),
+            Column("quiet create p50 ms", "quiet_create_p50_ms", 2),
+            Column("p99", "quiet_create_p99_ms", 2),
+            Column("meanwhile p50", "storm_create_p50_ms", 1),
+            Column("p99", "storm_create_p99_ms", 1, spread=True),
+            Column("CPU ms: daemon", "daemon_storm_cpu_ms", 0),
+            Column("web", "web_storm_cpu_ms", 0),
+            ERRORS,
+        ),
+        note="(100 messages/s, before it and meanwhile)",
+    )
+)
+def storm(bench):
+    """thousands of clients that come back with old cursors while messages are published"""
+    options = bench.options
+    come_back = ("-n", options.storm, "--behind", options.behind, "-t", options.seconds)
+    with FilledLog(bench, options.behind) as log:
+        for _ in bench.turns():
+            for site in log.site, log.straight:
+                bench.load(site, "storm", *come_back)
