@@ -33,7 +33,8 @@ struct conn {
     bool wants_out;                /* EPOLLOUT is on */
     bool deaf;                     /* EPOLLIN is off: nothing is read */
     bool hasty;                    /* set by the owner: its TCP connect is not waited for */
-    unsigned number;               /* chooses the source address */
+    unsigned number;               /* the owner's */
+    unsigned source;               /* the source address: 0 is any, n is 127.0.0.n+1 */
     size_t sent;                   /* bytes of the request */
     uint64_t asked_ns;             /* when its first byte was sent */
     uint64_t read_ns;              /* when something last came */
@@ -55,7 +56,7 @@ static inline bool conn_bind_source(const struct conn *c, int fd)
     struct sockaddr_in source = {.sin_family = AF_INET};
     int on = 1;
 
-    source.sin_addr.s_addr = htonl(INADDR_LOOPBACK + c->number / CONN_PER_SOURCE);
+    source.sin_addr.s_addr = htonl(INADDR_LOOPBACK + c->source);
     /* The port is then chosen at connect, for this destination only. */
     setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
     return bind(fd, (const struct sockaddr *)&source, sizeof source) == 0;
@@ -76,7 +77,7 @@ static inline bool conn_open(struct conn *c, const struct target *t, int epoll)
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
     if (family == AF_INET) {
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        if (c->number >= CONN_PER_SOURCE && !conn_bind_source(c, fd))
+        if (c->source > 0 && !conn_bind_source(c, fd))
             goto failed;
     }
     if (family == AF_INET && c->hasty)
