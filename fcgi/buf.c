@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "store/decimal.h"
+
 enum {
     KEEP = 256 * 1024, /* a buffer that grew beyond this gives its memory back */
     ORDINARY = 128     /* bytes that most of what is formatted needs */
@@ -53,6 +55,15 @@ void buf_add(struct buf *buf, const void *bytes, size_t len)
 void buf_puts(struct buf *buf, const char *text)
 {
     buf_add(buf, text, strlen(text));
+}
+
+void buf_number(struct buf *buf, int64_t n)
+{
+    if (n < 0)
+        buf_puts(buf, "-");
+    char *room = buf_room(buf, DECIMAL_SIZE);
+    if (room)
+        buf->len += decimal_print(room, n < 0 ? 0 - (uint64_t)n : (uint64_t)n);
 }
 
 void buf_printf(struct buf *buf, const char *format, ...)

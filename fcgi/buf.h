@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct buf {
     char *bytes;
@@ -23,6 +24,7 @@ void buf_free(struct buf *buf);
 
 void buf_add(struct buf *buf, const void *bytes, size_t len);
 void buf_puts(struct buf *buf, const char *text);
+void buf_number(struct buf *buf, int64_t n);
 void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Room for len more bytes at bytes + len, or NULL when out of memory. */

@@ -5,32 +5,42 @@
 
 #include "fcgi/escape.h"
 
+void render_cursor(struct buf *out, const char *epoch, uint64_t seq)
+{
+    char *room = buf_room(out, CURSOR_SIZE);
+    if (room)
+        out->len += strlen(cursor_print(room, epoch, seq));
+}
+
 void render_message(struct buf *out, const char *epoch, const struct message *message)
 {
-    char id[CURSOR_SIZE];
-    buf_printf(out, "{\"id\":\"%s\",\"channel\":\"%s\",\"time\":%lld,\"data\":",
-               cursor_print(id, epoch, message->seq), message_channel(message),
-               (long long)message->time_ms);
+    buf_puts(out, "{\"id\":\"");
+    render_cursor(out, epoch, message->seq);
+    buf_puts(out, "\",\"channel\":\"");
+    buf_puts(out, message_channel(message));
+    buf_puts(out, "\",\"time\":");
+    buf_number(out, message->time_ms);
+    buf_puts(out, ",\"data\":");
     escape_json(out, message_data(message), message->data_len);
     buf_puts(out, "}");
 }
 
 static void write_json(struct buf *out, const char *epoch, const struct page *page)
 {
-    char id[CURSOR_SIZE];
-    buf_printf(out, "{\"id\":\"%s\",\"messages\":[", cursor_print(id, epoch, page->next));
+    buf_puts(out, "{\"id\":\"");
+    render_cursor(out, epoch, page->next);
+    buf_puts(out, "\",\"messages\":[");
     for (size_t i = 0; i < page->count; i++) {
         if (i > 0)
             buf_puts(out, ",");
         render_message(out, epoch, page->messages[i]);
     }
-    buf_printf(out, "],\"more\":%s%s}\n", page->more ? "true" : "false",
-               page->reset ? ",\"reset\":true" : "");
+    buf_puts(out, page->more ? "],\"more\":true" : "],\"more\":false");
+    buf_puts(out, page->reset ? ",\"reset\":true}\n" : "}\n");
 }
 
 static void write_html(struct buf *out, const char *epoch, const struct page *page)
 {
-    char id[CURSOR_SIZE];
     struct buf html = {0};
     for (size_t i = 0; i < page->count; i++) {
         buf_puts(&html, "<div>");
@@ -39,7 +49,9 @@ static void write_html(struct buf *out, const char *epoch, const struct page *pa
     }
     buf_puts(out, "{\"html\":");
     escape_json(out, html.bytes ? html.bytes : "", html.len);
-    buf_printf(out, ",\"id\":\"%s\"}\n", cursor_print(id, epoch, page->next));
+    buf_puts(out, ",\"id\":\"");
+    render_cursor(out, epoch, page->next);
+    buf_puts(out, "\"}\n");
     out->failed |= html.failed;
     buf_free(&html);
 }
@@ -108,9 +120,11 @@ struct frame *render_nothing(struct buf *scratch, enum format format, const char
 
 struct frame *render_id(const char *epoch, uint64_t seq)
 {
-    char id[CURSOR_SIZE], body[CURSOR_SIZE + 16];
-    int len = snprintf(body, sizeof body, "{\"id\":\"%s\"}\n", cursor_print(id, epoch, seq));
-    return frame_new(200, TYPE_JSON, NULL, body, (size_t)len);
+    static const char before[] = "{\"id\":\"", after[] = "\"}\n";
+    char body[sizeof before + CURSOR_SIZE + sizeof after];
+    cursor_print(stpcpy(body, before), epoch, seq);
+    strcat(body, after);
+    return frame_new(200, TYPE_JSON, NULL, body, strlen(body));
 }
 
 int refusal_of(enum log_status status, const char **header)

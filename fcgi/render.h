@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "fcgi/buf.h"
 #include "fcgi/reply.h"
@@ -25,6 +26,9 @@ struct frame *render_nothing(struct buf *scratch, enum format format, const char
 
 /* The word alone: {"ret":"new"}, or {"ret":"punt"}. */
 struct frame *render_word(bool news);
+
+/* Appends the cursor's text. */
+void render_cursor(struct buf *out, const char *epoch, uint64_t seq);
 
 /* Appends a message as the JSON object that all readers of JSON get:
  * {"id":…,"channel":…,"time":…,"data":…} */

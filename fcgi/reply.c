@@ -8,13 +8,10 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "store/decimal.h"
+
 const char TYPE_JSON[] = "application/json";
 const char TYPE_TEXT[] = "text/plain; charset=utf-8";
-
-/* What every response says. */
-#define COMMON_HEADERS                                                                             \
-    "Cache-Control: no-store\r\n"                                                                  \
-    "X-Content-Type-Options: nosniff\r\n"
 
 enum {
     HEAD_MAX = 1024,     /* bytes of the CGI header */
@@ -105,15 +102,62 @@ static struct frame *frame_alloc(uint16_t id, size_t len)
     return frame;
 }
 
-/* A whole answer: its head, which snprintf has written and measured, and its body. */
-static struct frame *frame_whole(const char *head, int head_len, const void *body, size_t body_len)
+/* A CGI header being written. Not by snprintf, which costs as much as the rest of an answer. */
+struct head {
+    size_t len; /* over HEAD_MAX: there was no room */
+    char bytes[HEAD_MAX];
+};
+
+static void head_puts(struct head *head, const char *text)
 {
-    if (head_len < 0 || head_len >= HEAD_MAX)
+    size_t len = strlen(text);
+    if (head->len + len <= HEAD_MAX)
+        memcpy(head->bytes + head->len, text, len);
+    head->len += len;
+}
+
+static void head_field(struct head *head, const char *name, const char *value)
+{
+    head_puts(head, name);
+    head_puts(head, value);
+    head_puts(head, "\r\n");
+}
+
+static void head_status(struct head *head, int status, const char *reason)
+{
+    char number[DECIMAL_SIZE];
+    decimal_print(number, (uint64_t)status);
+    head->len = 0;
+    head_puts(head, "Status: ");
+    head_puts(head, number);
+    head_field(head, " ", reason);
+}
+
+/* What a body of that length needs. */
+static void head_content(struct head *head, const char *type, size_t body_len)
+{
+    char number[DECIMAL_SIZE];
+    decimal_print(number, body_len);
+    head_field(head, "Content-Type: ", type);
+    head_field(head, "Content-Length: ", number);
+}
+
+/* What every response says, what this one says besides (or NULL), and the empty line. */
+static void head_end(struct head *head, const char *header)
+{
+    head_puts(head, "Cache-Control: no-store\r\n"
+                    "X-Content-Type-Options: nosniff\r\n");
+    head_field(head, header ? header : "", "");
+}
+
+/* A whole answer: its head and its body. */
+static struct frame *frame_whole(const struct head *head, const void *body, size_t body_len)
+{
+    if (head->len > HEAD_MAX)
         return NULL;
-    struct frame *frame =
-        frame_alloc(ORDINARY_ID, stdout_len((size_t)head_len + body_len) + END_LEN);
+    struct frame *frame = frame_alloc(ORDINARY_ID, stdout_len(head->len + body_len) + END_LEN);
     if (frame)
-        put_end(put_stdout(frame->bytes, ORDINARY_ID, head, (size_t)head_len, body, body_len),
+        put_end(put_stdout(frame->bytes, ORDINARY_ID, head->bytes, head->len, body, body_len),
                 ORDINARY_ID);
     return frame;
 }
@@ -121,49 +165,40 @@ static struct frame *frame_whole(const char *head, int head_len, const void *bod
 struct frame *frame_new(int status, const char *type, const char *header, const void *body,
                         size_t body_len)
 {
-    char head[HEAD_MAX];
-    int head_len = snprintf(head, sizeof head,
-                            "Status: %d %s\r\n"
-                            "Content-Type: %s\r\n"
-                            "Content-Length: %zu\r\n" COMMON_HEADERS "%s\r\n",
-                            status, reason(status), type, body_len, header ? header : "");
-    return frame_whole(head, head_len, body, body_len);
+    struct head head;
+    head_status(&head, status, reason(status));
+    head_content(&head, type, body_len);
+    head_end(&head, header);
+    return frame_whole(&head, body, body_len);
 }
 
 /* RFC 9110, 8.3: without a type the body may be anything; 15.3.5 and 15.4.5: these have none. */
 struct frame *frame_relayed(int status, const char *reason, const char *type, const void *body,
                             size_t body_len)
 {
-    char head[HEAD_MAX];
-    int head_len;
-    if (status == 204 || status == 304) {
-        head_len =
-            snprintf(head, sizeof head, "Status: %d %s\r\n" COMMON_HEADERS "\r\n", status, reason);
-        return frame_whole(head, head_len, "", 0);
-    }
-    head_len = snprintf(head, sizeof head,
-                        "Status: %d %s\r\n"
-                        "Content-Type: %s\r\n"
-                        "Content-Length: %zu\r\n" COMMON_HEADERS "\r\n",
-                        status, reason, *type ? type : "application/octet-stream", body_len);
-    return frame_whole(head, head_len, body, body_len);
+    bool empty = status == 204 || status == 304;
+    struct head head;
+    head_status(&head, status, reason);
+    if (!empty)
+        head_content(&head, *type ? type : "application/octet-stream", body_len);
+    head_end(&head, NULL);
+    return frame_whole(&head, body, empty ? 0 : body_len);
 }
 
 /* X-Accel-Buffering: nginx passes this response on as it comes. */
 struct frame *frame_opening(uint16_t request_id, const char *type, const char *header,
                             const void *body, size_t body_len)
 {
-    char head[HEAD_MAX];
-    int head_len = snprintf(head, sizeof head,
-                            "Status: 200 OK\r\n"
-                            "Content-Type: %s\r\n"
-                            "X-Accel-Buffering: no\r\n" COMMON_HEADERS "%s\r\n",
-                            type, header ? header : "");
-    if (head_len < 0 || head_len >= HEAD_MAX)
+    struct head head;
+    head_status(&head, 200, reason(200));
+    head_field(&head, "Content-Type: ", type);
+    head_field(&head, "X-Accel-Buffering: ", "no");
+    head_end(&head, header);
+    if (head.len > HEAD_MAX)
         return NULL;
-    struct frame *frame = frame_alloc(request_id, stdout_len((size_t)head_len + body_len));
+    struct frame *frame = frame_alloc(request_id, stdout_len(head.len + body_len));
     if (frame)
-        put_stdout(frame->bytes, request_id, head, (size_t)head_len, body, body_len);
+        put_stdout(frame->bytes, request_id, head.bytes, head.len, body, body_len);
     return frame;
 }
 

@@ -115,17 +115,17 @@ static size_t copy_uri(struct decoder *decoder)
 {
     char **envp = decoder->fcgx.envp;
     const char *uri = FCGX_GetParam("REQUEST_URI", envp);
-    int len;
-    if (uri) {
-        len = snprintf(decoder->uri, sizeof decoder->uri, "%s", uri);
-    } else {
+    if (!uri) {
         const char *script = FCGX_GetParam("SCRIPT_NAME", envp);
         const char *path = FCGX_GetParam("PATH_INFO", envp);
         const char *query = FCGX_GetParam("QUERY_STRING", envp);
-        len = snprintf(decoder->uri, sizeof decoder->uri, "%s%s?%s", script ? script : "",
-                       path ? path : "", query ? query : "");
+        int len = snprintf(decoder->uri, sizeof decoder->uri, "%s%s?%s", script ? script : "",
+                           path ? path : "", query ? query : "");
+        return len > 0 ? (size_t)len : 0;
     }
-    return len > 0 ? (size_t)len : 0; /* the parameters' limit keeps it below sizeof uri */
+    size_t len = strlen(uri); /* the parameters' limit keeps it below sizeof uri */
+    memcpy(decoder->uri, uri, len + 1);
+    return len;
 }
 
 void request_split_uri(struct request *request, char *uri, size_t len)

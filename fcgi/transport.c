@@ -16,8 +16,9 @@ static void put_nothing(struct buf *out)
 
 static void put_json_cursor(struct buf *out, const char *epoch, uint64_t seq)
 {
-    char id[CURSOR_SIZE];
-    buf_printf(out, "{\"id\":\"%s\"}", cursor_print(id, epoch, seq));
+    buf_puts(out, "{\"id\":\"");
+    render_cursor(out, epoch, seq);
+    buf_puts(out, "\"}");
 }
 
 static void put_line(struct buf *out, const struct shape *shape, const char *epoch,
@@ -92,8 +93,9 @@ static void put_retry(struct buf *out)
 
 static void put_event_id(struct buf *out, const char *epoch, uint64_t seq)
 {
-    char id[CURSOR_SIZE];
-    buf_printf(out, "id: %s\n", cursor_print(id, epoch, seq));
+    buf_puts(out, "id: ");
+    render_cursor(out, epoch, seq);
+    buf_puts(out, "\n");
 }
 
 static void put_event(struct buf *out, const struct shape *shape, const char *epoch,

@@ -1,8 +1,8 @@
 #include "store/cursor.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
+
+#include "store/decimal.h"
 
 /* Reads the one decimal text of a seq: no sign, no leading zero, at most INT64_MAX because that is
  * what a row of the log can be numbered. Returns 0, or -1 if it is anything else. */
@@ -39,6 +39,8 @@ struct cursor cursor_parse(const char *text, size_t len, const char *epoch)
 
 char *cursor_print(char text[CURSOR_SIZE], const char *epoch, uint64_t seq)
 {
-    snprintf(text, CURSOR_SIZE, "%.*s-%" PRIu64, EPOCH_LEN, epoch, seq);
+    memcpy(text, epoch, EPOCH_LEN);
+    text[EPOCH_LEN] = '-';
+    decimal_print(text + EPOCH_LEN + 1, seq);
     return text;
 }

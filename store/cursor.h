@@ -13,9 +13,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "store/decimal.h"
+
 enum {
-    EPOCH_LEN = 12,                      /* digits, without a NUL */
-    CURSOR_SIZE = EPOCH_LEN + 1 + 20 + 1 /* bytes that hold any cursor's text with its NUL */
+    EPOCH_LEN = 12,                            /* digits, without a NUL */
+    CURSOR_SIZE = EPOCH_LEN + 1 + DECIMAL_SIZE /* bytes that hold any cursor's text with its NUL */
 };
 
 enum cursor_kind {
