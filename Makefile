@@ -63,7 +63,7 @@ PY_FILES    := $(sort $(wildcard tests/bench/run tests/bench/*.py tests/bench/pe
 
 # ---- building -------------------------------------------------------------------------------
 
-.PHONY: all asan unit unit-asan shims benches demo check check-unit check-e2e bench lint lint-format \
+.PHONY: all asan unit unit-asan shims benches demo check check-unit check-e2e bench bench-quick lint lint-format \
         lint-cppcheck lint-tidy lint-shell lint-python lint-werror install uninstall clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -165,10 +165,14 @@ tests/e2e/node_modules/.package-lock.json: $(wildcard tests/e2e/package-lock.jso
 	cd tests/e2e && npm ci --no-audit --no-fund
 	@touch $@
 
-bench:                     ## run the benchmark, and before it install and build what it needs
+# FLAGS= what tests/bench/run --help lists.
+bench:                     ## the benchmark against peers (half an hour; FLAGS='--svg FILE ...')
 	@deploy/packages bench
 	@$(MAKE) --no-print-directory $(PARALLEL) all benches shims
-	@tests/bench/run
+	@tests/bench/run $(FLAGS)
+
+bench-quick:               ## a minute of it, to see what a change did
+	@$(MAKE) --no-print-directory bench FLAGS="--quick $(FLAGS)"
 
 lint: lint-format lint-werror lint-cppcheck lint-tidy lint-shell lint-python ## formatting and static checks
 	@echo "lint: clean"

@@ -65,6 +65,8 @@ class Bench:
     def run(self, name):
         """Runs a scenario."""
         self.scenario = name
+        if not sys.stderr.isatty():
+            print(f"{self.clock()} {name}", file=sys.stderr)
         SCENARIOS[name].run(self)
 
     def turns(self, count=None):
@@ -111,8 +113,11 @@ class Bench:
         self.results.add_csv(row, self.turn, text.replace(f"{suffix},", ","))
 
     def say(self, text):
-        """Shows, on a terminal, what goes on."""
+        """Shows, on a terminal, what goes on; an empty text wipes it away."""
         if sys.stderr.isatty():
-            minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
-            clock = f"{minutes}:{seconds:02} " if text else ""
-            print(f"\r\033[K{clock}{text}", end="", file=sys.stderr, flush=True)
+            line = f"{self.clock()} {text}" if text else ""
+            print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+
+    def clock(self):
+        """The time since the start, as MINUTES:SECONDS."""
+        return "{}:{:02}".format(*divmod(int(time.monotonic() - self._started), 60))

@@ -41,7 +41,7 @@ def among(known):
     return names
 
 
-SLOW_CONTESTANTS = ("lighttpd+encke", "tornado", "gevent")  # that a quick run leaves out
+LEFT_OUT = ("lighttpd+encke", "tornado", "gevent", "nginx return")  # in a quick run
 
 #: name, metavar, type, in a full run, in a quick run, what it is
 SIZES = (
@@ -104,6 +104,7 @@ def parser():
     add("--dir", metavar="DIR", type=Path, help="where the log and the sockets are: which disk")
     add("--csv", metavar="FILE", nargs="?", const="-", help="every figure of every round; without "
         "FILE in place of the table")  # fmt: skip
+    add("--svg", metavar="FILE", type=Path, help="plot how cost grows with those that wait")
     return parser
 
 
@@ -125,6 +126,6 @@ def parse(arguments):
             setattr(options, name, kind(quick if options.quick else full))
     every = [name for name, it in SCENARIOS.items() if it.quick or not options.quick]
     options.only = options.only or every
-    slow = SLOW_CONTESTANTS if options.quick else ()
-    options.contestants = options.contestants or [name for name in STARTERS if name not in slow]
+    left_out = LEFT_OUT if options.quick else ()
+    options.contestants = options.contestants or [it for it in STARTERS if it not in left_out]
     return options

@@ -67,7 +67,8 @@ def create(bench):
         rate_columns(("/ inserts", "SQLite inserts")),
         "publishers",
         note="(SQLite inserts: one message a commit, whatever the publishers)",
-    )
+    ),
+    quick=False,
 )
 def slowdisk(bench):
     """creates where fsync is slow"""

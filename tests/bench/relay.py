@@ -252,6 +252,7 @@ CROWD_COLUMNS = (
         tuple(Column(what, what, 0) for what in COUNTED),
         table="relay-bad",
     ),
+    quick=False,
 )
 def relay(bench):
     """polls that are passed to an upstream, and bad upstreams"""

@@ -69,6 +69,7 @@ class Results:
         return [(row, kind, int(count)) for (row, kind), count in counts.items()]
 
     def csv(self):
+        """The lines of a CSV file."""
         yield ",".join(Figure._fields)
         for figure in self.figures:
             yield f"{','.join(map(str, figure[:-1]))},{figure.value:.6g}"

@@ -37,6 +37,7 @@ def stream_memory(bench, kind):
         "kind",
         table="stream-memory",
     ),
+    quick=False,
 )
 def streams(bench):
     """many streams of a kind, one message to all"""
@@ -92,6 +93,7 @@ CATCH_UP_COLUMNS = (
         "kind",
     ),
     Section("They read again: each message once, and in order", CATCH_UP_COLUMNS, "kind"),
+    quick=False,
 )
 def slow(bench):
     """streams that do not read, and what they do to others"""

@@ -90,24 +90,22 @@ def without_repeats(lines):
 
 
 def aligned(lines):
-    """Lines of cells as text; the two first columns to the left, the others to the right.
-
-    A column without any text below its head is left out.
-    """
-    columns = [pad(column, left=i < 2) for i, column in enumerate(zip(*lines)) if any(column[1:])]
+    """Lines of cells as text; a column without any text below its head is left out."""
+    columns = [pad(column) for column in zip(*lines) if any(column[1:])]
     for line in zip(*columns):
         yield ("  " + "  ".join(line)).rstrip()
 
 
-def pad(cells, left):
-    """Cells of one width. A spread is aligned by the median before it."""
-    if not left:
-        medians = [cell.partition(" (")[0] for cell in cells[1:]]
+def pad(cells):
+    """Cells of one width: words to the left, numbers to the right, spreads by their medians."""
+    words = any(cell[-1:].isalpha() for cell in cells[1:])
+    spreads = any("(" in cell for cell in cells[1:])
+    if spreads and not words:
+        medians = [cell.partition(" ")[0] for cell in cells[1:]]
         width = max(map(len, medians))
         cells = [cells[0], *(" " * (width - len(m)) + c for m, c in zip(medians, cells[1:]))]
     width = max(map(len, cells))
-    left = left or any("(" in cell for cell in cells)
-    return [cell.ljust(width) if left else cell.rjust(width) for cell in cells]
+    return [cell.ljust(width) if words or spreads else cell.rjust(width) for cell in cells]
 
 
 def error_lines(results):
