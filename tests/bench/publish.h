@@ -26,7 +26,6 @@ struct campaign {
     uint32_t sent, acked;
     uint64_t first_ns, half_ns, last_ns; /* the first sent; half and all acknowledged */
     uint64_t sent_ns;                    /* the last sent */
-    uint64_t delivered;                  /* by then, to readers */
     struct delays acks;
 };
 
@@ -99,8 +98,7 @@ static void publish(struct campaign *c, uint64_t due_ns)
     c->sent_ns = conn->asked_ns;
     if (!c->probe)
         crowd.book.of[p->number].sent_ns = c->sent_ns;
-    if (++c->sent == c->messages)
-        c->delivered = crowd.delivered;
+    c->sent++;
 }
 
 /* Publishes what is due, as far as publishers are free. Returns how long nothing will be due. */
@@ -109,8 +107,10 @@ static uint64_t publish_due(struct campaign *c)
     while (c->sent < c->messages && publishing.idle_n) {
         uint64_t now = clock_ns(), due = now;
 
-        if (!c->first_ns)
+        if (!c->first_ns) {
             c->first_ns = now;
+            crowd.due_until_ns = now + c->messages * c->interval_ns;
+        }
         if (c->interval_ns)
             due = c->first_ns + c->sent * c->interval_ns;
         if (due > now)

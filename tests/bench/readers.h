@@ -73,10 +73,11 @@ struct choice {
 
 struct crowd {
     struct book book;
-    uint32_t run;       /* in all marks */
-    uint64_t moved_ns;  /* when something last went on: a message came, or was acknowledged */
-    uint64_t delivered; /* messages to readers */
-    uint32_t late_from; /* the first number of the later half */
+    uint32_t run;          /* in all marks */
+    uint64_t moved_ns;     /* when something last went on: a message came, or was acknowledged */
+    uint64_t due_until_ns; /* when all messages at a rate should have been sent */
+    uint64_t delivered_in_time; /* messages that readers had by then */
+    uint32_t late_from;         /* the first number of the later half */
     struct reader *readers;
     void (*reader_news)(struct reader *, enum conn_news); /* what comes to one; reader_news, or the
                                                              mode's own */
@@ -121,7 +122,7 @@ static void reader_got(void *whose, uint32_t number)
         return;
     }
     crowd.moved_ns = r->conn->read_ns;
-    crowd.delivered++;
+    crowd.delivered_in_time += r->conn->read_ns <= crowd.due_until_ns;
     if (r->delays)
         delays_add(r->delays, number, r->conn->read_ns - book->of[number].due_ns);
 }

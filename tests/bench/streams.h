@@ -71,18 +71,19 @@ static void stream_rounds(struct delays *delays)
     }
 }
 
-/* How a server keeps up: what came until the last message was sent, and how long all of it took. */
+/* How a server keeps up: how long publishing took, instead of --seconds; what came within those;
+ * and how long it took until all had come. */
 static void report_pace(const struct campaign *c, const struct delays *delays)
 {
     struct figures *f = &load.figures;
     double span_s = (double)(c->sent_ns - c->first_ns) / 1e9;
-    double wanted = (double)crowd.n * c->messages;
+    double in_time = (double)crowd.delivered_in_time;
 
     figures_add(f, 1, "publishing_s", span_s);
     figures_add(f, 1, "delivered", (double)delays->all.n);
-    figures_add(f, 1, "delivered_in_time", (double)c->delivered);
-    figures_add(f, 1, "in_time_a_second", span_s > 0 ? (double)c->delivered / span_s : 0);
-    figures_add(f, 1, "share_in_time", (double)c->delivered / wanted);
+    figures_add(f, 1, "delivered_in_time", in_time);
+    figures_add(f, 1, "in_time_a_second", in_time / load.options.seconds);
+    figures_add(f, 1, "share_in_time", in_time / ((double)crowd.n * c->messages));
     figures_add(f, 1, "all_s", (double)(crowd.moved_ns - c->first_ns) / 1e9);
 }
 
