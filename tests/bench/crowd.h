@@ -85,6 +85,7 @@ static void crowd_start(int n, int publishers)
         die("--size must be %d at least, to hold the marks", MARKS_LEAST);
     open_all(n + publishers);
     crowd.n = n;
+    crowd.book.strict = load.dialect->one_order;
     crowd.reader_news = reader_news;
     crowd.slow_epoll = epoll_create1(EPOLL_CLOEXEC);
     if (epoll_ctl(load.epoll, EPOLL_CTL_ADD, crowd.slow_epoll, &within) != 0)
@@ -100,8 +101,10 @@ static void crowd_start(int n, int publishers)
 
 static void crowd_free(void)
 {
-    for (int i = 0; i < crowd.n; i++)
+    for (int i = 0; i < crowd.n; i++) {
         request_free(&crowd.readers[i].own);
+        free(crowd.readers[i].had.seen);
+    }
     for (int i = 0; i < crowd.choices_n; i++)
         request_free(&crowd.choices[i].request);
     free(crowd.readers);

@@ -25,6 +25,7 @@ struct dialect {
     const char *sse_header; /* a line that asks for an event stream; NULL: none */
     bool counts_all;        /* --held counts streams, too, of any kind */
     bool absent_is_none;    /* a status that is not found means that nobody is there */
+    bool one_order;         /* all readers get the messages in the same order */
 
     /* Makes the poll that follows `a`, the answer to one of `poll`. False if the answer does not
      * say where to go on, or the request would be too long. */
@@ -94,6 +95,7 @@ static const struct dialect dialects[] = {
      .type = form_type,
      .status = "status",
      .held = "\"holds\":",
+     .one_order = true,
      .next = encke_next,
      .seq = encke_seq},
     {.name = "nchan",

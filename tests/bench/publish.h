@@ -180,12 +180,16 @@ static bool campaign_run(struct campaign *c, enum reader_sort sort, uint64_t unt
     return done;
 }
 
-/* What the book has found since it was last asked, into the errors. */
-static void count_book(void)
+/* What the book has found since it was last asked, into the errors; the last time, when nothing
+ * more can come, also how the order is. */
+static void count_book(bool last)
 {
-    load.errors.missed = crowd.book.missed;
-    load.errors.doubled = crowd.book.doubled;
-    crowd.book.missed = crowd.book.doubled = 0;
+    struct book *book = &crowd.book;
+
+    load.errors.missed += (unsigned)(book->missed > 0 ? book->missed : 0);
+    load.errors.doubled += (unsigned)book->doubled;
+    load.errors.misordered += (unsigned)(book->misordered + (last ? book_misordered(book) : 0));
+    book->missed = book->doubled = book->misordered = 0;
 }
 
 #endif

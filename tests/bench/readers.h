@@ -53,7 +53,7 @@ struct reader {
     bool joined;  /* is to get what is published */
     bool opened;  /* its stream's head has come, and was right */
     bool bad;     /* what came makes no sense */
-    uint32_t had; /* messages of the book's order */
+    struct book_reader had;
     struct ws ws;
     struct marks marks;
 };
@@ -115,12 +115,11 @@ static void reader_got(void *whose, uint32_t number)
 {
     struct reader *r = whose;
     struct book *book = &crowd.book;
-    unsigned doubled = book->doubled;
+    enum book_news news = r->joined ? book_got(book, r->sort, &r->had, number) : BOOK_UNKNOWN;
 
-    if (!r->joined || !book_got(book, r->sort, &r->had, number)) {
-        r->bad |= doubled == book->doubled; /* neither new nor old: not ours at all */
+    r->bad |= news == BOOK_UNKNOWN;
+    if (news != BOOK_NEW)
         return;
-    }
     crowd.moved_ns = r->conn->read_ns;
     crowd.delivered_in_time += r->conn->read_ns <= crowd.due_until_ns;
     if (r->delays)
@@ -174,7 +173,7 @@ static bool reader_ask(struct reader *r)
     if (!ask_at(r->target, epoll_of(r), r->conn, r->request))
         return false;
     if (!r->joined)
-        r->had = book_join(&crowd.book, r->sort);
+        book_join(&crowd.book, r->sort, &r->had);
     r->joined = true;
     return true;
 }
@@ -184,7 +183,7 @@ static void reader_close(struct reader *r)
     conn_close(r->conn);
     r->conn->deaf = false;
     if (r->joined)
-        load.errors.unanswered += book_leave(&crowd.book, r->sort, r->had);
+        load.errors.unanswered += book_leave(&crowd.book, r->sort, &r->had);
     request_free(&r->own);
     *r = (struct reader){.conn = r->conn};
 }

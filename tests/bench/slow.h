@@ -182,9 +182,7 @@ static void run_slow(void)
     done = slow_campaign(0, "", o->messages);
     for (int round = 1; round <= o->rounds && done; round++) {
         done = slow_round(round);
-        if (round == o->rounds)
-            load.errors.misordered = book_misordered(&crowd.book);
-        count_book();
+        count_book(round == o->rounds);
         report_errors(round);
     }
     if (!done)

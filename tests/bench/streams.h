@@ -62,11 +62,9 @@ static void stream_rounds(struct delays *delays)
 
     for (int round = 1; round <= load.options.rounds && done; round++) {
         done = stream_round(round, delays);
-        if (round == load.options.rounds) {
+        if (round == load.options.rounds)
             crowd_settle(200000000U); /* what comes a second time, comes late */
-            load.errors.misordered = book_misordered(&crowd.book);
-        }
-        count_book();
+        count_book(round == load.options.rounds);
         report_errors(round);
     }
 }
@@ -113,8 +111,7 @@ static void stream_rate(struct delays *delays)
     report_cpu(1, "cpu_us_a_delivery", &before, &after,
                (double)(delays->all.n ? delays->all.n : 1) / 1e3);
     crowd_settle(200000000U);
-    load.errors.misordered = book_misordered(&crowd.book);
-    count_book();
+    count_book(true);
     report_errors(1);
     delays_free(&c.acks);
 }
