@@ -18,12 +18,11 @@
  * `fanout` holds N long polls on N connections, waits until the server's own status counts them
  * all, publishes once on a further connection, and times every answer; round after round on the
  * same connections. `streams` does it with N streams, and can publish at a rate instead. `chain`
- * has one reader and publishes one message after the other. `slow`
- * opens N streams that do not read, and shows what that does to creates, to other readers, and to
- * the server's memory; then lets them read. `feed` publishes, with nobody to read.
- * `catchup` asks for what follows random old cursors. `storm` has many clients come back at once,
- * each with such a cursor. `rate` keeps C
- * connections busy for some seconds, one request at a time each.
+ * has one reader, and publishes one message after the other. `slow` opens N streams that do not
+ * read, and shows what that does to creates, to other readers, and to the server's memory; then
+ * lets them read. `feed` publishes with nobody to read. `catchup` asks for what follows random old
+ * cursors. `storm` has N clients with such cursors come back at once. `rate` keeps C connections
+ * busy for some seconds, one request at a time each.
  *
  * One thread; one process, or (--processes) several, see team.h. Everything is bounded:
  * connections, rounds and seconds by the options, each wait by --give-up. An answer that is not a
@@ -46,13 +45,12 @@ static const char usage[] =
     "usage: load fanout|streams|chain|slow|feed|catchup|storm [options] BASE\n"
     "       load rate                                         [options] URL\n"
     "BASE, URL: http://127.0.0.1:PORT/PATH, or fcgi:SOCKET:/PATH without a web server\n"
-    "  -n, --conns N         connections (1000, rate 64, catchup 1, storm 8000); slow: those that "
-    "do not read\n"
+    "  -n, --conns N         connections (1000, rate 64, catchup 1, storm 8000); slow: those that\n"
+    "                        do not read\n"
     "  -g, --give-up S       how long any one thing may take (10)\n"
-    "      --dialect NAME    encke, or nchan (encke): what the server speaks. nchan's locations "
-    "are\n"
-    "                        update, events and websocket with nchan_subscriber_first_message\n"
-    "                        newest, publish, and status (nchan_stub_status)\n"
+    "      --dialect NAME    encke, or nchan (encke): what the server speaks; nchan at update,\n"
+    "                        events and websocket (with nchan_subscriber_first_message newest),\n"
+    "                        publish, and status (nchan_stub_status)\n"
     "  -w, --watch NAME=PID[,PID...]  report the CPU of these processes too; may be repeated\n"
     "  -c, --csv             lines of round,figure,value\n"
     "fanout, rate:\n"
@@ -65,9 +63,10 @@ static const char usage[] =
     "      --type TYPE       the body's content type (application/x-www-form-urlencoded;\n"
     "                        text/plain)\n"
     "      --publish-at BASE where messages are published, if not at BASE: at the upstream\n"
-    "fanout, streams, chain, slow, storm:\n"
+    "fanout, streams, slow, storm:\n"
     "  -b, --batch N         requests on their way to being held at a time (500); storm: connects\n"
     "                        begun before anything else is looked at\n"
+    "all but rate and feed:\n"
     "      --poll REST       what is held (update?id=now; update)\n"
     "      --status REST     where the server says how many it holds (status)\n"
     "      --held TEXT       what stands before that number (\"holds\":; subscribers: )\n"
@@ -292,6 +291,8 @@ int main(int argc, char **argv)
         die("--publish-at is an address like BASE, not '%s'", load.options.publish_at);
     if (load.options.relay && !load.options.publish_at)
         die("--relay needs --publish-at, where the upstream is");
+    if (load.options.processes > 1 && mode->run != run_fanout && mode->run != run_rate)
+        die("%s is done by one process", mode->name);
     setvbuf(stdout, NULL, _IOLBF, 0); /* whoever runs this beside others waits for its figures */
     mode->run();
     figures_print(&load.figures);
