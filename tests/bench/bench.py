@@ -4,7 +4,6 @@ Scenarios are functions of a Bench. What they do with it: go through `turns`, po
 generator at `contestants`, and run the programs that are a floor.
 """
 import collections
-import os
 import sys
 import time
 
@@ -32,9 +31,8 @@ class Bench:
     def __init__(self, root, scratch, options, processes):
         self.root, self.scratch = root, scratch  # the checkout; a folder that goes at the end
         self.options, self.processes = options, processes
-        self.encke, self.programs = options.encke, options.programs
-        self.environment = dict(os.environ)
         self.results = Results()
+        self.failures = []  # why scenarios were not measured to their end
         self.scenario, self.turn, self.of = "", 1, 1
         self._running = {}
         self._daemon = None
@@ -56,18 +54,28 @@ class Bench:
             self._running[name] = STARTERS[name][0](self)
         return self._running[name]
 
+    def takes_part(self, name):
+        return name in self.options.contestants
+
     def contestants(self, *names):
-        """Those of them that take part."""
-        return (self[name] for name in names if name in self.options.contestants)
+        """Those of STARTERS that take part."""
+        return (self[name] for name in names if self.takes_part(name))
+
+    def among(self, *contestants):
+        """Those of them that take part, by their names."""
+        return (it for it in contestants if self.takes_part(it.name))
 
     # ---- measuring
 
     def run(self, name):
-        """Runs a scenario."""
-        self.scenario = name
+        """Runs a scenario. If it fails, what it has measured until then remains."""
+        self.scenario, self.turn, self.of = name, 1, 1
         if not sys.stderr.isatty():
             print(f"{self.clock()} {name}", file=sys.stderr)
-        SCENARIOS[name].run(self)
+        try:
+            SCENARIOS[name].run(self)
+        except Failure as failure:
+            self.failures.append(f"{name} was not measured to its end: {failure}")
 
     def turns(self, count=None):
         """Counts the turns: what is measured meanwhile is of that turn."""
@@ -90,7 +98,7 @@ class Bench:
 
     def load_command(self, contestant, mode, *options, rest=""):
         options = [*options, *contestant.options(), contestant.base + rest]
-        return [self.programs / "load", mode, "--csv", *options]
+        return [self.options.programs / "load", mode, "--csv", *options]
 
     def unmeasured(self, contestant, mode, *options, rest=""):
         """The same, but what it says is not kept: it prepares something."""
@@ -98,8 +106,8 @@ class Bench:
 
     def program(self, name, program, *arguments, case="", **measure):
         """Runs one of the programs that are a floor, if it takes part."""
-        if name in self.options.contestants:
-            command = [self.programs / program, "-c", *arguments]
+        if self.takes_part(name):
+            command = [self.options.programs / program, "-c", *arguments]
             self.measure(self.row(name, case), command, **measure)
 
     def measure(self, row, command, env=None, suffix=""):

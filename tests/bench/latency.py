@@ -74,7 +74,7 @@ def catchup(bench):
         logs = [stack.enter_context(FilledLog(bench, length)) for length in bench.options.logs]
         for _ in bench.turns():
             for log in logs:
-                for site in log.site, log.straight:
+                for site in bench.among(log.site, log.straight):
                     bench.load(site, "catchup", *ask, case=log.messages)
 
 
@@ -103,5 +103,5 @@ def storm(bench):
     come_back = ("-n", options.storm, "--behind", options.behind, "-t", options.seconds)
     with FilledLog(bench, options.behind) as log:
         for _ in bench.turns():
-            for site in log.site, log.straight:
+            for site in bench.among(log.site, log.straight):
                 bench.load(site, "storm", *come_back)

@@ -39,10 +39,6 @@ def allow_files(needed, ways_out):
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def most_files():
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-
-
 def sync_ms(folder):
     """The time of one small write that is forced to the disk of this folder."""
     writes, block = 200, bytes(4096)

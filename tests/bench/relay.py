@@ -29,7 +29,7 @@ class Relay:
         self.upstream_daemon = Encke(bench, "upstream")
         self.upstream = nginx(bench, self.upstream_daemon)
         bad_port = free_port()
-        bad = bench.processes.start("bad", bench.programs / "bad", bad_port)
+        bad = bench.processes.start("bad", bench.options.programs / "bad", bad_port)
         bad.wait_until(lambda: listens(bad_port))
         upstreams = {
             "news": f"{self.upstream.base}update",
@@ -47,12 +47,12 @@ class Relay:
         self.straight = self.daemon.straight
         self.site = nginx(bench, self.daemon)
 
-    def stop(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         self.daemon.stop()
         self.upstream_daemon.stop()
-
-    def status(self):
-        return json.loads(fetch(f"{self.site.base}status"))
 
 
 # ---- relayed polls, one publish at the upstream --------------------------------------------------
@@ -256,14 +256,13 @@ CROWD_COLUMNS = (
 )
 def relay(bench):
     """polls that are passed to an upstream, and bad upstreams"""
-    relay = Relay(bench)
-    size = answer_size(relay.site)
-    memories(bench, relay)
-    for _ in bench.turns():
-        one_query(bench, relay, size)
-        many_queries(bench, relay)
-    update = ready(relay.site)
-    for _ in bench.turns((bench.options.repeats + 1) // 2):
-        together(bench, relay, update)
-    count_bad(bench, relay)
-    relay.stop()
+    with Relay(bench) as relay:
+        size = answer_size(relay.site)
+        memories(bench, relay)
+        for _ in bench.turns():
+            one_query(bench, relay, size)
+            many_queries(bench, relay)
+        update = ready(relay.site)
+        for _ in bench.turns((bench.options.repeats + 1) // 2):
+            together(bench, relay, update)
+        count_bad(bench, relay)

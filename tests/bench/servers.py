@@ -5,6 +5,7 @@ measure are rows of STARTERS: each is started when it is first asked for, and ru
 """
 import dataclasses
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -62,7 +63,7 @@ class Encke:
         self.db = bench.scratch / f"{name}.db"
         self.socket = bench.scratch / f"{name}.sock"
         websocket = bench.scratch / f"{name}-websocket.sock"
-        command = [bench.encke, "--socket", self.socket, "--websocket-socket", websocket]
+        command = [bench.options.encke, "--socket", self.socket, "--websocket-socket", websocket]
         command += ["--db", self.db, *options, *bench.options.encke_args]
         self.process = bench.processes.start(name, *command, env=env)
         self.process.wait_until(self.socket.is_socket)
@@ -99,14 +100,14 @@ def replace_in(file, *pairs):
     file.write_text(text)
 
 
-def site(bench, server, folder, port, socket, workers):
+def write_site(bench, server, folder, port, socket, workers):
     """Has deploy/site write a configuration; returns the command that starts the server."""
     command = [bench.root / "deploy" / "site", server, folder, port, socket]
     done = subprocess.run(
         list(map(str, command)),
         capture_output=True,
         text=True,
-        env={**bench.environment, "NGINX_WORKERS": str(workers)},
+        env={**os.environ, "NGINX_WORKERS": str(workers)},
     )
     if done.returncode:
         raise Failure(f"no configuration for {server}: {done.stderr.strip()}")
@@ -132,7 +133,7 @@ def start_nginx(bench, name, socket, configure, workers=None):
     """
     workers = workers or bench.options.workers
     folder, port = new_folder(bench, f"nginx-{name}"), free_port()
-    command = site(bench, "nginx", folder, port, socket, workers)
+    command = write_site(bench, "nginx", folder, port, socket, workers)
     configure(folder, port)
     sed = ["sed", "-i", "-e", bench.options.edit, str(folder / "encke.conf")]
     if subprocess.run(sed).returncode:
@@ -159,7 +160,7 @@ def nginx(bench, daemon, workers=None, edits=()):
 def lighttpd(bench, daemon):
     """An Encke behind a lighttpd of its own with deploy/lighttpd.conf."""
     folder, port = new_folder(bench, "lighttpd"), free_port()
-    command = site(bench, "lighttpd", folder, port, daemon.socket, 1)
+    command = write_site(bench, "lighttpd", folder, port, daemon.socket, 1)
     process = bench.processes.start(folder.name, *command)
     process.wait_until(lambda: listens(port))
     watch = {**daemon.straight.watch, "web": [process.pid]}
@@ -192,10 +193,10 @@ def two_workers(bench):
         "nginx+encke": lambda: nginx(bench, bench.daemon, workers=2),
         "nginx+nchan": lambda: nchan(bench, workers=2),
     }
-    return [start() for name, start in starters.items() if name in bench.options.contestants]
+    return [start() for name, start in starters.items() if bench.takes_part(name)]
 
 
-def board(bench, name):
+def python_board(bench, name):
     """A message board in Python, that is its own web server."""
     port = free_port()
     program = bench.root / "tests" / "bench" / "peers" / f"{name}_board.py"
@@ -212,7 +213,7 @@ def hello(bench):
     board = bench["nginx+encke"]
     length = len(fetch(board.base + ready(board)))
     socket = bench.scratch / "hello.sock"
-    process = bench.processes.start("hello", bench.programs / "hello", socket, length)
+    process = bench.processes.start("hello", bench.options.programs / "hello", socket, length)
     process.wait_until(socket.is_socket)
     port, pids = start_nginx(bench, "hello", socket, with_floor())
     watch = {"daemon": [process.pid], "web": pids}
@@ -232,9 +233,9 @@ STARTERS = {
     "nginx+encke": (lambda bench: nginx(bench, bench.daemon), "nginx"),
     "nginx+nchan": (nchan, NCHAN),
     "lighttpd+encke": (lambda bench: lighttpd(bench, bench.daemon), "lighttpd"),
-    "encke": (lambda bench: bench.daemon.straight, "nginx"),
-    "tornado": (lambda bench: board(bench, "tornado"), MODULES / "tornado"),
-    "gevent": (lambda bench: board(bench, "gevent"), MODULES / "gevent"),
+    "encke": (lambda bench: bench.daemon.straight, "setpriv"),
+    "tornado": (lambda bench: python_board(bench, "tornado"), MODULES / "tornado"),
+    "gevent": (lambda bench: python_board(bench, "gevent"), MODULES / "gevent"),
     "nginx+hello": (hello, "nginx"),
     "nginx return": (nginx_return, "nginx"),
     "send loop": (None, "setpriv"),  # these are programs that run and end, not servers

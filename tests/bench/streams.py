@@ -1,8 +1,10 @@
 """Scenarios: streams of every kind that get messages, and streams that do not read."""
 from bench import scenario
 from fanout import fan_columns
-from servers import Encke, nginx, two_workers
+from servers import Encke, nchan, nginx, two_workers
 from table import ERRORS, Column, Section
+
+NCHAN_KINDS = ("sse", "ws")
 
 LISTEN = ";\n    server_name"  # the end of nginx's directive of that name
 
@@ -42,17 +44,20 @@ def stream_memory(bench, kind):
 def streams(bench):
     """many streams of a kind, one message to all"""
     options = bench.options
-    behind_nginx = {}
+    size = ("-n", options.streams, "-r", options.rounds)
+    sites = {}
     for kind in options.kinds:
         stream_memory(bench, kind)
-        behind_nginx[kind] = nginx(bench, bench.daemon)  # its memory, too, is of this kind alone
+        # An nginx of its own: so its memory, too, is of this kind alone.
+        sites[kind] = [nginx(bench, bench.daemon), bench.daemon.straight]
+        if kind in NCHAN_KINDS:
+            sites[kind] += [nchan(bench)]
     for _ in bench.turns():
         for kind in options.kinds:
-            for site in behind_nginx[kind], bench.daemon.straight:
-                size = ("-n", options.streams, "-r", options.rounds)
+            for site in bench.among(*sites[kind]):
                 bench.load(site, "streams", *site.streams(kind), *size, case=kind)
-            length = bench.results.values(("streams", kind, "nginx+encke"), "bytes_each")[-1]
-            floor = (options.streams, int(length), options.rounds)
+            lengths = bench.results.values(("streams", kind, "nginx+encke"), "bytes_each")
+            floor = (options.streams, int(max(lengths, default=200)), options.rounds)
             bench.program("send loop", "sends", *floor, case=kind)
 
 
@@ -110,7 +115,7 @@ def slow(bench):
         # A turn takes long and shows much: half as many will do.
         for _ in bench.turns((options.repeats + 1) // 2):
             for kind in options.kinds:
-                for contestant in site, daemon.straight:
+                for contestant in bench.among(site, daemon.straight):
                     kinds = contestant.streams(kind)
                     bench.load(contestant, "slow", *kinds, *size, case=kind)
 
@@ -132,7 +137,7 @@ FLOOD_COLUMNS = (
 
 @scenario(
     Section(
-        "{flood} event streams and as many WebSockets, {flood_rate} messages/s for {flood_s} s",
+        "{flood} event streams and as many WebSockets, {flood_rate} messages/s for {flood_seconds} s",
         FLOOD_COLUMNS,
         note="(nginx with two workers; in time: had come when the last one was published)",
     )
@@ -144,4 +149,4 @@ def flood(bench):
     flood = ("-k", "sse,ws", "-n", 2 * options.flood, "--rate", options.flood_rate)
     for _ in bench.turns((options.repeats + 1) // 2):
         for site in sites:
-            bench.load(site, "streams", *flood, "-t", options.flood_s, "--give-up", 60)
+            bench.load(site, "streams", *flood, "-t", options.flood_seconds, "--give-up", 60)

@@ -98,7 +98,7 @@ def aligned(lines):
 
 def pad(cells):
     """Cells of one width: words to the left, numbers to the right, spreads by their medians."""
-    words = any(cell[-1:].isalpha() for cell in cells[1:])
+    words = any(letter.isalpha() for cell in cells[1:] for letter in cell)
     spreads = any("(" in cell for cell in cells[1:])
     if spreads and not words:
         medians = [cell.partition(" ")[0] for cell in cells[1:]]
