@@ -69,7 +69,9 @@ void conn_end(struct conn *conn)
         frame_drop(conn->u.sending.frame);
     }
     LIST_REMOVE(conn, link);
-    if (conn->state == CONN_HELD)
+    if (conn->state == CONN_DEFERRED)
+        hold_deferred_left(server, conn->u.deferred);
+    else if (conn->state == CONN_HELD)
         hold_left(server, conn->u.group);
     else if (conn->state == CONN_RELAYED)
         relay_left(server, conn->u.poll);
@@ -142,11 +144,14 @@ static void finish(struct conn *conn)
 static void stop_waiting(struct conn *conn)
 {
     enum conn_state was = conn->state;
+    struct deferred *deferred = conn->u.deferred;
     struct group *group = conn->u.group;
     struct poll *poll = conn->u.poll;
     struct stream *stream = conn->u.stream;
     enter(conn, CONN_SENDING, &conn->server->busy);
-    if (was == CONN_HELD)
+    if (was == CONN_DEFERRED)
+        hold_deferred_left(conn->server, deferred);
+    else if (was == CONN_HELD)
         hold_left(conn->server, group);
     else if (was == CONN_RELAYED)
         relay_left(conn->server, poll);
@@ -210,11 +215,20 @@ void conn_await(struct conn *conn, struct append *append)
     conn->u.append = append;
 }
 
+void conn_defer(struct conn *conn, struct deferred *deferred)
+{
+    enter(conn, CONN_DEFERRED, &conn->server->busy);
+    conn->u.deferred = deferred;
+    watch(conn, WATCH_LATER);
+}
+
 void conn_park(struct conn *conn, struct group *group, uint64_t ms)
 {
     enter(conn, CONN_HELD, &group->conns);
     conn->u.group = group;
     timer_set(&conn->server->loop.timers, &conn->timer, ms);
+    if (conn->watch == WATCH_LATER)
+        watch(conn, WATCH_INPUT);
 }
 
 void conn_relay(struct conn *conn, struct poll *poll, struct conn_list *list, uint64_t ms)
@@ -406,6 +420,8 @@ static void on_ready(struct source *source, uint32_t events)
         read_request(conn);
     else if (conn->state == CONN_SENDING && !(events & GONE))
         send_on(conn);
+    else if (conn->state == CONN_DEFERRED && !(events & GONE))
+        hold_turn(conn);
     else if (conn->state == CONN_STREAM && events == EPOLLOUT)
         stream_writable(conn);
     else if (conn->state == CONN_STREAM && events == EPOLLIN && conn->websocket)

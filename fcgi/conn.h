@@ -5,9 +5,11 @@
  *            |        +-----------------------+-----------------------+----------+
  *            |        v                       v                       v          v
  *   (kept)   |     CREATING --commit-->    answer  <--news, end--   HELD,     STREAM
- *            |                                |                    RELAYED       |
+ *            |     DEFERRED --its turn-->     |                    RELAYED       |
  *            |                                +<--------------- its end ---------+
  *            +------------ all sent ----------+----socket full----> SENDING --> all sent
+ *
+ * (A DEFERRED one for which there is nothing after all becomes HELD.)
  *
  * A peer that goes away, a request that does not arrive whole in time, and bytes that are no
  * request end the connection in any state, and conn_end is the one way it ends.
@@ -26,6 +28,7 @@
 #include "fcgi/timer.h"
 #include "store/log.h"
 
+struct deferred;
 struct server;
 struct group;
 struct inbound;
@@ -36,6 +39,7 @@ enum conn_state {
     CONN_IDLE,
     CONN_READING,
     CONN_CREATING,
+    CONN_DEFERRED,
     CONN_HELD,
     CONN_RELAYED,
     CONN_STREAM,
@@ -50,7 +54,7 @@ enum watch {
     WATCH_PAUSE,  /* that it is gone */
     WATCH_INPUT,  /* that there is something to read */
     WATCH_OUTPUT, /* that the socket, which was full, takes bytes again */
-    WATCH_LATER   /* the same, of a stream that is behind: others are served first */
+    WATCH_LATER   /* the same, of a reader that is behind: others are served first */
 };
 
 struct conn {
@@ -66,11 +70,12 @@ struct conn {
     bool lingers : 1;    /* it is not closed as soon as its answer is out */
     uint8_t watch : 3;   /* enum watch */
     union {
-        struct inbound *inbound; /* READING: what has arrived so far, owned */
-        struct append *append;   /* CREATING: the log's */
-        struct group *group;     /* HELD: see hold.h */
-        struct poll *poll;       /* RELAYED: see relay.h */
-        struct stream *stream;   /* STREAM: see stream.h */
+        struct inbound *inbound;   /* READING: what has arrived so far, owned */
+        struct append *append;     /* CREATING: the log's */
+        struct deferred *deferred; /* DEFERRED: see hold.h */
+        struct group *group;       /* HELD: see hold.h */
+        struct poll *poll;         /* RELAYED: see relay.h */
+        struct stream *stream;     /* STREAM: see stream.h */
         struct {
             struct frame *frame; /* SENDING: one reference */
             uint32_t sent;
@@ -95,6 +100,9 @@ void conn_refuse_for(struct conn *conn, enum log_status status);
 
 /* Marks the request as waiting for append to be committed. */
 void conn_await(struct conn *conn, struct append *append);
+
+/* Lets the connection wait as DEFERRED until it is its turn: see hold_turn. */
+void conn_defer(struct conn *conn, struct deferred *deferred);
 
 /* Lets the connection wait as HELD in the group, for ms. */
 void conn_park(struct conn *conn, struct group *group, uint64_t ms);

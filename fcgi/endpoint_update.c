@@ -1,30 +1,8 @@
 /* update, subscribe, longpolling - give what is newer than the reader's cursor, or hold the request
  * until there is something. */
 #include "fcgi/hold.h"
-#include "fcgi/render.h"
 #include "fcgi/routes.h"
 #include "fcgi/server.h"
-
-/* Answers with what is newer than the cursor, or parks. Between the two nothing can happen: only
- * this thread moves the head (invariant 3). */
-static void read_or_park(struct conn *conn, const struct wanted *wanted)
-{
-    struct server *server = conn->server;
-    struct page page;
-    struct page_limit limit = {wanted->shape.limit, ANSWER_BYTES};
-    enum log_status status =
-        log_read(server->log, wanted->channels, wanted->count, wanted->cursor, limit, &page);
-    if (status != LOG_OK) {
-        conn_refuse_for(conn, status);
-        return;
-    }
-    if (page.count == 0 && !page.reset && wanted->wait_ms > 0)
-        hold_park(conn, wanted);
-    else
-        conn_answer(conn, render_page(&server->scratch, wanted->shape.format,
-                                      log_epoch(server->log), &page));
-    page_free(&page);
-}
 
 static bool understand_poll(struct conn *conn, const struct request *request, struct terms *terms,
                             struct wanted *wanted)
@@ -39,7 +17,7 @@ void endpoint_update(struct conn *conn, const struct request *request)
     struct terms terms = {.formats = {{"json", FORMAT_JSON}, {"html", FORMAT_HTML}}};
     struct wanted wanted;
     if (understand_poll(conn, request, &terms, &wanted))
-        read_or_park(conn, &wanted);
+        hold_poll(conn, &wanted);
 }
 
 /* A client of these two that sends no id wants only what comes, or it would be answered at once,
@@ -61,7 +39,7 @@ void endpoint_subscribe(struct conn *conn, const struct request *request)
         return;
     wanted.shape.limit = 1;
     from_now(&wanted);
-    read_or_park(conn, &wanted);
+    hold_poll(conn, &wanted);
 }
 
 /* longpolling is update for people, and for pages that show its text as it comes. */
@@ -72,5 +50,5 @@ void endpoint_longpolling(struct conn *conn, const struct request *request)
     if (!understand_poll(conn, request, &terms, &wanted))
         return;
     from_now(&wanted);
-    read_or_park(conn, &wanted);
+    hold_poll(conn, &wanted);
 }

@@ -1,21 +1,141 @@
 #include "fcgi/hold.h"
 
+#include <stdlib.h>
+
 #include "fcgi/render.h"
 #include "fcgi/server.h"
 
-void hold_park(struct conn *conn, const struct wanted *wanted)
+/* A poll that awaits its turn to be given what is newer than its cursor. */
+struct deferred {
+    struct group *group; /* joined */
+    struct cursor cursor;
+    uint64_t wait_ms;
+};
+
+enum {
+    GIVEN_BYTES = 256 * 1024, /* to those who are behind, in one round of the loop */
+    SHORT = 8                 /* messages that are as soon rendered as looked for in a strip */
+};
+
+/* ---- waiting ---- */
+
+static void park(struct conn *conn, struct group *group, uint64_t wait_ms)
+{
+    conn->server->held++;
+    conn_park(conn, group, timer_jittered(wait_ms));
+}
+
+static struct group *join(struct conn *conn, const struct wanted *wanted)
 {
     struct server *server = conn->server;
+    struct group *group = group_join(&server->groups, &server->scratch, wanted);
+    if (!group)
+        conn_answer(conn, render_refusal(LOG_NO_MEMORY));
+    return group;
+}
+
+static void join_and_park(struct conn *conn, const struct wanted *wanted)
+{
+    struct group *group = server_admit(conn) ? join(conn, wanted) : NULL;
+    if (group)
+        park(conn, group, wanted->wait_ms);
+}
+
+static void defer(struct conn *conn, const struct wanted *wanted)
+{
+    struct deferred *deferred = malloc(sizeof *deferred);
+    struct group *group = deferred ? join(conn, wanted) : NULL;
+    if (group) {
+        *deferred = (struct deferred){group, wanted->cursor, wanted->wait_ms};
+        conn_defer(conn, deferred);
+    } else if (!deferred) {
+        conn_answer(conn, render_refusal(LOG_NO_MEMORY));
+    } else {
+        free(deferred);
+    }
+}
+
+void hold_deferred_left(struct server *server, struct deferred *deferred)
+{
+    group_leave(&server->groups, deferred->group);
+    free(deferred);
+}
+
+/* ---- answering at once ---- */
+
+/* Whether this round has given as much as it may. */
+static bool round_is_over(struct server *server)
+{
+    if (server->given_round != server->loop.rounds) {
+        server->given_round = server->loop.rounds;
+        server->given = 0;
+    }
+    return server->given >= GIVEN_BYTES;
+}
+
+static void answer(struct conn *conn, const struct shape *shape, const char *const *channels,
+                   size_t count, const struct page *page)
+{
+    struct server *server = conn->server;
+    const char *epoch = log_epoch(server->log);
+    struct frame *frame;
+    if (shape->format == FORMAT_JSON && page->count > SHORT)
+        frame = render_behind(&server->strips, &server->scratch, epoch, channels, count, page);
+    else
+        frame = render_page(&server->scratch, shape->format, epoch, page);
+    server->given += frame ? frame->len : 0;
+    conn_answer(conn, frame);
+}
+
+/* Answers with what is newer than the cursor, and returns true; or returns false, as there is
+ * nothing. Between that and parking nothing can happen: only this thread moves the head
+ * (invariant 3). */
+static bool answered(struct conn *conn, const struct shape *shape, const char *const *channels,
+                     size_t count, struct cursor cursor, uint64_t wait_ms)
+{
+    struct server *server = conn->server;
+    struct page page;
+    enum log_status status = log_read(server->log, channels, count, cursor,
+                                      (struct page_limit){shape->limit, ANSWER_BYTES}, &page);
+    bool nothing = status == LOG_OK && page.count == 0 && !page.reset && wait_ms > 0;
+    if (status != LOG_OK)
+        conn_refuse_for(conn, status);
+    else if (!nothing)
+        answer(conn, shape, channels, count, &page);
+    page_free(&page);
+    return !nothing;
+}
+
+/* Whether the cursor is where the head is, so that there is nothing to be given. */
+static bool is_at_head(const struct server *server, struct cursor cursor)
+{
+    return cursor.kind == CURSOR_NOW ||
+           (cursor.kind == CURSOR_AT && cursor.seq == log_head(server->log));
+}
+
+void hold_poll(struct conn *conn, const struct wanted *wanted)
+{
+    if (round_is_over(conn->server) && !is_at_head(conn->server, wanted->cursor))
+        defer(conn, wanted);
+    else if (!answered(conn, &wanted->shape, wanted->channels, wanted->count, wanted->cursor,
+                       wanted->wait_ms))
+        join_and_park(conn, wanted);
+}
+
+void hold_turn(struct conn *conn)
+{
+    struct deferred deferred = *conn->u.deferred;
+    const char *channels[WANTED_CHANNELS_MAX];
+    size_t count = group_channels(deferred.group, channels);
+    if (answered(conn, &deferred.group->shape, channels, count, deferred.cursor, deferred.wait_ms))
+        return;
     if (!server_admit(conn))
         return;
-    struct group *group = group_join(&server->groups, &server->scratch, wanted);
-    if (!group) {
-        conn_answer(conn, render_refusal(LOG_NO_MEMORY));
-        return;
-    }
-    server->held++;
-    conn_park(conn, group, timer_jittered(wanted->wait_ms));
+    free(conn->u.deferred); /* the group stays joined */
+    park(conn, deferred.group, deferred.wait_ms);
 }
+
+/* ---- news, and the end ---- */
 
 void hold_left(struct server *server, struct group *group)
 {
@@ -35,11 +155,15 @@ void hold_expired(struct conn *conn)
     conn_answer(conn, nothing_new(conn->server, conn->u.group));
 }
 
-/* Answers everybody in the group, which may be gone afterwards. */
+/* Answers everybody who waits in the group, which may be gone afterwards. */
 static void answer_all(struct group *group, struct frame *frame)
 {
-    for (unsigned left = group->readers; left > 0; left--)
-        conn_answer(LIST_FIRST(&group->conns), frame ? frame_hold(frame) : NULL);
+    struct conn *conn = LIST_FIRST(&group->conns);
+    while (conn) {
+        struct conn *next = LIST_NEXT(conn, link);
+        conn_answer(conn, frame ? frame_hold(frame) : NULL);
+        conn = next;
+    }
 }
 
 void hold_release(struct server *server, struct group *group)
@@ -67,6 +191,8 @@ static struct frame *render_news(struct server *server, const struct group *grou
 void hold_wake(struct server *server, struct group *group, struct rendering *rendering,
                uint64_t before)
 {
+    if (LIST_EMPTY(&group->conns))
+        return; /* all are deferred */
     if (!rendering->frame)
         rendering->frame = render_news(server, group, before);
     answer_all(group, rendering->frame);

@@ -97,6 +97,7 @@ int loop_run(struct loop *loop)
         int count = epoll_wait(loop->epoll_fd, events, EVENTS, timers_next_ms(&loop->timers));
         if (count < 0 && errno != EINTR)
             return -1;
+        loop->rounds++;
         if (call(events, count))
             call(events, epoll_wait(loop->later_fd, events, LATER_EVENTS, 0));
         timers_run(&loop->timers);

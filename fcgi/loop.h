@@ -34,6 +34,7 @@ struct loop {
     int epoll_fd;
     int later_fd; /* an epoll too, watched by the first */
     bool stopped;
+    uint64_t rounds;
     struct timers timers;
     void **graves; /* freed at the end of the round */
     unsigned grave_count, grave_cap;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "fcgi/escape.h"
+#include "fcgi/strip.h"
 
 void render_cursor(struct buf *out, const char *epoch, uint64_t seq)
 {
@@ -25,18 +26,28 @@ void render_message(struct buf *out, const char *epoch, const struct message *me
     buf_puts(out, "}");
 }
 
-static void write_json(struct buf *out, const char *epoch, const struct page *page)
+static void write_json_begin(struct buf *out, const char *epoch, const struct page *page)
 {
     buf_puts(out, "{\"id\":\"");
     render_cursor(out, epoch, page->next);
     buf_puts(out, "\",\"messages\":[");
+}
+
+static void write_json_end(struct buf *out, const struct page *page)
+{
+    buf_puts(out, page->more ? "],\"more\":true" : "],\"more\":false");
+    buf_puts(out, page->reset ? ",\"reset\":true}\n" : "}\n");
+}
+
+static void write_json(struct buf *out, const char *epoch, const struct page *page)
+{
+    write_json_begin(out, epoch, page);
     for (size_t i = 0; i < page->count; i++) {
         if (i > 0)
             buf_puts(out, ",");
         render_message(out, epoch, page->messages[i]);
     }
-    buf_puts(out, page->more ? "],\"more\":true" : "],\"more\":false");
-    buf_puts(out, page->reset ? ",\"reset\":true}\n" : "}\n");
+    write_json_end(out, page);
 }
 
 static void write_html(struct buf *out, const char *epoch, const struct page *page)
@@ -109,6 +120,24 @@ struct frame *render_page(struct buf *scratch, enum format format, const char *e
     if (frame)
         frame->messages = format == FORMAT_WORD ? 0 : (uint16_t)page->count;
     return frame;
+}
+
+static struct frame *frame_json(const struct buf *body, const struct page *page)
+{
+    struct frame *frame = frame_new(200, TYPE_JSON, NULL, body->bytes, body->len);
+    if (frame)
+        frame->messages = (uint16_t)page->count;
+    return frame;
+}
+
+struct frame *render_behind(struct strips *strips, struct buf *scratch, const char *epoch,
+                            const char *const *channels, size_t count, const struct page *page)
+{
+    buf_reset(scratch);
+    write_json_begin(scratch, epoch, page);
+    strip_page(strips, scratch, epoch, channels, count, page);
+    write_json_end(scratch, page);
+    return buf_ok(scratch) ? frame_json(scratch, page) : NULL;
 }
 
 struct frame *render_nothing(struct buf *scratch, enum format format, const char *epoch,

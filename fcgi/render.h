@@ -12,6 +12,7 @@
 
 #include "fcgi/buf.h"
 #include "fcgi/reply.h"
+#include "fcgi/strip.h"
 #include "fcgi/wanted.h"
 #include "store/log.h"
 
@@ -19,6 +20,11 @@
  * Returns one reference, or NULL when out of memory. */
 struct frame *render_page(struct buf *scratch, enum format format, const char *epoch,
                           const struct page *page);
+
+/* The same as JSON, for a page that was read from count channels and has messages: they are cut out
+ * of a strip. */
+struct frame *render_behind(struct strips *strips, struct buf *scratch, const char *epoch,
+                            const char *const *channels, size_t count, const struct page *page);
 
 /* The answer at the end of a hold: nothing new, and the cursor to go on with. */
 struct frame *render_nothing(struct buf *scratch, enum format format, const char *epoch,

@@ -334,6 +334,7 @@ int server_close(struct server *server)
     feeds_close(server->feeds);
     relay_close(server->relay);
     pages_free(&server->pages);
+    strips_free(&server->strips);
     listener_close(&server->fastcgi.listener);
     listener_close(&server->websocket.listener);
     enum log_status status = log_close(server->log);

@@ -22,6 +22,7 @@
 #include "fcgi/relay.h"
 #include "fcgi/request.h"
 #include "fcgi/stream.h"
+#include "fcgi/strip.h"
 #include "fcgi/upstream.h"
 #include "store/log.h"
 
@@ -35,7 +36,8 @@ struct server {
     struct handshaker *handshaker;
     struct door fastcgi, websocket; /* the second one's listener may be closed: not wanted */
     struct groups groups;           /* all who wait for news */
-    struct pages pages;
+    struct pages pages;   /* for streams */
+    struct strips strips; /* for long polls */
     struct upstreams upstreams;
     struct relay *relay; /* NULL without upstreams, as is feeds */
     struct feeds *feeds;
@@ -56,6 +58,8 @@ struct server {
 
     uint64_t started_ms;
     uint64_t deliveries; /* messages handed to readers */
+    size_t given;        /* bytes, to polls that were behind, in the round: */
+    uint64_t given_round;
     bool draining;       /* answer at once, hold nothing */
     uint64_t drain_until_ms;
     enum log_status last_status; /* of the latest create */

@@ -1,0 +1,141 @@
+/* Strips: whatever was asked before, a page's text is what rendering it afresh gives. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fcgi/render.h"
+#include "fcgi/strip.h"
+
+enum { CHANNELS = 3, MOST = 600, STEPS = 20000 };
+
+static const char epoch[] = "0123456789ab";
+static const char *const names[CHANNELS] = {"a", "b", "c"};
+
+/* A log of sorts: all messages ever, and for each channel up to where they are deleted. */
+struct fake {
+    struct message *messages[MOST];
+    size_t count;
+    uint64_t floors[CHANNELS];
+};
+
+static int below(int n)
+{
+    return rand() % n;
+}
+
+static int channel_of(const struct message *message)
+{
+    return message_channel(message)[0] - 'a';
+}
+
+static void append(struct fake *fake, size_t len)
+{
+    static char text[200 * 1000];
+    memset(text, 'x', len);
+    struct message *message = message_new(names[below(CHANNELS)], text, len, below(1000));
+    fake->messages[fake->count++] = message;
+    message->seq = fake->count;
+}
+
+/* What is newer than after on the channels of the set, a bit each, up to limit. */
+static struct page read_page(const struct fake *fake, unsigned set, uint64_t after, size_t limit)
+{
+    struct page page = {.messages = calloc(MOST, sizeof *page.messages)};
+    for (size_t i = after; i < fake->count && page.count < limit; i++) {
+        struct message *message = fake->messages[i];
+        int channel = channel_of(message);
+        if ((set >> channel & 1) && message->seq > fake->floors[channel])
+            page.messages[page.count++] = message_hold(message);
+    }
+    return page;
+}
+
+static void check(struct strips *strips, const struct fake *fake, unsigned set, uint64_t after,
+                  size_t limit)
+{
+    const char *channels[CHANNELS];
+    size_t count = 0;
+    struct page page = read_page(fake, set, after, limit);
+    struct buf got = {0}, want = {0};
+    for (int i = 0; i < CHANNELS; i++)
+        if (set >> i & 1)
+            channels[count++] = names[i];
+    for (size_t i = 0; i < page.count; i++) {
+        buf_puts(&want, i > 0 ? "," : "");
+        render_message(&want, epoch, page.messages[i]);
+    }
+    if (page.count > 0) {
+        strip_page(strips, &got, epoch, channels, count, &page);
+        assert_true(buf_ok(&got));
+        assert_int_equal(got.len, want.len);
+        assert_memory_equal(got.bytes, want.bytes, want.len);
+    }
+    buf_free(&got);
+    buf_free(&want);
+    page_free(&page);
+}
+
+static void fake_free(struct fake *fake)
+{
+    for (size_t i = 0; i < fake->count; i++)
+        message_drop(fake->messages[i]);
+    *fake = (struct fake){0};
+}
+
+/* Appends, deletions of a channel's oldest, and readers of all kinds of ages, mixed. */
+static void a_page_is_what_rendering_it_gives(void **state)
+{
+    struct strips strips = {0};
+    struct fake fake = {0};
+    const char *seed = getenv("SEED");
+    srand(seed ? (unsigned)atoi(seed) : 7);
+    for (int step = 0; step < STEPS; step++) {
+        int what = below(100);
+        if (fake.count == MOST) {
+            /* the text of an earlier log would be wrong, though its numbers are the same */
+            strips_free(&strips);
+            strips = (struct strips){0};
+            fake_free(&fake);
+        }
+        if (what < 15)
+            append(&fake, (size_t)below(20));
+        else if (what < 17)
+            fake.floors[below(CHANNELS)] = (uint64_t)below((int)fake.count + 1);
+        else
+            check(&strips, &fake, 1 + (unsigned)below(7), (uint64_t)below((int)fake.count + 1),
+                  below(2) ? MOST : 1 + (size_t)below(50));
+    }
+    fake_free(&fake);
+    strips_free(&strips);
+}
+
+/* A run that is too long is given, and not kept; what is kept is bounded. */
+static void strips_are_bounded(void **state)
+{
+    struct strips strips = {0};
+    struct fake fake = {0};
+    for (int i = 0; i < 60; i++)
+        append(&fake, 100 * 1000);
+    for (uint64_t after = 0; after < 60; after += 7)
+        for (unsigned set = 1; set < 8; set++)
+            check(&strips, &fake, set, after, MOST);
+    for (int i = 0; i < STRIPS; i++)
+        assert_true(strips.strips[i].text.cap <= 2 * STRIP_BYTES);
+    fake_free(&fake);
+    strips_free(&strips);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_page_is_what_rendering_it_gives),
+        cmocka_unit_test(strips_are_bounded),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
