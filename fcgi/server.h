@@ -36,8 +36,8 @@ struct server {
     struct handshaker *handshaker;
     struct door fastcgi, websocket; /* the second one's listener may be closed: not wanted */
     struct groups groups;           /* all who wait for news */
-    struct pages pages;   /* for streams */
-    struct strips strips; /* for long polls */
+    struct pages pages;             /* for streams */
+    struct strips strips;           /* for long polls */
     struct upstreams upstreams;
     struct relay *relay; /* NULL without upstreams, as is feeds */
     struct feeds *feeds;
@@ -60,7 +60,7 @@ struct server {
     uint64_t deliveries; /* messages handed to readers */
     size_t given;        /* bytes, to polls that were behind, in the round: */
     uint64_t given_round;
-    bool draining;       /* answer at once, hold nothing */
+    bool draining; /* answer at once, hold nothing */
     uint64_t drain_until_ms;
     enum log_status last_status; /* of the latest create */
     int exit_code;
