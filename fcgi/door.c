@@ -9,7 +9,7 @@
 #include "fcgi/server.h"
 
 enum {
-    ACCEPTS = 512,       /* connections accepted before others get their turn */
+    ACCEPTS = 64,        /* connections accepted before others get their turn */
     RETRY_MS = 100,      /* when the system is out of descriptors */
     BACKLOG_MOST = 4096, /* connections of the backlog that door_close still takes */
 };
