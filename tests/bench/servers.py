@@ -176,7 +176,7 @@ def nchan(bench, workers=None):
     def configure(folder, port):
         text = (bench.root / "tests" / "bench" / "peers" / "nchan.conf").read_text()
         (folder / "encke.conf").write_text(text)
-        replace_in(folder / "encke.conf", ("\n    listen 80;", f"\n    listen 127.0.0.1:{port};"))
+        replace_in(folder / "encke.conf", ("\n    listen 80 ", f"\n    listen 127.0.0.1:{port} "))
         module = f"load_module {NCHAN};\nworker_processes"
         replace_in(folder / "nginx.conf", ("worker_processes", module))
 
