@@ -21,7 +21,8 @@ set logscale xy
 set grid ytics linecolor rgb "#dddddd"
 set border 3
 set tics nomirror
-set key below horizontal reverse Left samplen 1.5 font ",11"
+set bmargin 7
+set key bmargin center horizontal reverse Left samplen 1.5 font ",11"
 """
 
 PANEL = """\
@@ -61,8 +62,8 @@ def panel(results, scenario, figure, title, x, y):
         lines = "\n".join(" ".join(map(str, point)) for point in sorted(points))
         data.append(f"$curve{number} << EOD\n{lines}\nEOD")
         colour = f'linecolor rgb "{COLOURS[name]}"'
-        plots.append(f'$curve{number} with linespoints {colour} linewidth 2 pt 7 title "{name}"')
-        plots.append(f"$curve{number} with yerrorbars {colour} pt 0 notitle")
+        plots.append(f'$curve{number} with linespoints {colour} linewidth 2 pt 7 ps 0.5 title "{name}"')
+        plots.append(f"$curve{number} using 1:3:(0):($4-$3) with vectors nohead {colour} notitle")
     return PANEL.format(
         title=title, x=x, y=y, data="\n".join(data), curves=", ".join(plots),
         tics=", ".join(f'"{count}" {count}' for count in at),
