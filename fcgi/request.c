@@ -1,6 +1,7 @@
 #include "fcgi/request.h"
 
 #include <errno.h>
+#include <fastcgi.h>
 #include <fcgiapp.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -9,11 +10,12 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 struct decoder {
     int file; /* the memory file that libfcgi reads from */
-    size_t file_len;
+    size_t file_len; /* of the latest request */
     FCGX_Request fcgx;
     struct request request;
     size_t body_max;
@@ -69,23 +71,24 @@ void decoder_free(struct decoder *decoder)
     free(decoder);
 }
 
-/* Puts the request into the memory file, with nothing of an earlier one behind it. */
+/* Puts the request into the memory file. What an earlier one has left behind it is not cut off,
+ * which would cost as much as writing; but between the two comes a header of a version that there
+ * is not, so that libfcgi could not take the one for the other's end even if it read on. */
 static bool fill_file(struct decoder *decoder, const uint8_t *bytes, size_t len)
 {
+    static const uint8_t stop[FCGI_HEADER_LEN];
+    enum { KEPT = 256 * 1024 }; /* of the memory that a large request took */
+    struct iovec parts[] = {{(void *)(uintptr_t)bytes, len},
+                            {(void *)(uintptr_t)stop, sizeof stop}};
     if (decoder->file < 0) {
         decoder->file = memfd_create("encke-request", MFD_CLOEXEC);
         decoder->file_len = 0;
     }
-    if (len < decoder->file_len && ftruncate(decoder->file, (off_t)len) != 0)
+    if (decoder->file_len > KEPT && ftruncate(decoder->file, 0) != 0)
         return false;
     decoder->file_len = len;
-    for (size_t done = 0; done < len;) {
-        ssize_t wrote = pwrite(decoder->file, bytes + done, len - done, (off_t)done);
-        if (wrote < 0)
-            return false;
-        done += (size_t)wrote;
-    }
-    return lseek(decoder->file, 0, SEEK_SET) == 0;
+    return pwritev(decoder->file, parts, 2, 0) == (ssize_t)(len + sizeof stop) &&
+           lseek(decoder->file, 0, SEEK_SET) == 0;
 }
 
 static enum method method_of(const char *name)

@@ -244,7 +244,7 @@ static void empty_pipe(int fd)
 
     do
         len = read(fd, bytes, sizeof bytes);
-    while (len > 0 || (len < 0 && errno == EINTR));
+    while (len == (ssize_t)sizeof bytes || (len < 0 && errno == EINTR)); /* less: it is empty */
 }
 
 static void take_messages(struct log *log, const struct append_list *done)
