@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 struct decoder {
-    int file; /* the memory file that libfcgi reads from */
+    int file;        /* the memory file that libfcgi reads from */
     size_t file_len; /* of the latest request */
     FCGX_Request fcgx;
     struct request request;
