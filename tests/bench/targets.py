@@ -38,10 +38,11 @@ class Target:
                 yield row, spread
 
     def line(self, row, spread):
-        met = (self.least is None or spread.median >= self.least) and (
-            self.most is None or spread.median <= self.most
-        )
-        bound = f">= {self.least:g}" if self.most is None else f"<= {self.most:g}"
+        measured = round(spread.median, 2)  # as it is shown
+        if self.most is None:
+            bound, met = f">= {self.least:g}", measured >= self.least
+        else:
+            bound, met = f"<= {self.most:g}", measured <= self.most
         where = " ".join(filter(None, row[:2]))
         return [where, self.what, shown(spread, 2), bound, "met" if met else "missed"]
 
