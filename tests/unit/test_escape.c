@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "fcgi/escape.h"
@@ -28,6 +29,20 @@ static void json_escapes_what_json_must(void **state)
     check(escape_json, "a\"\\/\n\r\t\x01\x7f", "\"a\\\"\\\\/\\n\\r\\t\\u0001\x7f\"");
     check(escape_json, "\xc3\xa9\xe2\x80\xa8\xf0\x9f\x98\x80",
           "\"\xc3\xa9\xe2\x80\xa8\xf0\x9f\x98\x80\"");
+}
+
+/* Whichever of its two ways the text takes. */
+static void json_is_what_jansson_writes(void **state)
+{
+    (void)state;
+    for (int byte = 1; byte < 128; byte++) {
+        char text[] = {'a', (char)byte, 'b', 0};
+        json_t *string = json_string(text);
+        char *expected = json_dumps(string, JSON_ENCODE_ANY);
+        check(escape_json, text, expected);
+        free(expected);
+        json_decref(string);
+    }
 }
 
 static void json_grows_when_all_is_escaped(void **state)
@@ -96,6 +111,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(json_escapes_what_json_must),
+        cmocka_unit_test(json_is_what_jansson_writes),
         cmocka_unit_test(json_grows_when_all_is_escaped),
         cmocka_unit_test(html_is_text_in_elements_and_attributes),
         cmocka_unit_test(a_script_cannot_be_ended_by_its_string),
