@@ -13,7 +13,7 @@ async function startHttp2(t, server, options = {}) {
     ...options,
     webConfig: {
       nginx: (text) =>
-        text.replace(/listen 127\.0\.0\.1:\d+;/, `$& listen 127.0.0.1:${port} http2;`),
+        text.replace(/listen 127\.0\.0\.1:\d+[^;]*;/, `$& listen 127.0.0.1:${port} http2;`),
     },
   });
   // lighttpd 1.4.69 sends one byte more than the default window has, so it is said, as browsers do.
