@@ -5,8 +5,8 @@
 #include <unistd.h>
 
 enum {
-    EVENTS = 64,      /* taken from epoll at once: a round stays a matter of a few ms */
-    LATER_EVENTS = 8  /* of those whose turn is later */
+    EVENTS = 64,     /* taken from epoll at once: a round stays a matter of a few ms */
+    LATER_EVENTS = 8 /* of those whose turn is later */
 };
 
 int loop_init(struct loop *loop)
