@@ -10,7 +10,6 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/mman.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 struct decoder {
@@ -78,8 +77,6 @@ static bool fill_file(struct decoder *decoder, const uint8_t *bytes, size_t len)
 {
     static const uint8_t stop[FCGI_HEADER_LEN];
     enum { KEPT = 256 * 1024 }; /* of the memory that a large request took */
-    struct iovec parts[] = {{(void *)(uintptr_t)bytes, len},
-                            {(void *)(uintptr_t)stop, sizeof stop}};
     if (decoder->file < 0) {
         decoder->file = memfd_create("encke-request", MFD_CLOEXEC);
         decoder->file_len = 0;
@@ -87,7 +84,8 @@ static bool fill_file(struct decoder *decoder, const uint8_t *bytes, size_t len)
     if (decoder->file_len > KEPT && ftruncate(decoder->file, 0) != 0)
         return false;
     decoder->file_len = len;
-    return pwritev(decoder->file, parts, 2, 0) == (ssize_t)(len + sizeof stop) &&
+    return pwrite(decoder->file, bytes, len, 0) == (ssize_t)len &&
+           pwrite(decoder->file, stop, sizeof stop, (off_t)len) == (ssize_t)sizeof stop &&
            lseek(decoder->file, 0, SEEK_SET) == 0;
 }
 
