@@ -2,7 +2,11 @@
 from bench import scenario
 from servers import Encke, answer_size, two_workers
 from table import ERRORS, Column, Section
-HOLDERS = ("nginx+encke", "nginx+nchan", "lighttpd+encke", "encke", "tornado", "gevent")
+
+HOLDERS = (
+    "nginx+encke", "nginx+nchan", "nginx+holder", "lighttpd+encke", "lighttpd+holder",
+    "encke", "tornado", "gevent",
+)  # fmt: skip
 
 
 def fan_columns(label="/ encke", to="nginx+encke"):
@@ -77,7 +81,7 @@ def fanout(bench):
 )
 def workers(bench):
     """fanout behind nginx with two workers"""
-    sites = two_workers(bench)
+    sites = two_workers(bench, "nginx+encke", "nginx+nchan", "nginx+holder")
     for _ in bench.turns():
         for count in bench.options.crowds:
             for site in sites:

@@ -143,6 +143,15 @@ def start_nginx(bench, name, socket, configure, workers=None):
     return port, children(process.pid)
 
 
+def start_lighttpd(bench, name, socket):
+    """lighttpd for the backend on this socket; returns the port, and its process."""
+    folder, port = new_folder(bench, f"lighttpd-{name}"), free_port()
+    command = write_site(bench, "lighttpd", folder, port, socket, 1)
+    process = bench.processes.start(folder.name, *command)
+    process.wait_until(lambda: listens(port))
+    return port, [process.pid]
+
+
 def with_floor(*edits):
     """Changes deploy/nginx.conf in these places, and adds the location /floor to it."""
     floor = f'\nserver {{\n    location = /floor {{ return 200 "{MESSAGE}"; }}'
@@ -159,11 +168,8 @@ def nginx(bench, daemon, workers=None, edits=()):
 
 def lighttpd(bench, daemon):
     """An Encke behind a lighttpd of its own with deploy/lighttpd.conf."""
-    folder, port = new_folder(bench, "lighttpd"), free_port()
-    command = write_site(bench, "lighttpd", folder, port, daemon.socket, 1)
-    process = bench.processes.start(folder.name, *command)
-    process.wait_until(lambda: listens(port))
-    watch = {**daemon.straight.watch, "web": [process.pid]}
+    port, pids = start_lighttpd(bench, daemon.process.name, daemon.socket)
+    watch = {**daemon.straight.watch, "web": pids}
     return Contestant("lighttpd+encke", f"http://127.0.0.1:{port}/comet/", watch)
 
 
@@ -187,13 +193,14 @@ def nchan(bench, workers=None):
     )
 
 
-def two_workers(bench):
-    """Encke and nchan, as far as they take part, each behind an nginx with two workers."""
+def two_workers(bench, *names):
+    """Those of Encke, nchan and holder that take part, each behind an nginx with two workers."""
     starters = {
         "nginx+encke": lambda: nginx(bench, bench.daemon, workers=2),
         "nginx+nchan": lambda: nchan(bench, workers=2),
+        "nginx+holder": lambda: nginx_holder(bench, workers=2),
     }
-    return [start() for name, start in starters.items() if bench.takes_part(name)]
+    return [starters[name]() for name in starters if name in names and bench.takes_part(name)]
 
 
 def python_board(bench, name):
@@ -208,16 +215,47 @@ def python_board(bench, name):
 # ---- floors ------------------------------------------------------------------------------------
 
 
+def backend(bench, name, length):
+    """Starts a program that answers so many bytes, each time for a web server of its own.
+
+    Returns its process, and its socket.
+    """
+    number = sum(process.name.startswith(name) for process in bench.processes.running) + 1
+    socket = bench.scratch / f"{name}-{number}.sock"
+    command = bench.options.programs / name, socket, length
+    process = bench.processes.start(f"{name}-{number}", *command)
+    process.wait_until(socket.is_socket)
+    return process, socket
+
+
+def held_answer(bench):
+    """The length of the body with which Encke answers a hold."""
+    board = bench["nginx+encke"]
+    return len(fetch(board.base + ready(board)))
+
+
 def hello(bench):
     """A bare libfcgi responder whose answer is about as long as Encke's to an update."""
-    board = bench["nginx+encke"]
-    length = len(fetch(board.base + ready(board)))
-    socket = bench.scratch / "hello.sock"
-    process = bench.processes.start("hello", bench.options.programs / "hello", socket, length)
-    process.wait_until(socket.is_socket)
-    port, pids = start_nginx(bench, "hello", socket, with_floor())
+    process, socket = backend(bench, "hello", held_answer(bench))
+    port, pids = start_nginx(bench, process.name, socket, with_floor())
     watch = {"daemon": [process.pid], "web": pids}
     return Contestant("nginx+hello", f"http://127.0.0.1:{port}/comet/", watch)
+
+
+def nginx_holder(bench, workers=None):
+    """A backend that only holds and sends: what nginx needs for a fan-out with any at all."""
+    process, socket = backend(bench, "holder", held_answer(bench))
+    port, pids = start_nginx(bench, process.name, socket, with_floor(), workers)
+    watch = {"daemon": [process.pid], "web": pids}
+    return Contestant("nginx+holder", f"http://127.0.0.1:{port}/comet/", watch)
+
+
+def lighttpd_holder(bench):
+    """The same behind lighttpd."""
+    process, socket = backend(bench, "holder", held_answer(bench))
+    port, pids = start_lighttpd(bench, process.name, socket)
+    watch = {"daemon": [process.pid], "web": pids}
+    return Contestant("lighttpd+holder", f"http://127.0.0.1:{port}/comet/", watch)
 
 
 def nginx_return(bench):
@@ -236,6 +274,8 @@ STARTERS = {
     "encke": (lambda bench: bench.daemon.straight, "setpriv"),
     "tornado": (lambda bench: python_board(bench, "tornado"), MODULES / "tornado"),
     "gevent": (lambda bench: python_board(bench, "gevent"), MODULES / "gevent"),
+    "nginx+holder": (nginx_holder, "nginx"),
+    "lighttpd+holder": (lighttpd_holder, "lighttpd"),
     "nginx+hello": (hello, "nginx"),
     "nginx return": (nginx_return, "nginx"),
     "send loop": (None, "setpriv"),  # these are programs that run and end, not servers

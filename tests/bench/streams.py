@@ -145,7 +145,8 @@ FLOOD_COLUMNS = (
 def flood(bench):
     """event streams and WebSockets, and more messages than can be delivered in time"""
     options = bench.options
-    sites = two_workers(bench)  # a stream is two connections of nginx: more than one may have
+    # A stream is two connections of nginx: more than one worker may have.
+    sites = two_workers(bench, "nginx+encke", "nginx+nchan")
     flood = ("-k", "sse,ws", "-n", 2 * options.flood, "--rate", options.flood_rate)
     for _ in bench.turns((options.repeats + 1) // 2):
         for site in sites:
