@@ -5,7 +5,7 @@ from table import ERRORS, Column, Section
 
 HOLDERS = (
     "nginx+encke", "nginx+nchan", "nginx+holder", "lighttpd+encke", "lighttpd+holder",
-    "encke", "tornado", "gevent",
+    "nginx+tornado", "nginx+gevent", "encke", "tornado", "gevent",
 )  # fmt: skip
 
 

@@ -42,7 +42,8 @@ def among(known):
 
 
 LEFT_OUT = (  # in a quick run
-    "lighttpd+encke", "lighttpd+holder", "tornado", "gevent", "nginx return",
+    "lighttpd+encke", "lighttpd+holder", "nginx+tornado", "nginx+gevent", "tornado", "gevent",
+    "nginx return",
 )  # fmt: skip
 
 #: name, metavar, type, in a full run, in a quick run, what it is

@@ -39,10 +39,13 @@ plot {curves}
 COLOURS = {
     "nginx+encke": "#c03020",
     "nginx+nchan": "#2060c0",
+    "nginx+holder": "#808080",
     "lighttpd+encke": "#e09020",
+    "nginx+tornado": "#208040",
+    "nginx+gevent": "#80b040",
     "encke": "#f0a0a0",
-    "tornado": "#208040",
-    "gevent": "#80b040",
+    "tornado": "#80c0a0",
+    "gevent": "#c0e080",
     "nginx+hello": "#808080",
 }
 

@@ -176,13 +176,19 @@ def lighttpd(bench, daemon):
 # ---- peers -------------------------------------------------------------------------------------
 
 
+def put_peer(bench, folder, name, port, *edits):
+    """Has a peer's configuration in the place of deploy/nginx.conf, with this port."""
+    text = (bench.root / "tests" / "bench" / "peers" / name).read_text()
+    (folder / "encke.conf").write_text(text)
+    listen = ("\n    listen 80 ", f"\n    listen 127.0.0.1:{port} ")
+    replace_in(folder / "encke.conf", listen, *edits)
+
+
 def nchan(bench, workers=None):
     """nchan, in the same nginx with the same main settings."""
 
     def configure(folder, port):
-        text = (bench.root / "tests" / "bench" / "peers" / "nchan.conf").read_text()
-        (folder / "encke.conf").write_text(text)
-        replace_in(folder / "encke.conf", ("\n    listen 80 ", f"\n    listen 127.0.0.1:{port} "))
+        put_peer(bench, folder, "nchan.conf", port)
         module = f"load_module {NCHAN};\nworker_processes"
         replace_in(folder / "nginx.conf", ("worker_processes", module))
 
@@ -203,13 +209,31 @@ def two_workers(bench, *names):
     return [starters[name]() for name in starters if name in names and bench.takes_part(name)]
 
 
-def python_board(bench, name):
-    """A message board in Python, that is its own web server."""
+def start_board(bench, name, process_name):
+    """Starts one of the boards in Python; returns its port and pid."""
     port = free_port()
     program = bench.root / "tests" / "bench" / "peers" / f"{name}_board.py"
-    process = bench.processes.start(name, PYTHON, "-B", program, port)
+    process = bench.processes.start(process_name, PYTHON, "-B", program, port)
     process.wait_until(lambda: listens(port))
-    return Contestant(name, f"http://127.0.0.1:{port}/", {"daemon": [process.pid]})
+    return port, process.pid
+
+
+def python_board(bench, name):
+    """A message board in Python, that is its own web server."""
+    port, pid = start_board(bench, name, name)
+    return Contestant(name, f"http://127.0.0.1:{port}/", {"daemon": [pid]})
+
+
+def nginx_board(bench, name):
+    """Another such board, behind the same nginx."""
+
+    def configure(folder, port):
+        put_peer(bench, folder, "proxy.conf", port, ("127.0.0.1:81;", f"127.0.0.1:{board};"))
+
+    board, pid = start_board(bench, name, f"{name}-behind")
+    port, pids = start_nginx(bench, name, bench.scratch / "none.sock", configure)
+    watch = {"daemon": [pid], "web": pids}
+    return Contestant(f"nginx+{name}", f"http://127.0.0.1:{port}/", watch)
 
 
 # ---- floors ------------------------------------------------------------------------------------
@@ -272,6 +296,8 @@ STARTERS = {
     "nginx+nchan": (nchan, NCHAN),
     "lighttpd+encke": (lambda bench: lighttpd(bench, bench.daemon), "lighttpd"),
     "encke": (lambda bench: bench.daemon.straight, "setpriv"),
+    "nginx+tornado": (lambda bench: nginx_board(bench, "tornado"), MODULES / "tornado"),
+    "nginx+gevent": (lambda bench: nginx_board(bench, "gevent"), MODULES / "gevent"),
     "tornado": (lambda bench: python_board(bench, "tornado"), MODULES / "tornado"),
     "gevent": (lambda bench: python_board(bench, "gevent"), MODULES / "gevent"),
     "nginx+holder": (nginx_holder, "nginx"),

@@ -15,6 +15,7 @@ class Floor:
     what: str
     contestant: str
     figure: str = ""  # if it is not the target's
+    to: str = ""  # likewise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,12 +41,12 @@ class Target:
             rows = rows[1:]
         return [row for row in rows if not self.cases or row[1] in self.cases]
 
-    def measured(self, results, row, figure):
+    def measured(self, results, row, figure, to=""):
         """The figure of a row, or what it is to that which the target says; None if it has none."""
         if not (self.to or self.to_figure or self.to_first_case):
             return results.spread(row, figure)
         case = results.rows(self.scenario)[0][1] if self.to_first_case else row[1]
-        other = (self.scenario, case, self.to or self.contestant)
+        other = (self.scenario, case, to or self.to or self.contestant)
         return results.ratio(row, figure, other, self.to_figure or self.figure)
 
     def lines(self, results):
@@ -60,7 +61,8 @@ class Target:
             yield [where, self.what, shown(spread, 2), bound, verdict]
             for floor in () if met else self.floors:
                 reached = (*row[:2], floor.contestant)
-                spread = self.measured(results, reached, floor.figure or self.figure)
+                figure = floor.figure or self.figure
+                spread = self.measured(results, reached, figure, floor.to)
                 if spread:
                     yield ["", f"  floor: {floor.what}", shown(spread, 2), "", ""]
 
@@ -73,7 +75,8 @@ class Target:
 
 ENCKE, NCHAN = "nginx+encke", "nginx+nchan"
 HOLDER = Floor("a backend that only holds and sends", "nginx+holder")
-LIGHTTPD_HOLDER = Floor("the same with such a backend", "lighttpd+holder")
+LIGHTTPD_HOLDER = Floor("lighttpd's with such a backend", "lighttpd+holder")
+TO_HOLDER = "to that of a backend that only holds and sends"
 
 TARGETS = (
     Target(
@@ -84,8 +87,22 @@ TARGETS = (
         "last answer, to nchan's", "workers", ENCKE, "last_ms",
         most=1, to=NCHAN, floors=(HOLDER,),
     ),
-    Target("Tornado's last, to Encke's", "fanout", "tornado", "last_ms", least=5, to=ENCKE),
-    Target("gevent's last, to Encke's", "fanout", "gevent", "last_ms", least=5, to=ENCKE),
+    Target(
+        "Tornado's last, to Encke's, behind nginx", "fanout", "nginx+tornado", "last_ms",
+        least=5, to=ENCKE, floors=(Floor(TO_HOLDER, "nginx+tornado", to="nginx+holder"),),
+    ),
+    Target(
+        "gevent's last, to Encke's, behind nginx", "fanout", "nginx+gevent", "last_ms",
+        least=5, to=ENCKE, floors=(Floor(TO_HOLDER, "nginx+gevent", to="nginx+holder"),),
+    ),
+    Target(
+        "Tornado's last, to Encke's, both straight", "fanout", "tornado", "last_ms",
+        least=5, to="encke",
+    ),
+    Target(
+        "gevent's last, to Encke's, both straight", "fanout", "gevent", "last_ms",
+        least=5, to="encke",
+    ),
     Target(
         "the daemon's CPU, to a send loop's", "fanout", ENCKE, "daemon_cpu_ms",
         most=1.5, to="send loop", to_figure="send_cpu_ms",
