@@ -273,7 +273,7 @@ static void run_fanout(void)
     struct spent before, after;
 
     if (load.options.processes > 1)
-        team_start(fanout_work);
+        team_start(load.options.processes, fanout_work);
     open_all(team.n ? 0 : load.options.conns);
     if (!team.n)
         make_polls(&polls);

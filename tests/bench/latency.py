@@ -85,6 +85,7 @@ def catchup(bench):
             Column("current after s", "current_s", 2, spread=True),
             Column("half of them", "current_p50_s", 2),
             Column("all held", "held_s", 2),
+            Column("tried again", "retries", 0),
             Column("MiB", "mib", 0),
             Column("quiet create p50 ms", "quiet_create_p50_ms", 2),
             Column("p99", "quiet_create_p99_ms", 2),
@@ -94,7 +95,8 @@ def catchup(bench):
             Column("web", "web_storm_cpu_ms", 0),
             ERRORS,
         ),
-        note="(100 messages/s, before it and meanwhile)",
+        note="(100 messages/s, before it and meanwhile, by another process; a client that the web "
+        "server turns away tries again after a random part of a second)",
     )
 )
 def storm(bench):

@@ -131,7 +131,7 @@ static void rate_team(struct spent *before, struct spent *after)
     uint64_t until = rate.until_ns + (uint64_t)load.options.give_up_s * 1000000000U;
     struct report report;
 
-    team_start(rate_work);
+    team_start(load.options.processes, rate_work);
     sleep_until(rate.from_ns);
     read_cpu(before);
     sleep_until(rate.until_ns);

@@ -9,14 +9,21 @@
  * done when that brings a newer message. Every message that a client gets must be the next one of
  * the log, so nothing but this may have been published to another channel.
  *
- * A create's time is from when it was due. Those of the storm are those due before the last client
- * was current.
+ * A client whose connection is lost, or that the web server tells that it has no backend for it
+ * (502, 503, 504), comes back as the page's script does: after a random part of a second, of two,
+ * of four.
+ *
+ * Who publishes is another process (apart.h), in the quiet as in the storm. A create's time is from
+ * when it was due. Those of the storm are those due before the last client was current.
  */
 #ifndef ENCKE_BENCH_STORM_H
 #define ENCKE_BENCH_STORM_H
 
+#include "tests/bench/apart.h"
 #include "tests/bench/behind.h"
-#include "tests/bench/publish.h"
+
+/* As in www/encke.js. */
+enum { BACKOFF_FIRST_MS = 1000, BACKOFF_MOST_MS = 30000, BACKOFF_LEAST_MS = 200 };
 
 enum { STORM_MAX_S = 120 };
 
@@ -24,6 +31,8 @@ enum client_state { CLIENT_BEHIND, CLIENT_CURRENT, CLIENT_DONE, CLIENT_FAILED };
 
 struct client {
     enum client_state state;
+    unsigned failures; /* one after the other */
+    uint64_t again_ns; /* of those that wait: when it asks again */
     struct cursors cursors;
 };
 
@@ -33,7 +42,11 @@ static struct storm {
     uint64_t start_ns, current_ns, held_ns; /* the first connect; the last was current, done */
     int count[CLIENT_FAILED + 1];           /* of the clients that have come to that */
     struct samples currents;                /* when clients became current, since the start */
-    uint64_t answers, messages;
+    struct samples creates;
+    uint64_t answers, messages, retries;
+    int *waiting; /* clients that have failed and will ask again; `waiting_n` of them */
+    int waiting_n;
+    uint64_t again_ns; /* the first of them */
 } storm;
 
 static void client_move(struct client *client, enum client_state state)
@@ -72,19 +85,66 @@ static bool client_answer(struct client *client, uint64_t now)
     return true;
 }
 
+/* Whether an answer means that its question may be asked again, later. */
+static bool client_is_put_off(const struct answer *a)
+{
+    return a->status >= 502 && a->status <= 504;
+}
+
+static void client_later(int i, struct client *client)
+{
+    unsigned most = BACKOFF_FIRST_MS << (client->failures < 5 ? client->failures : 5);
+    uint64_t ms = behind_random(most < BACKOFF_MOST_MS ? most : BACKOFF_MOST_MS);
+
+    client->failures++;
+    client->again_ns = clock_ns() + (ms > BACKOFF_LEAST_MS ? ms : BACKOFF_LEAST_MS) * 1000000U;
+    storm.retries++;
+    storm.waiting[storm.waiting_n++] = i;
+    if (storm.waiting_n == 1 || client->again_ns < storm.again_ns)
+        storm.again_ns = client->again_ns;
+}
+
 static void client_news(struct reader *r, enum conn_news news)
 {
     struct client *client = &storm.clients[r->conn->number];
-    bool good;
 
     count_news(news);
     if (news == CONN_NOTHING)
         return;
-    good = news == CONN_ANSWERED && count_status(r->conn->answer.status);
-    if (good && !client_answer(client, r->conn->read_ns))
+    if (news == CONN_LOST || (news == CONN_ANSWERED && client_is_put_off(&r->conn->answer))) {
+        client_later((int)r->conn->number, client);
         return;
-    if (!good || !client_ask(r, client))
+    }
+    if (news != CONN_ANSWERED || !count_status(r->conn->answer.status)) {
         client_move(client, CLIENT_FAILED);
+        return;
+    }
+    crowd.moved_ns = r->conn->read_ns;
+    client->failures = 0;
+    if (client_answer(client, r->conn->read_ns) && !client_ask(r, client))
+        client_move(client, CLIENT_FAILED);
+}
+
+/* Those whose time has come ask again. */
+static void clients_again(void)
+{
+    uint64_t now = clock_ns(), next = UINT64_MAX;
+
+    if (!storm.waiting_n || now < storm.again_ns)
+        return;
+    for (int i = storm.waiting_n - 1; i >= 0; i--) {
+        int number = storm.waiting[i];
+        struct client *client = &storm.clients[number];
+
+        if (client->again_ns > now) {
+            next = client->again_ns < next ? client->again_ns : next;
+            continue;
+        }
+        storm.waiting[i] = storm.waiting[--storm.waiting_n];
+        if (!client_ask(&crowd.readers[number], client))
+            client_move(client, CLIENT_FAILED);
+    }
+    storm.again_ns = next;
 }
 
 static void client_start(int i, uint64_t choice)
@@ -103,58 +163,54 @@ static void client_start(int i, uint64_t choice)
 }
 
 /* Whether all are current, or failed before. */
-static bool all_current(const struct campaign *c, enum reader_sort sort)
+static bool all_current(void)
 {
-    (void)c;
-    (void)sort;
     return (int)storm.currents.n + storm.count[CLIENT_FAILED] >= crowd.n;
 }
 
-static bool all_done(const struct campaign *c, enum reader_sort sort)
+static bool all_done(void)
 {
-    (void)c;
-    (void)sort;
     return storm.count[CLIENT_DONE] + storm.count[CLIENT_FAILED] >= crowd.n;
 }
 
-/* The times of the creates from number `first` on that were due before then. */
-static void report_creates(int round, const char *phase, uint32_t first, uint64_t until_ns)
+/* Goes on until over(), until then, or until nothing has moved for --give-up. */
+static bool storm_run(bool (*over)(void), uint64_t until_ns)
 {
-    struct samples samples = {0};
-    char name[32];
+    uint64_t give_up_ns = (uint64_t)load.options.give_up_s * 1000000000U;
+    bool done;
 
-    for (uint32_t i = first; i < crowd.book.published; i++) {
-        const struct book_entry *entry = &crowd.book.of[i];
+    crowd.moved_ns = clock_ns();
+    while (!(done = over())) {
+        uint64_t now = clock_ns();
 
-        if (entry->due_ns < until_ns && entry->acked_ns)
-            samples_add(&samples, entry->acked_ns - entry->due_ns);
+        if (now > until_ns || now > crowd.moved_ns + give_up_ns)
+            break;
+        crowd_turn(5000000U);
+        clients_again();
     }
-    snprintf(name, sizeof name, "%s_creates", phase);
-    figures_add(&load.figures, round, name, (double)samples.n);
-    report_times(round, phase, "create", &samples);
-    samples_free(&samples);
+    return done;
+}
+
+static void report_creates(int round, const char *phase)
+{
+    apart_hear(&storm.creates);
+    report_named(round, phase, "creates", (double)storm.creates.n);
+    report_times(round, phase, "create", &storm.creates);
 }
 
 static void quiet(int round)
 {
-    const struct options *o = &load.options;
-    struct campaign c = {.messages = (uint32_t)(o->rate * o->seconds),
-                         .interval_ns = 1000000000U / (unsigned)o->rate};
-    uint32_t first = crowd.book.published;
-
-    if (!campaign_run(&c, PROMPT, UINT64_MAX, campaign_over))
-        die("the creates are not answered");
-    report_creates(round, "quiet", first, UINT64_MAX);
-    delays_free(&c.acks);
+    apart_begin((uint32_t)(load.options.rate * load.options.seconds));
+    report_creates(round, "quiet");
 }
 
-/* Begins the connects, and lets messages be published between. */
-static void connect_clients(struct campaign *c, uint64_t choice)
+/* Begins the connects, and looks at what comes between. */
+static void connect_clients(uint64_t choice)
 {
     for (int i = 0; i < crowd.n; i++) {
         client_start(i, choice);
         if ((i + 1) % load.options.batch == 0)
-            campaign_step(c, 0);
+            crowd_turn(0);
     }
 }
 
@@ -174,24 +230,14 @@ static void report_storm(int round, uint64_t choice, const struct spent *before,
     figures_add(f, round, "held_s", (double)(storm.held_ns - storm.start_ns) / 1e9);
     figures_add(f, round, "answers", (double)storm.answers);
     figures_add(f, round, "messages", (double)storm.messages);
+    figures_add(f, round, "retries", (double)storm.retries);
     figures_add(f, round, "mib", (double)bytes / 1048576);
     report_cpu(round, "storm_cpu_ms", before, after, 1);
 }
 
-/* How many messages were due by then; those that found no publisher free are still to be sent. */
-static uint32_t due_by(const struct campaign *c, uint64_t ns)
-{
-    uint64_t due = ns > c->first_ns ? (ns - c->first_ns) / c->interval_ns + 1 : 0;
-
-    return due > c->sent ? (uint32_t)due : c->sent;
-}
-
 static void storm_round(int round)
 {
-    struct campaign c = {.messages = UINT32_MAX,
-                         .interval_ns = 1000000000U / (unsigned)load.options.rate};
     uint64_t choice = (uint64_t)load.options.behind, until;
-    uint32_t first = crowd.book.published;
     struct spent before = {0}, after = {0};
     bool done;
 
@@ -201,23 +247,22 @@ static void storm_round(int round)
     choice = choice < behind.head - 1 ? choice : behind.head - 1;
     memset(storm.count, 0, sizeof storm.count);
     samples_clear(&storm.currents);
-    storm.answers = storm.messages = 0;
+    storm.answers = storm.messages = storm.retries = 0;
+    storm.waiting_n = 0;
     read_cpu(&before);
     storm.start_ns = storm.current_ns = storm.held_ns = clock_ns();
     until = storm.start_ns + STORM_MAX_S * 1000000000ULL;
-    campaign_begin(&c);
-    connect_clients(&c, choice);
-    done = campaign_run(&c, PROMPT, until, all_current);
+    apart_begin(APART_ENDLESS);
+    connect_clients(choice);
+    done = storm_run(all_current, until);
     read_cpu(&after);
-    done = done && campaign_run(&c, PROMPT, until, all_done);
-    c.messages = due_by(&c, storm.current_ns);
-    campaign_run(&c, PROMPT, UINT64_MAX, campaign_over);
+    done = done && storm_run(all_done, until);
+    apart_end(storm.current_ns);
     if (!done)
         load.errors.unanswered +=
             (unsigned)(crowd.n - storm.count[CLIENT_DONE] - storm.count[CLIENT_FAILED]);
     report_storm(round, choice, &before, &after);
-    report_creates(round, "storm", first, storm.current_ns);
-    delays_free(&c.acks);
+    report_creates(round, "storm");
 }
 
 /* Ends the clients, and waits until the server has noticed. */
@@ -234,11 +279,12 @@ static void run_storm(void)
     const struct options *o = &load.options;
 
     check_poll_option();
-    crowd_start(o->conns, o->publishers);
+    apart_start();
+    crowd_start(o->conns, 0);
     crowd.reader_news = client_news;
-    publishers_start(o->publishers);
     storm.clients = calloc((size_t)o->conns, sizeof *storm.clients);
-    if (!storm.clients)
+    storm.waiting = calloc((size_t)o->conns, sizeof *storm.waiting);
+    if (!storm.clients || !storm.waiting)
         die("no memory for %d clients", o->conns);
     make_request(&storm.status, o->status, NULL, "");
     for (int round = 1; round <= o->rounds; round++) {
@@ -247,10 +293,12 @@ static void run_storm(void)
         disconnect_clients();
         report_errors(round);
     }
+    team_end();
     samples_free(&storm.currents);
+    samples_free(&storm.creates);
     free(storm.clients);
+    free(storm.waiting);
     request_free(&storm.status);
-    publishers_free();
     crowd_free();
 }
 

@@ -76,6 +76,7 @@ class Target:
 ENCKE, NCHAN = "nginx+encke", "nginx+nchan"
 HOLDER = Floor("a backend that only holds and sends", "nginx+holder")
 LIGHTTPD_HOLDER = Floor("lighttpd's with such a backend", "lighttpd+holder")
+STRAIGHT = Floor("without the web server", "encke", to="encke")
 TO_HOLDER = "to that of a backend that only holds and sends"
 
 TARGETS = (
@@ -137,7 +138,7 @@ TARGETS = (
     Target("seconds until all are current", "storm", ENCKE, "current_s", most=5),
     Target(
         "create p99, to that when quiet", "storm", ENCKE, "storm_create_p99_ms",
-        most=5, to_figure="quiet_create_p99_ms",
+        most=5, to_figure="quiet_create_p99_ms", floors=(STRAIGHT,),
     ),
     Target("delivered, to nchan's", "flood", ENCKE, "deliveries_a_second", least=1, to=NCHAN),
 )  # fmt: skip

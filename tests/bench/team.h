@@ -1,7 +1,7 @@
 /* team.h - the load generator as several processes, where one runs out of CPU, of descriptors or of
  * source ports.
  *
- *     team_start(work)                  forks --processes workers, each with its share of --conns
+ *     team_start(n, work)               forks n workers, each with its share of --conns
  *     team_tell(worker, &order)         the first process, which publishes and has the figures
  *     team_hear(worker, until, &report, &samples)
  *     team_order(&order)                a worker
@@ -23,10 +23,13 @@
 enum { TEAM_MAX = 64 };
 
 struct order {
-    enum { ORDER_PARK, ORDER_END } what;
+    enum { ORDER_PARK, ORDER_PUBLISH, ORDER_END } what;
     int round;
     int before;     /* how many others have parked already */
     uint64_t stamp; /* of the round's message */
+    /* Of those who publish, see apart.h. */
+    uint32_t messages;
+    uint64_t until_ns;
 };
 
 struct report {
@@ -113,9 +116,9 @@ static void team_share(int i)
     load.source = (unsigned)i * (unsigned)(share / CONN_PER_SOURCE + 1);
 }
 
-static void team_start(void (*work)(void))
+static void team_start(int n, void (*work)(void))
 {
-    team.n = load.options.processes;
+    team.n = n;
     if (load.options.conns < team.n)
         die("%d processes need a connection each", team.n);
     for (int i = 0; i < team.n; i++) {
