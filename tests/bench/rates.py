@@ -1,15 +1,18 @@
 """Scenarios: so many connections that ask as fast as they are answered."""
+import json
+
 from bench import scenario
-from servers import MESSAGE, Encke, nginx, ready
+from servers import MESSAGE, Encke, fetch, nginx, ready
 from table import ERRORS, Column, Section
 
 
-def rate_columns(*to):
-    """So many a second, and how that is to others, by (label, contestant)."""
+def rate_columns(*to, more=()):
+    """So many a second, and how that is to others, by (label, contestant); `more` behind that."""
     rate = ("requests_a_second", "inserts_a_second")
     return (
         Column("a second", rate[0], 0, spread=True, floor=rate[1]),
         *(Column(label, rate[0], 2, to=name, floor=rate[1]) for label, name in to),
+        *more,
         Column("p50 ms", "p50_ms", 2, floor="commit_p50_ms"),
         Column("p99 ms", "p99_ms", 2, floor="commit_p99_ms"),
         Column("most ms", "most_ms"),
@@ -20,9 +23,11 @@ def rate_columns(*to):
     )
 
 
-RATE_COLUMNS = rate_columns(("/ encke", "nginx+encke"), ("/ hello", "nginx+hello"))
+TO_ENCKE, TO_HELLO = ("/ encke", "nginx+encke"), ("/ hello", "nginx+hello")
+TO_INSERTS = ("/ inserts", "SQLite inserts")
+RATE_COLUMNS = rate_columns(TO_ENCKE, TO_HELLO)
+A_COMMIT = Column("a commit", "messages_a_commit")
 INSERTS = "inserts.db"  # a file of the bench's folder, and so on the log's disk
-CREATORS = ("nginx+encke", "nginx+nchan", "nginx+hello", "encke")
 
 
 def rate(bench, contestant, count, *options, rest="", case=""):
@@ -36,6 +41,16 @@ def creates(bench, contestant, count):
     rate(bench, contestant, count, *post, rest=contestant.publish, case=count)
 
 
+def encke_creates(bench, contestant, count, site):
+    """The same at an Encke, of which `site` tells the status: also how many are in a commit."""
+    before = json.loads(fetch(f"{site.base}status"))
+    creates(bench, contestant, count)
+    after = json.loads(fetch(f"{site.base}status"))
+    messages, commits = (after[name] - before[name] for name in ("creates", "commits"))
+    row = bench.row(contestant.name, count)
+    bench.results.add(row, bench.turn, 1, "messages_a_commit", messages / max(commits, 1))
+
+
 def inserts(bench, group, case="", env=None):
     """SQLite alone on the same disk, so many messages a commit."""
     command = ("-t", bench.options.seconds, bench.scratch / INSERTS, group)
@@ -46,17 +61,20 @@ def inserts(bench, group, case="", env=None):
 @scenario(
     Section(
         "Creates; Encke's each on disk before its answer (synchronous=FULL)",
-        RATE_COLUMNS,
+        rate_columns(TO_ENCKE, TO_HELLO, TO_INSERTS, more=(A_COMMIT,)),
         "publishers",
         note="(nchan keeps messages in memory, hello none at all; SQLite inserts: without any "
-        "request, a commit for so many)",
+        "request, one commit for as many messages as there are publishers; a commit: how many "
+        "messages Encke has in one)",
     )
 )
 def create(bench):
     """creates a second, of so many publishers"""
     for _ in bench.turns():
         for count in bench.options.publishers:
-            for contestant in bench.contestants(*CREATORS):
+            for contestant in bench.contestants("nginx+encke", "encke"):
+                encke_creates(bench, contestant, count, bench["nginx+encke"])
+            for contestant in bench.contestants("nginx+nchan", "nginx+hello"):
                 creates(bench, contestant, count)
             inserts(bench, count, case=count)
 
@@ -64,7 +82,7 @@ def create(bench):
 @scenario(
     Section(
         "Creates where the disk takes {fsync} ms more for each fsync",
-        rate_columns(("/ inserts", "SQLite inserts")),
+        rate_columns(TO_INSERTS, more=(A_COMMIT,)),
         "publishers",
         note="(SQLite inserts: one message a commit, whatever the publishers)",
     ),
@@ -83,7 +101,7 @@ def slowdisk(bench):
         site = nginx(bench, daemon)
         for _ in bench.turns():
             for count in (1, 64, 256):
-                creates(bench, site, count)
+                encke_creates(bench, site, count, site)
                 inserts(bench, 1, case=count, env=slow)
 
 
