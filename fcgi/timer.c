@@ -10,13 +10,15 @@ uint64_t timer_now_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+/* Nobody gains by guessing it, so the kernel is not asked for it at each hold. */
 uint64_t timer_jittered(uint64_t ms)
 {
-    return ms - arc4random_uniform((uint32_t)(ms / 10) + 1);
+    return ms - (uint64_t)random() % (ms / 10 + 1);
 }
 
 void timers_init(struct timers *timers)
 {
+    srandom(arc4random());
     *timers = (struct timers){.tick = timer_now_ms() / TIMER_TICK_MS};
 }
 
