@@ -123,11 +123,15 @@ static void head_field(struct head *head, const char *name, const char *value)
     head_puts(head, "\r\n");
 }
 
+/* RFC 3875, 6.3.3: without a Status field it is 200. That spares the web server a field to parse in
+ * nearly every answer. */
 static void head_status(struct head *head, int status, const char *reason)
 {
     char number[DECIMAL_SIZE];
-    decimal_print(number, (uint64_t)status);
     head->len = 0;
+    if (status == 200)
+        return;
+    decimal_print(number, (uint64_t)status);
     head_puts(head, "Status: ");
     head_puts(head, number);
     head_field(head, " ", reason);
