@@ -6,22 +6,26 @@ generator at `contestants`, and run the programs that are a floor.
 import collections
 import sys
 import time
+import traceback
 
 from processes import Failure
 from results import Results
 from servers import STARTERS, Encke
 
 #: What there is to measure, by name: a function of a Bench, the tables of what it measures, and
-#: whether a quick run has it.
-Scenario = collections.namedtuple("Scenario", "run sections quick")
+#: about how many seconds it takes in a full run and in a quick one, on the machine of the README.
+Scenario = collections.namedtuple("Scenario", "run sections full_s quick_s")
 SCENARIOS = {}
 
 
-def scenario(*sections, quick=True):
-    """Makes a scenario of a function; the first line of its docstring is for --help."""
+def scenario(*sections, full_s, quick_s=0):
+    """Makes a scenario of a function; the first line of its docstring is for --help.
+
+    A quick run has it only if it takes any time there.
+    """
 
     def enlist(function):
-        SCENARIOS[function.__name__] = Scenario(function, sections, quick)
+        SCENARIOS[function.__name__] = Scenario(function, sections, full_s, quick_s)
         return function
 
     return enlist
@@ -32,8 +36,10 @@ class Bench:
         self.root, self.scratch = root, scratch  # the checkout; a folder that goes at the end
         self.options, self.processes = options, processes
         self.results = Results()
-        self.failures = []  # why scenarios were not measured to their end
+        self.failures = {}  # by scenario: why it was not measured to its end
         self.scenario, self.turn, self.of = "", 1, 1
+        self._expected = [self.expected_s(name) for name in options.only]  # of what is to come
+        self._expected_s = 0  # of what has been
         self._running = {}
         self._daemon = None
         self._started = time.monotonic()
@@ -51,7 +57,7 @@ class Bench:
         """A contestant of STARTERS, which is started if need be."""
         if name not in self._running:
             self.say(f"starting {name}")
-            self._running[name] = STARTERS[name][0](self)
+            self._running[name] = STARTERS[name].start(self)
         return self._running[name]
 
     def takes_part(self, name):
@@ -68,21 +74,51 @@ class Bench:
     # ---- measuring
 
     def run(self, name):
-        """Runs a scenario. If it fails, what it has measured until then remains."""
+        """Runs a scenario. If it fails, what it has measured until then remains, and all that runs
+        is put away: the next ones shall not suffer from it."""
         self.scenario, self.turn, self.of = name, 1, 1
-        if not sys.stderr.isatty():
-            print(f"{self.clock()} {name}", file=sys.stderr)
         try:
             SCENARIOS[name].run(self)
-        except Failure as failure:
-            self.failures.append(f"{name} was not measured to its end: {failure}")
+        except Exception as error:
+            self.failures[name] = f"{name} was not measured to its end: {error or type(error)}"
+            if not isinstance(error, Failure):
+                traceback.print_exc()
+            self.start_afresh()
+        self._expected_s += self._expected.pop(0)
+
+    def start_afresh(self):
+        if self._daemon:
+            self._daemon.stop()
+        self.processes.stop_all()
+        self._running, self._daemon = {}, None
 
     def turns(self, count=None):
         """Counts the turns: what is measured meanwhile is of that turn."""
         self.of = count or self.options.repeats
         for self.turn in range(1, self.of + 1):
+            if not sys.stderr.isatty():
+                where = f"{self.scenario}, turn {self.turn} of {self.of}"
+                print(f"{self.clock()} {where}{self.left()}", file=sys.stderr)
             yield self.turn
         self.turn = self.of = 1
+
+    # ---- how long it will take
+
+    def expected_s(self, name):
+        return SCENARIOS[name].quick_s if self.options.quick else SCENARIOS[name].full_s
+
+    def left(self):
+        """About how long all will still take, if that is more than a minute; for a line."""
+        if not self._expected:
+            return ""
+        now, *later = self._expected
+        left = sum(later) + now * (1 - (self.turn - 1) / self.of)
+        if self._expected_s > 60:
+            begun = self._expected_s + now * (self.turn - 1) / self.of
+            left *= (time.monotonic() - self._started) / begun
+        return f", about {left / 60:.0f} min left" if left > 60 else ""
+
+    # ---- running programs
 
     def row(self, name, case="", table=None):
         return table or self.scenario, str(case), name
@@ -116,6 +152,7 @@ class Bench:
         self.say(f"{scenario} {case}: {name}, turn {self.turn} of {self.of}")
         try:
             text = self.processes.run("load", *command, env=env)
+            self.processes.check()
         except Failure as failure:
             raise Failure(f"{' '.join(filter(None, row))}: {failure}") from None
         self.results.add_csv(row, self.turn, text.replace(f"{suffix},", ","))
@@ -123,7 +160,7 @@ class Bench:
     def say(self, text):
         """Shows, on a terminal, what goes on; an empty text wipes it away."""
         if sys.stderr.isatty():
-            line = f"{self.clock()} {text}" if text else ""
+            line = f"{self.clock()} {text}{self.left()}" if text else ""
             print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
 
     def clock(self):

@@ -10,9 +10,9 @@ FED_AT_ONCE = 200_000  # messages between two signs of life, while a log is made
 
 CHAIN_COLUMNS = (
     Column("p50 ms", "p50_ms", 3, spread=True, floor="commit_p50_ms"),
-    Column("/ encke", "p50_ms", 2, to="nginx+encke"),
+    Column("/ nginx+encke", "p50_ms", 2, to="nginx+encke"),
     Column("p99 ms", "p99_ms", 3, spread=True, floor="commit_p99_ms"),
-    Column("/ encke", "p99_ms", 2, to="nginx+encke"),
+    Column("/ nginx+encke", "p99_ms", 2, to="nginx+encke"),
     Column("most ms", "most_ms", 2),
     Column("a second", "messages_a_second", 0),
     Column("CPU us: daemon", "daemon_cpu_us_a_message", 0),
@@ -26,8 +26,9 @@ CHAIN_COLUMNS = (
         "Publish to receive, one subscriber, {chain} messages one after the other",
         CHAIN_COLUMNS,
         "kind",
-        note="(nchan keeps messages in memory; SQLite inserts: how long the commit alone takes)",
-    )
+        note="nchan keeps messages in memory; SQLite inserts: how long the commit alone takes",
+    ),
+    full_s=95, quick_s=10,
 )
 def chain(bench):
     """publish to receive: one subscriber, one message after the other"""
@@ -65,7 +66,7 @@ class FilledLog(Encke):
         ),
         "messages",
     ),
-    quick=False,
+    full_s=250,
 )
 def catchup(bench):
     """updates from random old cursors, in a short and in a very long log"""
@@ -89,15 +90,16 @@ def catchup(bench):
             Column("MiB", "mib", 0),
             Column("quiet create p50 ms", "quiet_create_p50_ms", 2),
             Column("p99", "quiet_create_p99_ms", 2),
-            Column("meanwhile p50", "storm_create_p50_ms", 1),
+            Column("in the storm p50", "storm_create_p50_ms", 1),
             Column("p99", "storm_create_p99_ms", 1, spread=True),
             Column("CPU ms: daemon", "daemon_storm_cpu_ms", 0),
             Column("web", "web_storm_cpu_ms", 0),
             ERRORS,
         ),
-        note="(100 messages/s, before it and meanwhile, by another process; a client that the web "
-        "server turns away tries again after a random part of a second)",
-    )
+        note="100 messages/s, before it and meanwhile, by another process; a client that the web "
+        "server turns away tries again after a random part of a second",
+    ),
+    full_s=30, quick_s=6,
 )
 def storm(bench):
     """thousands of clients that come back with old cursors while messages are published"""

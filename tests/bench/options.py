@@ -63,11 +63,11 @@ SIZES = (
     ("flood-rate", "M", number, "100", "100", "messages a second then"),
     ("flood-seconds", "S", number, "2", "2", "for how long"),
     ("fsync", "MS", number, "5", "5", "how much longer a slow disk's fsync takes"),
-    ("chain", "N", number, "10000", "2000", "messages in a chain, one after the other"),
+    ("chain", "N", number, "10000", "1000", "messages in a chain, one after the other"),
     ("logs", "LIST", numbers, "1000,100000,10000000", "1000,100000", "how long logs are to be"),
     ("storm", "N", number, "8000", "2000", "clients that come back at once"),
     ("behind", "M", number, "1000", "1000", "how many messages they are behind, at most"),
-    ("rounds", "R", number, "10", "3", "publishes a turn"),
+    ("rounds", "R", number, "6", "3", "publishes a turn"),
     ("repeats", "T", number, "5", "2", "turns a contestant"),
     ("seconds", "S", number, "2", "1", "length of a turn that counts requests a second"),
     ("idle", "S", number, "10", "2", "how long to watch the holds while nothing happens"),
@@ -87,8 +87,8 @@ ENCKE_ARGS (options of the daemon), NGINX_WORKERS (1).
 
 
 def parser():
-    scenarios = "\n".join(f"  {n:<10}{s.run.__doc__}" for n, s in SCENARIOS.items())
-    contestants = "\n".join(f"  {name}" for name in STARTERS)
+    scenarios = "\n".join(f"  {name:<17}{it.run.__doc__}" for name, it in SCENARIOS.items())
+    contestants = "\n".join(f"  {name:<17}{it.what}" for name, it in STARTERS.items())
     parser = argparse.ArgumentParser(
         prog="tests/bench/run",
         description="Measures Encke on this machine, beside its peers and the floors below it.",
@@ -127,7 +127,7 @@ def parse(arguments):
         name = name.replace("-", "_")
         if getattr(options, name) is None:
             setattr(options, name, kind(quick if options.quick else full))
-    every = [name for name, it in SCENARIOS.items() if it.quick or not options.quick]
+    every = [name for name, it in SCENARIOS.items() if it.quick_s or not options.quick]
     options.only = options.only or every
     left_out = LEFT_OUT if options.quick else ()
     options.contestants = options.contestants or [it for it in STARTERS if it not in left_out]

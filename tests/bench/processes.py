@@ -12,6 +12,7 @@ import subprocess
 import time
 
 PATIENCE_S = 10  # for anything to start; half of it to end by itself
+LONGEST_S = 600  # for a program that runs to its end
 
 
 class Failure(Exception):
@@ -74,7 +75,11 @@ class Processes:
     def run(self, name, *command, env=None):
         """Runs `command` to its end, and returns what it printed."""
         process = self.start(name, *command, stdout=subprocess.PIPE, env=env)
-        text = process.popen.stdout.read().decode()
+        try:
+            text = process.popen.communicate(timeout=LONGEST_S)[0].decode()
+        except subprocess.TimeoutExpired:
+            self.stop(process)
+            raise Failure(f"{name} has not ended after {LONGEST_S} s") from None
         self.finish(process)
         return text
 
@@ -84,6 +89,12 @@ class Processes:
         self.running.remove(process)
         if process.popen.returncode:
             raise Failure(f"{process.name} failed: {process.last_words()}")
+
+    def check(self):
+        """A Failure if one that should run has ended, and not well."""
+        for process in self.running:
+            if process.popen.poll():
+                raise Failure(f"{process.name} has ended by itself: {process.last_words()}")
 
     def stop(self, *processes):
         """Asks them to end, and after a while no longer asks."""

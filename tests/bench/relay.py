@@ -252,7 +252,7 @@ CROWD_COLUMNS = (
         tuple(Column(what, what, 0) for what in COUNTED),
         table="relay-bad",
     ),
-    quick=False,
+    full_s=195,
 )
 def relay(bench):
     """polls that are passed to an upstream, and bad upstreams"""

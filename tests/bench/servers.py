@@ -13,6 +13,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
+from typing import Callable
 
 from processes import Failure, children, free_port, listens
 
@@ -77,6 +78,7 @@ class Encke:
 
     def stop(self):
         self.bench.processes.stop(self.process)
+        self.socket.unlink(missing_ok=True)
         for file in self.db.parent.glob(f"{self.db.name}*"):
             file.unlink()
 
@@ -289,30 +291,59 @@ def nginx_return(bench):
     return Contestant("nginx return", base, {"web": board.watch["web"]})
 
 
-#: What --contestants chooses from: those of several scenarios, by their names in the table; how
-#: each is started, and what must be there.
+@dataclasses.dataclass(frozen=True)
+class Starter:
+    """How a contestant is started (a program that runs and ends is no server), what must be there
+    for it, and what it is."""
+
+    start: Callable
+    needs: object
+    what: str
+
+
+#: What --contestants chooses from: those of several scenarios, by their names in the table.
 STARTERS = {
-    "nginx+encke": (lambda bench: nginx(bench, bench.daemon), "nginx"),
-    "nginx+nchan": (nchan, NCHAN),
-    "lighttpd+encke": (lambda bench: lighttpd(bench, bench.daemon), "lighttpd"),
-    "encke": (lambda bench: bench.daemon.straight, "setpriv"),
-    "nginx+tornado": (lambda bench: nginx_board(bench, "tornado"), MODULES / "tornado"),
-    "nginx+gevent": (lambda bench: nginx_board(bench, "gevent"), MODULES / "gevent"),
-    "tornado": (lambda bench: python_board(bench, "tornado"), MODULES / "tornado"),
-    "gevent": (lambda bench: python_board(bench, "gevent"), MODULES / "gevent"),
-    "nginx+holder": (nginx_holder, "nginx"),
-    "lighttpd+holder": (lighttpd_holder, "lighttpd"),
-    "nginx+hello": (hello, "nginx"),
-    "nginx return": (nginx_return, "nginx"),
-    "send loop": (None, "setpriv"),  # these are programs that run and end, not servers
-    "SQLite inserts": (None, "setpriv"),
-}
+    "nginx+encke": Starter(
+        lambda bench: nginx(bench, bench.daemon), "nginx", "Encke behind deploy/nginx.conf"
+    ),
+    "nginx+nchan": Starter(nchan, NCHAN, "nchan in the same nginx; messages in memory"),
+    "lighttpd+encke": Starter(
+        lambda bench: lighttpd(bench, bench.daemon), "lighttpd", "Encke behind deploy/lighttpd.conf"
+    ),
+    "encke": Starter(
+        lambda bench: bench.daemon.straight, "setpriv", "Encke alone, asked straight, in FastCGI"
+    ),
+    "nginx+tornado": Starter(
+        lambda bench: nginx_board(bench, "tornado"), MODULES / "tornado",
+        "a board on Tornado behind the same nginx; in memory",
+    ),
+    "nginx+gevent": Starter(
+        lambda bench: nginx_board(bench, "gevent"), MODULES / "gevent",
+        "a board on gevent behind the same nginx; in memory",
+    ),
+    "tornado": Starter(
+        lambda bench: python_board(bench, "tornado"), MODULES / "tornado",
+        "the board on Tornado, asked straight",
+    ),
+    "gevent": Starter(
+        lambda bench: python_board(bench, "gevent"), MODULES / "gevent",
+        "the board on gevent, asked straight",
+    ),
+    "nginx+holder": Starter(
+        nginx_holder, "nginx", "floor: a backend that only holds, and sends all the same answer"
+    ),
+    "lighttpd+holder": Starter(lighttpd_holder, "lighttpd", "floor: the same behind lighttpd"),
+    "nginx+hello": Starter(hello, "nginx", "floor: a bare libfcgi responder behind the same nginx"),
+    "nginx return": Starter(nginx_return, "nginx", "floor: nginx's own return 200"),
+    "send loop": Starter(None, "setpriv", "floor: one send(2) a socket, in a loop"),
+    "SQLite inserts": Starter(None, "setpriv", "floor: SQLite alone on the same disk"),
+}  # fmt: skip
 
 
 def check_installed(names):
     """That what these contestants need is there."""
     for name in names:
-        need = STARTERS[name][1]
+        need = STARTERS[name].needs
         if not Path(need).exists() and not shutil.which(need):
             raise Failure(
                 f"{name} needs {need}, which is not installed: run deploy/packages bench, or leave "

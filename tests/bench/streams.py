@@ -39,7 +39,7 @@ def stream_memory(bench, kind):
         "kind",
         table="stream-memory",
     ),
-    quick=False,
+    full_s=35,
 )
 def streams(bench):
     """many streams of a kind, one message to all"""
@@ -90,7 +90,7 @@ CATCH_UP_COLUMNS = (
         "{messages} messages of 1 KiB, to a few readers",
         campaign_columns("alone"),
         "kind",
-        note="(2nd half: of the messages; by then, below, the sockets of those are full)",
+        note="2nd half: of the messages; by then, below, the sockets of those are full",
     ),
     Section(
         "... and beside them {slow} streams that do not read",
@@ -98,7 +98,7 @@ CATCH_UP_COLUMNS = (
         "kind",
     ),
     Section("They read again: each message once, and in order", CATCH_UP_COLUMNS, "kind"),
-    quick=False,
+    full_s=150,
 )
 def slow(bench):
     """streams that do not read, and what they do to others"""
@@ -122,7 +122,7 @@ def slow(bench):
 
 FLOOD_COLUMNS = (
     Column("delivered/s", "deliveries_a_second", 0, spread=True),
-    Column("/ encke", "deliveries_a_second", 2, to="nginx+encke"),
+    Column("/ nginx+encke", "deliveries_a_second", 2, to="nginx+encke"),
     Column("in time", "share_in_time", 2),
     Column("all after s", "all_s", 1),
     Column("p50 ms", "p50_ms", 0),
@@ -139,8 +139,9 @@ FLOOD_COLUMNS = (
     Section(
         "{flood} event streams and as many WebSockets, {flood_rate} messages/s for {flood_seconds} s",
         FLOOD_COLUMNS,
-        note="(nginx with two workers; in time: had come when the last one was published)",
-    )
+        note="nginx with two workers; in time: had come when the last one was published",
+    ),
+    full_s=78, quick_s=5,
 )
 def flood(bench):
     """event streams and WebSockets, and more messages than can be delivered in time"""

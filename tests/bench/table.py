@@ -4,6 +4,7 @@ A table has a line for each row of results (case and contestant) and a column fo
 its scenario wants to show, by default the median of all rounds of all turns.
 """
 import dataclasses
+import textwrap
 from typing import Callable
 
 from results import spread
@@ -29,7 +30,8 @@ class Column:
         if self.to:
             other = (*row[:2], self.to)
             name = self.figure if results.values(other, self.figure) else self.floor
-            return shown(results.ratio(row, self.figure, other, name), self.decimals)
+            ratio = results.ratio(row, self.figure, other, name)
+            return shown(ratio and spread([ratio.median]), self.decimals)
         values = self.of_row(results, row)
         if self.of and values:
             return f"{self.of(values):.{self.decimals}f}"
@@ -75,7 +77,7 @@ class Section:
         cells = [head] + [self.line(results, row) for row in rows]
         yield from aligned(without_repeats(cells))
         if self.note:
-            yield self.note.format_map(vars(options))
+            yield from textwrap.wrap(f"({self.note.format_map(vars(options))})", 100)
 
     def line(self, results, row):
         return [row[1], row[2], *(column.cell(results, row) for column in self.columns)]

@@ -163,7 +163,11 @@ TARGETS = (
 def target_lines(results):
     """A line for each target of which something was measured."""
     lines = [line for target in TARGETS for line in target.lines(results)]
-    if lines:
-        yield ""
-        yield "Targets"
-        yield from aligned([["", "", "measured", "target", ""], *lines])
+    if not lines:
+        return
+    verdicts = [line[-1] for line in lines]
+    yield ""
+    yield f"Targets: {verdicts.count('met')} met, {verdicts.count('missed')} missed"
+    yield from aligned([["", "", "measured", "target", ""], *lines])
+    if "" in verdicts:
+        yield "(floor: the same ratio of something that does less than Encke, in the same turns)"
