@@ -12,7 +12,7 @@ PANELS = (
     ("create", "requests_a_second", "Creates", "publishers", "a second"),
 )
 
-WIDTH, HEIGHT = 440, 400
+WIDTH, HEIGHT = 440, 450
 
 SCRIPT = """\
 set terminal svg size {width},{height} dynamic font "sans-serif,12" background "white"
@@ -21,7 +21,8 @@ set logscale xy
 set grid ytics linecolor rgb "#dddddd"
 set border 3
 set tics nomirror
-set bmargin 7
+set bmargin 10
+set format y "%.0s%c"
 set key bmargin center horizontal reverse Left samplen 1.5 font ",11"
 """
 
