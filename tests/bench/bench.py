@@ -149,7 +149,8 @@ class Bench:
     def measure(self, row, command, env=None, suffix=""):
         """Runs a command, whose figures are for this row; `suffix` is taken off their names."""
         scenario, case, name = row
-        self.say(f"{scenario} {case}: {name}, turn {self.turn} of {self.of}")
+        where = " ".join(filter(None, (scenario, case)))
+        self.say(f"{where}: {name}, turn {self.turn} of {self.of}")
         try:
             text = self.processes.run("load", *command, env=env)
             self.processes.check()

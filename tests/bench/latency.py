@@ -66,7 +66,7 @@ class FilledLog(Encke):
         ),
         "messages",
     ),
-    full_s=250,
+    full_s=195,
 )
 def catchup(bench):
     """updates from random old cursors, in a short and in a very long log"""
