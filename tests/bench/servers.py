@@ -66,6 +66,7 @@ class Encke:
         websocket = bench.scratch / f"{name}-websocket.sock"
         command = [bench.options.encke, "--socket", self.socket, "--websocket-socket", websocket]
         command += ["--db", self.db, *options, *bench.options.encke_args]
+        self.remove_files()  # of one that did not come to its end
         self.process = bench.processes.start(name, *command, env=env)
         self.process.wait_until(self.socket.is_socket)
         #: With no web server between.
@@ -78,6 +79,9 @@ class Encke:
 
     def stop(self):
         self.bench.processes.stop(self.process)
+        self.remove_files()
+
+    def remove_files(self):
         self.socket.unlink(missing_ok=True)
         for file in self.db.parent.glob(f"{self.db.name}*"):
             file.unlink()
