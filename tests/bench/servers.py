@@ -60,14 +60,19 @@ class Encke:
 
     def __init__(self, bench, name, *options, env=None):
         """`name` is its files', `options` are its own, `env` is for its environment."""
-        self.bench = bench
+        self.bench, self.name, self.env = bench, name, env
         self.db = bench.scratch / f"{name}.db"
         self.socket = bench.scratch / f"{name}.sock"
-        websocket = bench.scratch / f"{name}-websocket.sock"
-        command = [bench.options.encke, "--socket", self.socket, "--websocket-socket", websocket]
-        command += ["--db", self.db, *options, *bench.options.encke_args]
         self.remove_files()  # of one that did not come to its end
-        self.process = bench.processes.start(name, *command, env=env)
+        self.start(*options)
+
+    def start(self, *options):
+        """With the log as it is."""
+        websocket = self.socket.with_name(f"{self.name}-websocket.sock")
+        command = [self.bench.options.encke, "--db", self.db]
+        command += ["--socket", self.socket, "--websocket-socket", websocket]
+        command += [*options, *self.bench.options.encke_args]
+        self.process = self.bench.processes.start(self.name, *command, env=self.env)
         self.process.wait_until(self.socket.is_socket)
         #: With no web server between.
         self.straight = Contestant(
