@@ -1,38 +1,42 @@
 #include "fcgi/escape.h"
 
-#include <jansson.h>
-#include <stdbool.h>
 #include <string.h>
 
-/* Whether text is the same inside a JSON string (RFC 8259, 7). */
-static bool is_plain(const char *text, size_t len)
+/* What stands behind the backslash for c, which cannot stand for itself (RFC 8259, 7). */
+static char json_escape(unsigned char c)
 {
-    for (size_t i = 0; i < len; i++)
-        if (text[i] < ' ' || text[i] > '~' || text[i] == '"' || text[i] == '\\')
-            return false;
-    return true;
+    switch (c) {
+    case '\b':
+        return 'b';
+    case '\f':
+        return 'f';
+    case '\n':
+        return 'n';
+    case '\r':
+        return 'r';
+    case '\t':
+        return 't';
+    default:
+        return c < ' ' ? 'u' : (char)c;
+    }
 }
 
-/* Most text is plain, and jansson takes a copy of it and looks at it character by character. */
 void escape_json(struct buf *out, const char *text, size_t len)
 {
-    if (is_plain(text, len)) {
-        buf_puts(out, "\"");
-        buf_add(out, text, len);
-        buf_puts(out, "\"");
-        return;
+    static const char hex[] = "0123456789ABCDEF";
+    size_t done = 0;
+    buf_puts(out, "\"");
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (c >= ' ' && c != '"' && c != '\\')
+            continue;
+        char escaped[] = {'\\', json_escape(c), '0', '0', hex[c >> 4], hex[c & 15]};
+        buf_add(out, text + done, i - done);
+        buf_add(out, escaped, escaped[1] == 'u' ? sizeof escaped : 2);
+        done = i + 1;
     }
-    json_t *string = json_stringn_nocheck(text, len);
-    size_t room_len = len + len / 8 + 16; /* enough unless there is much to escape */
-    char *room = string ? buf_room(out, room_len) : NULL;
-    size_t need = room ? json_dumpb(string, room, room_len, JSON_ENCODE_ANY) : 0;
-    if (need > room_len && (room = buf_room(out, need)) != NULL)
-        need = json_dumpb(string, room, need, JSON_ENCODE_ANY);
-    json_decref(string);
-    if (need > 0 && room)
-        out->len += need;
-    else
-        out->failed = true;
+    buf_add(out, text + done, len - done);
+    buf_puts(out, "\"");
 }
 
 void escape_html(struct buf *out, const char *text, size_t len)

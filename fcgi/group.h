@@ -41,7 +41,7 @@ struct group {
     struct shape shape;         /* callback points into key */
     uint64_t serial;            /* no other group ever had it */
     struct conn_list conns;     /* those that wait for news */
-    unsigned readers;           /* these, and streams that are behind */
+    unsigned readers;           /* these, and polls and streams that are behind */
     unsigned news;              /* channels with news in this round */
     struct rendering rendering; /* of several channels' news */
     STAILQ_ENTRY(group) next_woken;

@@ -13,8 +13,8 @@ struct deferred {
 };
 
 enum {
-    GIVEN_BYTES = 256 * 1024, /* to those who are behind, in one round of the loop */
-    SHORT = 8                 /* messages that are as soon rendered as looked for in a strip */
+    ROUND_BYTES = 256 * 1024, /* given in one round of the loop, until the others are deferred */
+    STRIP_FROM = 9            /* messages; fewer are as soon rendered as looked for in a strip */
 };
 
 /* ---- waiting ---- */
@@ -30,7 +30,7 @@ static struct group *join(struct conn *conn, const struct wanted *wanted)
     struct server *server = conn->server;
     struct group *group = group_join(&server->groups, &server->scratch, wanted);
     if (!group)
-        conn_answer(conn, render_refusal(LOG_NO_MEMORY));
+        conn_refuse_for(conn, LOG_NO_MEMORY);
     return group;
 }
 
@@ -43,15 +43,16 @@ static void join_and_park(struct conn *conn, const struct wanted *wanted)
 
 static void defer(struct conn *conn, const struct wanted *wanted)
 {
+    struct group *group = join(conn, wanted);
+    if (!group)
+        return;
     struct deferred *deferred = malloc(sizeof *deferred);
-    struct group *group = deferred ? join(conn, wanted) : NULL;
-    if (group) {
+    if (deferred) {
         *deferred = (struct deferred){group, wanted->cursor, wanted->wait_ms};
         conn_defer(conn, deferred);
-    } else if (!deferred) {
-        conn_answer(conn, render_refusal(LOG_NO_MEMORY));
     } else {
-        free(deferred);
+        group_leave(&conn->server->groups, group);
+        conn_refuse_for(conn, LOG_NO_MEMORY);
     }
 }
 
@@ -66,11 +67,11 @@ void hold_deferred_left(struct server *server, struct deferred *deferred)
 /* Whether this round has given as much as it may. */
 static bool round_is_over(struct server *server)
 {
-    if (server->given_round != server->loop.rounds) {
-        server->given_round = server->loop.rounds;
-        server->given = 0;
+    if (server->round != server->loop.rounds) {
+        server->round = server->loop.rounds;
+        server->round_bytes = 0;
     }
-    return server->given >= GIVEN_BYTES;
+    return server->round_bytes >= ROUND_BYTES;
 }
 
 static void answer(struct conn *conn, const struct shape *shape, const char *const *channels,
@@ -79,11 +80,11 @@ static void answer(struct conn *conn, const struct shape *shape, const char *con
     struct server *server = conn->server;
     const char *epoch = log_epoch(server->log);
     struct frame *frame;
-    if (shape->format == FORMAT_JSON && page->count > SHORT)
+    if (shape->format == FORMAT_JSON && page->count >= STRIP_FROM)
         frame = render_behind(&server->strips, &server->scratch, epoch, channels, count, page);
     else
         frame = render_page(&server->scratch, shape->format, epoch, page);
-    server->given += frame ? frame->len : 0;
+    server->round_bytes += frame ? frame->len : 0;
     conn_answer(conn, frame);
 }
 

@@ -6,7 +6,8 @@
  *
  * Many that come back at once with old cursors have much to be given. So that a create, or
  * another's hold, does not wait until all have it, only so much is given in one round of the loop;
- * the rest are deferred, and have their turn after all others (loop.h).
+ * the rest are deferred, and have their turn after all others (loop.h). Until then they are not
+ * held: they do not count for --max-holds, and the time that they would wait has not begun.
  *
  * Loop's thread only.
  */

@@ -5,8 +5,9 @@
 #include <unistd.h>
 
 enum {
-    EVENTS = 64,     /* taken from epoll at once: a round stays a matter of a few ms */
-    LATER_EVENTS = 8 /* of those whose turn is later */
+    EVENTS = 64,      /* taken from epoll at once: a round stays a matter of a few ms */
+    LATER_EVENTS = 8, /* of those whose turn is later; at least one, and no more after LATER_MS */
+    LATER_MS = 2
 };
 
 int loop_init(struct loop *loop)
@@ -90,6 +91,20 @@ static bool call(const struct epoll_event *events, int count)
     return later;
 }
 
+/* One by one, as each may have a megabyte to be rendered. epoll puts those that it gave behind all
+ * others, so each has its turn. */
+static void serve_later(struct loop *loop)
+{
+    uint64_t until_ms = timer_now_ms() + LATER_MS;
+    struct epoll_event event;
+    for (int i = 0; i < LATER_EVENTS; i++) {
+        int count = epoll_wait(loop->later_fd, &event, 1, 0);
+        call(&event, count);
+        if (count < 1 || timer_now_ms() >= until_ms)
+            return;
+    }
+}
+
 int loop_run(struct loop *loop)
 {
     struct epoll_event events[EVENTS];
@@ -99,7 +114,7 @@ int loop_run(struct loop *loop)
             return -1;
         loop->rounds++;
         if (call(events, count))
-            call(events, epoll_wait(loop->later_fd, events, LATER_EVENTS, 0));
+            serve_later(loop);
         timers_run(&loop->timers);
         bury(loop);
     }

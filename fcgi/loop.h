@@ -1,8 +1,8 @@
 /* loop.h - the event loop: epoll, deadlines, and nothing else.
  *
  * Whoever owns a descriptor embeds a struct source and is called when epoll has something to say.
- * Each round serves all that are ready, and of those that are to be served LATER only a few, after
- * all others: so a crowd that has much to do cannot keep the rest waiting.
+ * Each round serves up to 64 that are ready, and of those that are to be served LATER only a few,
+ * for about 2 ms, after the others: so a crowd that has much to do cannot keep the rest waiting.
  *
  * A source may be ended by any callback, its own or another's, in the same round: so what held it
  * is freed with loop_free_later, and its `ready` is made NULL by loop_forget.

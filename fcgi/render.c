@@ -100,6 +100,20 @@ static struct frame *frame_says(const struct buf *body, const char *epoch, const
     return frame_new(200, TYPE_TEXT, header, body->bytes, body->len);
 }
 
+/* The answer whose body was written; NULL if there was no memory for it. */
+static struct frame *frame_page(const struct buf *body, enum format format, const char *epoch,
+                                const struct page *page)
+{
+    if (!buf_ok(body))
+        return NULL;
+    struct frame *frame = format == FORMAT_SAYS
+                              ? frame_says(body, epoch, page)
+                              : frame_new(200, TYPE_JSON, NULL, body->bytes, body->len);
+    if (frame)
+        frame->messages = format == FORMAT_WORD ? 0 : (uint16_t)page->count;
+    return frame;
+}
+
 struct frame *render_page(struct buf *scratch, enum format format, const char *epoch,
                           const struct page *page)
 {
@@ -112,22 +126,7 @@ struct frame *render_page(struct buf *scratch, enum format format, const char *e
         write_says(scratch, page);
     else
         write_json(scratch, epoch, page);
-    if (!buf_ok(scratch))
-        return NULL;
-    struct frame *frame = format == FORMAT_SAYS
-                              ? frame_says(scratch, epoch, page)
-                              : frame_new(200, TYPE_JSON, NULL, scratch->bytes, scratch->len);
-    if (frame)
-        frame->messages = format == FORMAT_WORD ? 0 : (uint16_t)page->count;
-    return frame;
-}
-
-static struct frame *frame_json(const struct buf *body, const struct page *page)
-{
-    struct frame *frame = frame_new(200, TYPE_JSON, NULL, body->bytes, body->len);
-    if (frame)
-        frame->messages = (uint16_t)page->count;
-    return frame;
+    return frame_page(scratch, format, epoch, page);
 }
 
 struct frame *render_behind(struct strips *strips, struct buf *scratch, const char *epoch,
@@ -137,7 +136,7 @@ struct frame *render_behind(struct strips *strips, struct buf *scratch, const ch
     write_json_begin(scratch, epoch, page);
     strip_page(strips, scratch, epoch, channels, count, page);
     write_json_end(scratch, page);
-    return buf_ok(scratch) ? frame_json(scratch, page) : NULL;
+    return frame_page(scratch, FORMAT_JSON, epoch, page);
 }
 
 struct frame *render_nothing(struct buf *scratch, enum format format, const char *epoch,

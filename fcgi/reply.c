@@ -22,8 +22,6 @@ enum {
 static const char *reason(int status)
 {
     switch (status) {
-    case 200:
-        return "OK";
     case 400:
         return "Bad Request";
     case 404:
@@ -123,9 +121,10 @@ static void head_field(struct head *head, const char *name, const char *value)
     head_puts(head, "\r\n");
 }
 
-/* RFC 3875, 6.3.3: without a Status field it is 200. That spares the web server a field to parse in
+/* The reason is not looked at if the status is 200: without a Status field it is (RFC 3875, 6.3.3).
+ * That spares the web server a field to parse in
  * nearly every answer. */
-static void head_status(struct head *head, int status, const char *reason)
+static void head_start(struct head *head, int status, const char *reason)
 {
     char number[DECIMAL_SIZE];
     head->len = 0;
@@ -170,7 +169,7 @@ struct frame *frame_new(int status, const char *type, const char *header, const 
                         size_t body_len)
 {
     struct head head;
-    head_status(&head, status, reason(status));
+    head_start(&head, status, reason(status));
     head_content(&head, type, body_len);
     head_end(&head, header);
     return frame_whole(&head, body, body_len);
@@ -182,7 +181,7 @@ struct frame *frame_relayed(int status, const char *reason, const char *type, co
 {
     bool empty = status == 204 || status == 304;
     struct head head;
-    head_status(&head, status, reason);
+    head_start(&head, status, reason);
     if (!empty)
         head_content(&head, *type ? type : "application/octet-stream", body_len);
     head_end(&head, NULL);
@@ -194,7 +193,7 @@ struct frame *frame_opening(uint16_t request_id, const char *type, const char *h
                             const void *body, size_t body_len)
 {
     struct head head;
-    head_status(&head, 200, reason(200));
+    head_start(&head, 200, NULL);
     head_field(&head, "Content-Type: ", type);
     head_field(&head, "X-Accel-Buffering: ", "no");
     head_end(&head, header);

@@ -50,6 +50,14 @@ static void note_too_many(struct server *server)
     server->full = true;
 }
 
+static const char STOPPING[] = "the service is about to stop";
+
+static void refuse_for_now(struct conn *conn, const char *why)
+{
+    char header[RETRY_AFTER_SIZE];
+    conn_refuse(conn, 503, retry_after(header), why);
+}
+
 bool server_admit(struct conn *conn)
 {
     struct server *server = conn->server;
@@ -57,9 +65,7 @@ bool server_admit(struct conn *conn)
         return true;
     if (!server->draining)
         note_too_many(server);
-    char header[RETRY_AFTER_SIZE];
-    conn_refuse(conn, 503, retry_after(header),
-                server->draining ? "the service is about to stop" : "too many requests are held");
+    refuse_for_now(conn, server->draining ? STOPPING : "too many requests are held");
     return false;
 }
 
@@ -79,6 +85,18 @@ static void release(void *context, struct group *group)
         hold_release(context, group);
 }
 
+/* Those whose turn has not come must ask again; that is short, and any socket takes it. */
+static void refuse_deferred(struct server *server)
+{
+    struct conn *conn = LIST_FIRST(&server->busy);
+    while (conn) {
+        struct conn *next = LIST_NEXT(conn, link);
+        if (conn->state == CONN_DEFERRED)
+            refuse_for_now(conn, STOPPING);
+        conn = next;
+    }
+}
+
 /* Looks from time to time whether all are served: what raced in on kept connections is, too. */
 static void on_drain_timer(struct timer *timer)
 {
@@ -90,6 +108,8 @@ static void on_drain_timer(struct timer *timer)
         return;
     }
     if (!served)
+        refuse_deferred(server);
+    if (!LIST_EMPTY(&server->busy))
         diag(DIAG_WARN, "some requests were not finished in time and are cut off");
     if (!ended)
         diag(DIAG_INFO, "%u streams whose readers take nothing are cut off",

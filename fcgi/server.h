@@ -43,7 +43,7 @@ struct server {
     struct feeds *feeds;
 
     struct conn_list idle;   /* connections kept open by the web server, most recently used first */
-    struct conn_list busy;   /* reading, waiting for a commit, or sending */
+    struct conn_list busy;   /* reading, waiting for a commit or its turn, sending, lingering */
     struct conn_list behind; /* streams that catch up, or take nothing */
     unsigned conns;          /* all connections, those in groups included */
     unsigned conns_max;      /* what the descriptors allow */
@@ -58,8 +58,8 @@ struct server {
 
     uint64_t started_ms;
     uint64_t deliveries; /* messages handed to readers */
-    size_t given;        /* bytes, to polls that were behind, in the round: */
-    uint64_t given_round;
+    uint64_t round;      /* of the loop, in which was given to polls: */
+    size_t round_bytes;
     bool draining; /* answer at once, hold nothing */
     uint64_t drain_until_ms;
     enum log_status last_status; /* of the latest create */

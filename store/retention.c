@@ -41,6 +41,7 @@ int retention_init(struct retention *retention, sqlite3 *db, struct ledger *ledg
     if (rc == SQLITE_OK)
         rc = sql_prepare(db, &retention->trim_channel,
                          "DELETE FROM message WHERE channel = ?1 AND seq <= ?2");
+    /* It is run twice: to find out how far to go, and then, up to there, for the books. */
     if (rc == SQLITE_OK)
         rc = sql_prepare(db, &retention->oldest,
                          "SELECT seq, channel, length(data), time_ms FROM message "

@@ -439,3 +439,27 @@ claim(
     }
   },
 );
+
+claim('polls whose turn does not come before the end are told to come back', async (t) => {
+  const DRAIN_MS = 1500;
+  const stack = await startStack(t);
+  const { process } = stack.daemon;
+  for (let i = 0; i < 100; i++) await stack.create('x'.repeat(500));
+  const connections = await Promise.all(
+    Array.from({ length: 1500 }, () => Connection.open(stack.socket)),
+  );
+  t.after(() => connections.forEach((c) => c.socket.destroy()));
+  process.kill('SIGSTOP');
+  const answers = connections.map((c) => c.ask({ uri: '/comet/update', keep: true }));
+  await until('all is sent', () => connections.every((c) => !c.socket.writableLength));
+  process.kill('SIGTERM');
+  process.kill('SIGCONT');
+  await until('it drains', () => process.stderr.includes('draining'));
+  process.kill('SIGSTOP'); // until all that a drain may take is over
+  await new Promise((resolve) => setTimeout(resolve, DRAIN_MS + 100));
+  process.kill('SIGCONT');
+  const statuses = (await Promise.all(answers)).map((answer) => answer.status);
+  assert.deepEqual(new Set([200, 503]), new Set([200, 503, ...statuses]));
+  t.diagnostic(`${statuses.filter((s) => s === 503).length} of ${statuses.length} come back`);
+  assert.equal((await process.exited).code, 0);
+});
