@@ -54,6 +54,10 @@ class Results:
             if turn in theirs and statistics.median(theirs[turn]) > 0
         )
 
+    def wrong(self, row):
+        """How many errors occurred in a row."""
+        return int(sum(self.values(row, "errors")))
+
     def rows(self, scenario):
         """Those of a scenario, case by case, in the order in which they were first measured."""
         rows = dict.fromkeys(figure[:3] for figure in self.figures if figure.scenario == scenario)

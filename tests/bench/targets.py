@@ -1,7 +1,8 @@
 """What the figures are to be, and whether they are: each target is checked by what was measured.
 
 A ratio is the median of those within a turn, as in the tables; met or missed is decided by that.
-Beside what is missed stands what the floors below it have reached, in the same turns.
+Beside what is missed stands what the floors below it have reached, in the same turns. Who answers
+with errors misses: what it did not do costs it nothing.
 """
 import dataclasses
 
@@ -44,26 +45,41 @@ class Target:
             rows = rows[1:]
         return [row for row in rows if not self.cases or row[1] in self.cases]
 
+    def other(self, results, row, to=""):
+        """The row that this one is compared with; perhaps itself."""
+        case = results.rows(self.scenario)[0][1] if self.to_first_case else row[1]
+        return self.scenario, case, to or self.to or self.contestant
+
     def measured(self, results, row, figure, to=""):
         """The figure of a row, or what it is to that which the target says; None if it has none."""
         if not (self.to or self.to_figure or self.to_first_case):
             return results.spread(row, figure)
-        case = results.rows(self.scenario)[0][1] if self.to_first_case else row[1]
-        other = (self.scenario, case, to or self.to or self.contestant)
+        other = self.other(results, row, to)
         return results.ratio(row, figure, other, self.to_figure or self.figure)
+
+    def wrong(self, results, row):
+        """Which contestants had errors, of this row and of that which it is compared with."""
+        rows = dict.fromkeys((row, self.other(results, row)))
+        return " and ".join(dict.fromkeys(it[2] for it in rows if results.wrong(it)))
 
     def lines(self, results):
         """Cells for each case of which there are figures, and below what is missed, of its floors."""
         for row in self.rows(results):
+            where = " ".join(filter(None, row[:2]))
+            wrong = self.wrong(results, row)
+            if wrong:
+                yield [where, self.what, f"errors of {wrong}", self.verdict(0)[0], "missed"]
+                continue
             spread = self.measured(results, row, self.figure)
             if not spread:
                 continue
             bound, met = self.verdict(round(spread.median, 2))  # as it is shown
-            where = " ".join(filter(None, row[:2]))
             verdict = "met" if met else "missed"
             yield [where, self.what, shown(spread, 2), bound, verdict]
             for floor in () if met else self.floors:
                 reached = (*row[:2], floor.contestant)
+                if results.wrong(reached):
+                    continue
                 figure = floor.figure or self.figure
                 spread = self.measured(results, reached, figure, floor.to)
                 missed = spread and not self.verdict(round(spread.median, 2))[1]
