@@ -4,6 +4,7 @@ A turn of a contestant is a few rounds. A ratio is of what two contestants did i
 one right after the other: so what disturbed one has most likely disturbed the other as well.
 """
 import collections
+import csv
 import statistics
 
 Figure = collections.namedtuple("Figure", "scenario case contestant turn round name value")
@@ -72,8 +73,8 @@ class Results:
                 counts[figure[:3], figure.name.removeprefix("error_")] += figure.value
         return [(row, kind, int(count)) for (row, kind), count in counts.items()]
 
-    def csv(self):
-        """The lines of a CSV file."""
-        yield ",".join(Figure._fields)
-        for figure in self.figures:
-            yield f"{','.join(map(str, figure[:-1]))},{figure.value:.6g}"
+    def write_csv(self, file):
+        """Every figure of every round, as CSV."""
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(Figure._fields)
+        rows.writerows([*figure[:-1], f"{figure.value:.6g}"] for figure in self.figures)
