@@ -97,6 +97,7 @@ ENCKE, NCHAN = "nginx+encke", "nginx+nchan"
 HOLDER = Floor("a backend that only holds and sends", "nginx+holder")
 LIGHTTPD_HOLDER = Floor("lighttpd's with such a backend", "lighttpd+holder")
 STRAIGHT = Floor("without the web server", "encke", to="encke", always=True)
+STRAIGHT_TO_HELLO = Floor("without the web server", "encke", always=True)
 HELLO = Floor("a bare libfcgi responder", "nginx+hello")
 INSERTS = Floor("SQLite alone, as many messages a commit", "SQLite inserts", "inserts_a_second")
 COMMIT_P50 = Floor("one SQLite commit alone", "SQLite inserts", "commit_p50_ms")
@@ -141,7 +142,7 @@ TARGETS = (
     Target("wake-ups while idle", "memory", "encke", "daemon_idle_wakeups", most=0),
     Target(
         "creates, to hello's rate", "create", ENCKE, "requests_a_second",
-        least=0.8, to="nginx+hello", cases=("64",),
+        least=0.8, to="nginx+hello", cases=("64",), floors=(STRAIGHT_TO_HELLO,),
     ),
     Target(
         "creates, to nchan's rate", "create", ENCKE, "requests_a_second",
