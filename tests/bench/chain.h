@@ -59,8 +59,7 @@ static void run_chain(void)
     chain_links(&c, o->messages - warm_up);
     read_cpu(&after);
     report_chain(&delays, &c, (double)(clock_ns() - start) / 1e9);
-    report_cpu(1, "cpu_us_a_message", &before, &after,
-               (double)(delays.all.n ? delays.all.n : 1) / 1e3);
+    report_cpu(1, "cpu_us_a_message", &before, &after, figures_among(delays.all.n) / 1e3);
     crowd_settle(200000000U); /* what comes a second time, comes late */
     count_book(true);
     report_errors(1);

@@ -195,14 +195,16 @@ static void fan_out(struct round *round)
     request_free(&publish);
 }
 
-static void report_memory(const struct spent *before, const struct spent *after, int holds)
+static void report_memory(const struct spent *before, const struct spent *after, long holds)
 {
+    double among = figures_among(holds > 0 ? (size_t)holds : 0);
+
     for (int i = 0; i < load.watches; i++) {
         double rss = (double)after->rss_kib[i] - (double)before->rss_kib[i];
         double anon = (double)after->anon_kib[i] - (double)before->anon_kib[i];
 
-        report_watch(1, i, "rss_bytes_a_hold", rss * 1024 / holds);
-        report_watch(1, i, "heap_bytes_a_hold", anon * 1024 / holds);
+        report_watch(1, i, "rss_bytes_a_hold", rss * 1024 / among);
+        report_watch(1, i, "heap_bytes_a_hold", anon * 1024 / among);
     }
 }
 
@@ -271,6 +273,7 @@ static void run_fanout(void)
     struct polls polls = {0};
     struct request status;
     struct spent before, after;
+    long held;
 
     if (load.options.processes > 1)
         team_start(load.options.processes, fanout_work);
@@ -290,8 +293,9 @@ static void run_fanout(void)
         read_all(&before);
         await_relay(round.number, park_all(&round, &polls, &status));
         if (round.number == 1) {
+            held = holds_counted(&status); /* some may have been refused */
             read_all(&after);
-            report_memory(&before, &after, load.options.conns);
+            report_memory(&before, &after, held);
         }
         if (round.number == 1 && load.options.idle_s)
             idle();

@@ -35,11 +35,11 @@ static void run_feed(void)
     done = campaign_run(&c, PROMPT, UINT64_MAX, feed_over);
     read_cpu(&after);
     figures_add(f, 1, "messages", c.acked);
-    figures_add(f, 1, "seconds", (double)(c.last_ns - c.first_ns) / 1e9);
-    figures_add(f, 1, "creates_a_second", c.acked / ((double)(c.last_ns - c.first_ns) / 1e9));
+    figures_add(f, 1, "seconds", campaign_s(&c));
+    figures_add(f, 1, "creates_a_second", c.acked / campaign_s(&c));
     figures_add(f, 1, "create_p50_ms", samples_ms(&c.acks.all, 0.5));
     figures_add(f, 1, "create_p99_ms", samples_ms(&c.acks.all, 0.99));
-    report_cpu(1, "cpu_us_a_create", &before, &after, (double)(c.acked ? c.acked : 1) / 1e3);
+    report_cpu(1, "cpu_us_a_create", &before, &after, figures_among(c.acked) / 1e3);
     report_errors(1);
     if (!done)
         die("only %u of %u messages were acknowledged", c.acked, c.messages);

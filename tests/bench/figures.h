@@ -7,6 +7,7 @@
 #ifndef ENCKE_BENCH_FIGURES_H
 #define ENCKE_BENCH_FIGURES_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -51,14 +52,14 @@ static inline int samples_compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The sample below which `share` (0..1) of all lie, in milliseconds; the nearest rank. 0 if there
- * are none. Sorts the samples. */
+/* The sample below which `share` (0..1) of all lie, in milliseconds; the nearest rank. NAN if
+ * there are none. Sorts the samples. */
 static inline double samples_ms(struct samples *s, double share)
 {
     size_t rank;
 
     if (s->n == 0)
-        return 0;
+        return NAN;
     if (!s->sorted)
         qsort(s->ns, s->n, sizeof *s->ns, samples_compare);
     s->sorted = true;
@@ -90,12 +91,21 @@ struct figures {
     } of[FIGURES_NAMES];
 };
 
-/* Adds one figure of one round (from 1). More names or rounds than there is room for end the
+/* What is to be divided among n: NAN if there are none, so that the quotient is no figure. */
+static inline double figures_among(size_t n)
+{
+    return n ? (double)n : (double)NAN;
+}
+
+/* Adds one figure of one round (from 1); but NAN is one that was not measured, and is not added,
+ * lest it be taken for a very good one. More names or rounds than there is room for end the
  * program: they are fixed by its own code and options. */
 static inline void figures_add(struct figures *f, int round, const char *name, double value)
 {
     int i = 0;
 
+    if (isnan(value))
+        return;
     if (f->csv) {
         printf("%d,%s,%.6g\n", round, name, value);
         return;

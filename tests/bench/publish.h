@@ -142,6 +142,12 @@ static bool campaign_over(const struct campaign *c, enum reader_sort sort)
     return c->sent == c->messages && c->acked == c->sent && crowd.book.owed[sort] == 0;
 }
 
+/* From when the first was sent until the last was acknowledged; NAN if none was. */
+static double campaign_s(const struct campaign *c)
+{
+    return c->acked ? (double)(c->last_ns - c->first_ns) / 1e9 : (double)NAN;
+}
+
 static void campaign_begin(struct campaign *c)
 {
     publishing.now = c;

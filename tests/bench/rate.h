@@ -75,7 +75,7 @@ static void report_rate(struct rate *rate, const struct spent *before, const str
     figures_add(f, 1, "p50_ms", samples_ms(s, 0.5));
     figures_add(f, 1, "p99_ms", samples_ms(s, 0.99));
     figures_add(f, 1, "most_ms", samples_ms(s, 1));
-    report_cpu(1, "cpu_us_a_request", before, after, (double)(s->n ? s->n : 1) / 1e3);
+    report_cpu(1, "cpu_us_a_request", before, after, figures_among(s->n) / 1e3);
     report_errors(1);
 }
 

@@ -54,6 +54,8 @@ static void report_rss(int round, const char *phase)
 {
     char name[48];
 
+    publishing.next_sample_ns = 0; /* now counts, too: the phase may have been over at once */
+    sample_memory();
     for (int i = 0; i < load.watches; i++) {
         const struct watch *w = &load.watch[i];
 
@@ -69,10 +71,9 @@ static void report_rss(int round, const char *phase)
 
 static void report_campaign(int round, const char *phase, struct campaign *c)
 {
-    double all = (double)(c->last_ns - c->first_ns) / 1e9;
-    double late = (double)(c->last_ns - c->half_ns) / 1e9;
+    double late = c->half_ns ? (double)(c->last_ns - c->half_ns) / 1e9 : (double)NAN;
 
-    report_named(round, phase, "creates_a_second", c->acked / all);
+    report_named(round, phase, "creates_a_second", c->acked / campaign_s(c));
     report_named(round, phase, "late_creates_a_second", (c->acked - c->messages / 2) / late);
     report_times(round, phase, "create", &c->acks.all);
     report_times(round, phase, "stream", &slow.streams.all);
@@ -101,7 +102,7 @@ static bool slow_campaign(int round, const char *phase, int messages)
 
         report_campaign(round, phase, &c);
         snprintf(name, sizeof name, "%s_cpu_us_a_create", phase);
-        report_cpu(round, name, &before, &after, (double)(c.acked ? c.acked : 1) / 1e3);
+        report_cpu(round, name, &before, &after, figures_among(c.acked) / 1e3);
         report_rss(round, phase);
     }
     delays_free(&c.acks);

@@ -224,10 +224,11 @@ static void report_storm(int round, uint64_t choice, const struct spent *before,
         bytes += load.conns[i].read_bytes;
     figures_add(f, round, "clients", crowd.n);
     figures_add(f, round, "behind", (double)choice);
-    figures_add(f, round, "current_s", (double)(storm.current_ns - storm.start_ns) / 1e9);
+    figures_add(f, round, "current_s", samples_ms(&storm.currents, 1) / 1e3);
     figures_add(f, round, "current_p50_s", samples_ms(&storm.currents, 0.5) / 1e3);
     figures_add(f, round, "current_p99_s", samples_ms(&storm.currents, 0.99) / 1e3);
-    figures_add(f, round, "held_s", (double)(storm.held_ns - storm.start_ns) / 1e9);
+    if (storm.count[CLIENT_DONE])
+        figures_add(f, round, "held_s", (double)(storm.held_ns - storm.start_ns) / 1e9);
     figures_add(f, round, "answers", (double)storm.answers);
     figures_add(f, round, "messages", (double)storm.messages);
     figures_add(f, round, "retries", (double)storm.retries);

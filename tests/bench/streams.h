@@ -48,8 +48,8 @@ static bool stream_round(int round, struct delays *delays)
         die("the publish was not answered");
     figures_add(&load.figures, round, "received", (double)delays->all.n);
     figures_add(&load.figures, round, "bytes_each",
-                (double)(bytes_read() - bytes) / (double)(delays->all.n ? delays->all.n : 1));
-    report_spread(round, &delays->all, (double)(one.last_ns - one.first_ns) / 1e6);
+                (double)(bytes_read() - bytes) / figures_among(delays->all.n));
+    report_spread(round, &delays->all, campaign_s(&one) * 1e3);
     report_cpu(round, "cpu_ms", &before, &after, 1);
     delays_clear(delays);
     delays_free(&one.acks);
@@ -71,7 +71,7 @@ static void stream_rounds(struct delays *delays)
 
 /* How a server keeps up: how long publishing took, instead of --seconds; what came within those;
  * and how long it took until all had come. */
-static void report_pace(const struct campaign *c, const struct delays *delays)
+static void report_pace(const struct campaign *c, const struct delays *delays, double seconds)
 {
     struct figures *f = &load.figures;
     double span_s = (double)(c->sent_ns - c->first_ns) / 1e9;
@@ -82,7 +82,7 @@ static void report_pace(const struct campaign *c, const struct delays *delays)
     figures_add(f, 1, "delivered_in_time", in_time);
     figures_add(f, 1, "in_time_a_second", in_time / load.options.seconds);
     figures_add(f, 1, "share_in_time", in_time / ((double)crowd.n * c->messages));
-    figures_add(f, 1, "all_s", (double)(crowd.moved_ns - c->first_ns) / 1e9);
+    figures_add(f, 1, "all_s", seconds);
 }
 
 /* Messages at a rate. */
@@ -99,17 +99,16 @@ static void stream_rate(struct delays *delays)
     read_cpu(&before);
     campaign_run(&c, PROMPT, UINT64_MAX, campaign_over);
     read_cpu(&after);
-    seconds = (double)(crowd.moved_ns - c.first_ns) / 1e9;
+    seconds = delays->all.n ? (double)(crowd.moved_ns - c.first_ns) / 1e9 : (double)NAN;
     figures_add(f, 1, "deliveries_a_second", (double)delays->all.n / seconds);
     figures_add(f, 1, "seconds", seconds);
-    report_pace(&c, delays);
+    report_pace(&c, delays, seconds);
     figures_add(f, 1, "p50_ms", samples_ms(&delays->all, 0.5));
     figures_add(f, 1, "p99_ms", samples_ms(&delays->all, 0.99));
     figures_add(f, 1, "most_ms", samples_ms(&delays->all, 1));
     figures_add(f, 1, "create_p50_ms", samples_ms(&c.acks.all, 0.5));
     figures_add(f, 1, "create_p99_ms", samples_ms(&c.acks.all, 0.99));
-    report_cpu(1, "cpu_us_a_delivery", &before, &after,
-               (double)(delays->all.n ? delays->all.n : 1) / 1e3);
+    report_cpu(1, "cpu_us_a_delivery", &before, &after, figures_among(delays->all.n) / 1e3);
     crowd_settle(200000000U);
     count_book(true);
     report_errors(1);
