@@ -52,7 +52,7 @@ static inline int samples_compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The sample below which `share` (0..1) of all lie, in milliseconds; the nearest rank. NAN if
+/* The sample up to which `share` (0..1) of all lie, in milliseconds; the nearest rank. NAN if
  * there are none. Sorts the samples. */
 static inline double samples_ms(struct samples *s, double share)
 {
@@ -64,7 +64,9 @@ static inline double samples_ms(struct samples *s, double share)
         qsort(s->ns, s->n, sizeof *s->ns, samples_compare);
     s->sorted = true;
     rank = (size_t)(share * (double)s->n);
-    return (double)s->ns[rank < s->n ? rank : s->n - 1] / 1e6;
+    if (rank && (double)rank >= share * (double)s->n)
+        rank--;
+    return (double)s->ns[rank] / 1e6;
 }
 
 static inline void samples_clear(struct samples *s)
@@ -139,9 +141,11 @@ static inline void figures_print(struct figures *f)
     printf("%-32s %12s %12s %12s\n", "figure", "median", "least", "most");
     for (int i = 0; i < f->n; i++) {
         struct figure *it = &f->of[i];
+        double median;
 
         qsort(it->value, (size_t)it->rounds, sizeof *it->value, figures_compare);
-        printf("%-32s %12.6g %12.6g %12.6g\n", it->name, it->value[it->rounds / 2], it->value[0],
+        median = (it->value[(it->rounds - 1) / 2] + it->value[it->rounds / 2]) / 2;
+        printf("%-32s %12.6g %12.6g %12.6g\n", it->name, median, it->value[0],
                it->value[it->rounds - 1]);
     }
 }
