@@ -200,8 +200,8 @@ static void report_memory(const struct spent *before, const struct spent *after,
     double among = figures_among(holds > 0 ? (size_t)holds : 0);
 
     for (int i = 0; i < load.watches; i++) {
-        double rss = (double)after->rss_kib[i] - (double)before->rss_kib[i];
-        double anon = (double)after->anon_kib[i] - (double)before->anon_kib[i];
+        double rss = after->rss_kib[i] - before->rss_kib[i];
+        double anon = after->anon_kib[i] - before->anon_kib[i];
 
         report_watch(1, i, "rss_bytes_a_hold", rss * 1024 / among);
         report_watch(1, i, "heap_bytes_a_hold", anon * 1024 / among);

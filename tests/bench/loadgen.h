@@ -156,10 +156,10 @@ static void report_errors(int round)
 /* A reading of everything watched, and of this process. */
 struct spent {
     uint64_t own_ns;
-    uint64_t cpu_ns[WATCHES];
-    uint64_t sleeps[WATCHES];
-    uint64_t rss_kib[WATCHES];
-    uint64_t anon_kib[WATCHES];
+    double cpu_ns[WATCHES];
+    double sleeps[WATCHES];
+    double rss_kib[WATCHES];
+    double anon_kib[WATCHES];
 };
 
 static uint64_t own_cpu_ns(void)
@@ -203,7 +203,7 @@ static void report_cpu(int round, const char *what, const struct spent *from,
     char name[48];
 
     for (int i = 0; i < load.watches; i++)
-        report_watch(round, i, what, (double)(to->cpu_ns[i] - from->cpu_ns[i]) / 1e6 / per);
+        report_watch(round, i, what, (to->cpu_ns[i] - from->cpu_ns[i]) / 1e6 / per);
     snprintf(name, sizeof name, "load_%s", what);
     figures_add(&load.figures, round, name, (double)(to->own_ns - from->own_ns) / 1e6 / per);
 }
@@ -220,8 +220,8 @@ static void idle(void)
     nanosleep(&long_nap, NULL);
     read_all(&after);
     for (int i = 0; i < load.watches; i++) {
-        report_watch(1, i, "idle_cpu_ms", (double)(after.cpu_ns[i] - before.cpu_ns[i]) / 1e6);
-        report_watch(1, i, "idle_wakeups", (double)(after.sleeps[i] - before.sleeps[i]));
+        report_watch(1, i, "idle_cpu_ms", (after.cpu_ns[i] - before.cpu_ns[i]) / 1e6);
+        report_watch(1, i, "idle_wakeups", after.sleeps[i] - before.sleeps[i]);
     }
 }
 

@@ -37,7 +37,7 @@ static struct publishing {
     int idle_n;
     bool samples; /* look at the memory of those watched, meanwhile */
     uint64_t next_sample_ns;
-    uint64_t most_kib[WATCHES]; /* of RSS, of those watched, since it was last set to 0 */
+    double most_kib[WATCHES]; /* of RSS, of those watched, since it was last set to 0 */
 } publishing;
 
 static struct publisher *publisher_of(const struct conn *conn)
@@ -129,7 +129,7 @@ static void sample_memory(void)
         return;
     publishing.next_sample_ns = now + 20000000U;
     for (int i = 0; i < load.watches; i++) {
-        uint64_t kib = watch_memory_kib(&load.watch[i], "VmRSS:");
+        double kib = watch_memory_kib(&load.watch[i], "VmRSS:");
 
         if (kib > publishing.most_kib[i])
             publishing.most_kib[i] = kib;

@@ -60,11 +60,11 @@ static void report_rss(int round, const char *phase)
         const struct watch *w = &load.watch[i];
 
         snprintf(name, sizeof name, "%s_rss_mib", w->name);
-        report_named(round, phase, name, (double)watch_memory_kib(w, "VmRSS:") / 1024);
+        report_named(round, phase, name, watch_memory_kib(w, "VmRSS:") / 1024);
         snprintf(name, sizeof name, "%s_heap_mib", w->name);
-        report_named(round, phase, name, (double)watch_memory_kib(w, "RssAnon:") / 1024);
+        report_named(round, phase, name, watch_memory_kib(w, "RssAnon:") / 1024);
         snprintf(name, sizeof name, "%s_most_rss_mib", w->name);
-        report_named(round, phase, name, (double)publishing.most_kib[i] / 1024);
+        report_named(round, phase, name, publishing.most_kib[i] / 1024);
         publishing.most_kib[i] = 0;
     }
 }

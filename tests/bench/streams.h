@@ -23,8 +23,8 @@ static uint64_t bytes_read(void)
 static void report_stream_memory(const struct spent *before, const struct spent *after)
 {
     for (int i = 0; i < load.watches; i++) {
-        double rss = (double)after->rss_kib[i] - (double)before->rss_kib[i];
-        double anon = (double)after->anon_kib[i] - (double)before->anon_kib[i];
+        double rss = after->rss_kib[i] - before->rss_kib[i];
+        double anon = after->anon_kib[i] - before->anon_kib[i];
 
         report_watch(1, i, "rss_bytes_a_stream", rss * 1024 / crowd.n);
         report_watch(1, i, "heap_bytes_a_stream", anon * 1024 / crowd.n);

@@ -3,11 +3,15 @@
  * For the server under load, seen from outside, so that it needs no instrument of its own. The CPU
  * comes from the process's own clock, in nanoseconds and for all its threads: /proc/PID/stat counts
  * in ticks of 10 ms, about as long as a whole fan-out.
+ *
+ * Of a process that has ended nothing is known: what it and its like have used is NAN, and so is
+ * all that is reckoned with it.
  */
 #ifndef ENCKE_BENCH_WATCH_H
 #define ENCKE_BENCH_WATCH_H
 
 #include <dirent.h>
+#include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -50,39 +54,39 @@ static inline bool watch_parse(struct watch *w, const char *spec)
     return true;
 }
 
-/* Nanoseconds of CPU used so far. A process that has ended counts as nothing. */
-static inline uint64_t watch_cpu_ns(const struct watch *w)
+/* Nanoseconds of CPU used so far. */
+static inline double watch_cpu_ns(const struct watch *w)
 {
     struct timespec t;
-    uint64_t sum = 0;
+    double sum = 0;
 
     for (int i = 0; i < w->n; i++)
-        if (clock_gettime(w->clock[i], &t) == 0)
-            sum += (uint64_t)t.tv_sec * 1000000000U + (uint64_t)t.tv_nsec;
+        sum += clock_gettime(w->clock[i], &t) == 0 ? (double)t.tv_sec * 1e9 + (double)t.tv_nsec
+                                                   : (double)NAN;
     return sum;
 }
 
-/* The number after `field` (with its colon) in a /proc status file; 0 if it is not there. */
-static inline uint64_t watch_field(const char *path, const char *field)
+/* The number after `field` (with its colon) in a /proc status file; NAN if it is not there. */
+static inline double watch_field(const char *path, const char *field)
 {
     char line[256];
-    uint64_t value = 0;
+    double value = NAN;
     FILE *f = fopen(path, "re");
 
     if (!f)
-        return 0;
+        return NAN;
     while (fgets(line, sizeof line, f))
         if (strncmp(line, field, strlen(field)) == 0)
-            value = strtoull(line + strlen(field), NULL, 10);
+            value = (double)strtoull(line + strlen(field), NULL, 10);
     fclose(f);
     return value;
 }
 
 /* A field summed over the processes, such as "VmRSS:" or "RssAnon:" (both in KiB). */
-static inline uint64_t watch_memory_kib(const struct watch *w, const char *field)
+static inline double watch_memory_kib(const struct watch *w, const char *field)
 {
     char path[64];
-    uint64_t sum = 0;
+    double sum = 0;
 
     for (int i = 0; i < w->n; i++) {
         snprintf(path, sizeof path, "/proc/%d/status", (int)w->pid[i]);
@@ -92,10 +96,10 @@ static inline uint64_t watch_memory_kib(const struct watch *w, const char *field
 }
 
 /* How often the threads have gone to sleep of their own will: a wake-up each. */
-static inline uint64_t watch_sleeps(const struct watch *w)
+static inline double watch_sleeps(const struct watch *w)
 {
     char path[320];
-    uint64_t sum = 0;
+    double sum = 0;
 
     for (int i = 0; i < w->n; i++) {
         struct dirent *entry;
@@ -103,6 +107,7 @@ static inline uint64_t watch_sleeps(const struct watch *w)
 
         snprintf(path, sizeof path, "/proc/%d/task", (int)w->pid[i]);
         tasks = opendir(path);
+        sum = tasks ? sum : (double)NAN;
         while (tasks && (entry = readdir(tasks))) {
             snprintf(path, sizeof path, "/proc/%d/task/%s/status", (int)w->pid[i], entry->d_name);
             if (entry->d_name[0] != '.')
