@@ -67,7 +67,9 @@ static void catchup_turn(void)
         bool asked = conn->asked;
         enum conn_news news = conn_step(conn, load.epoll, events[i].events);
 
-        if (news != CONN_NOTHING && asked)
+        if (!asked)
+            count_unasked(news);
+        else if (news != CONN_NOTHING)
             catchup_news(conn, news);
     }
 }

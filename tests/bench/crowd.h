@@ -120,8 +120,8 @@ static void crowd_event(struct conn *conn, uint32_t events)
     enum conn_news news = conn_step(conn, r ? epoll_of(r) : load.epoll, events);
 
     if (!asked)
-        return;
-    if (conn == load.control || conn == load.upstream)
+        count_unasked(news);
+    else if (conn == load.control || conn == load.upstream)
         count_news(news);
     else if (!r)
         publisher_news(conn, news);

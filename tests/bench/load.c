@@ -105,7 +105,8 @@ static const char usage[] =
     "rate:\n"
     "  -t, --seconds S       how long to measure, after half a second that is not (5)\n"
     "  -p, --post BODY       a POST with this body, instead of a GET\n"
-    "      --type TYPE       its content type, as above\n";
+    "      --type TYPE       its content type, as above\n"
+    "      --expect TEXT     what each answer must have in its body, within 6 KB\n";
 
 static int number_option(const char *name, const char *text, int least, int most)
 {
@@ -165,6 +166,7 @@ static const struct row rows[] = {
     {"seconds", 't', NUMBER(seconds), 1, 600},
     {"post", 'p', TEXT(post)},
     {"type", 0, TEXT(type)},
+    {"expect", 0, TEXT(expect)},
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 

@@ -49,7 +49,7 @@ struct options {
     int processes;
     const char *dialect;
     const char *poll, *publish, *form, *type, *status, *held;
-    const char *post;
+    const char *post, *expect;
     const char *kind, *stream, *streams_at;
     const char *publish_at, *relay;
     int vary;
@@ -117,6 +117,13 @@ static bool count_status(int status)
 static void count_news(enum conn_news news)
 {
     load.errors.lost += news == CONN_LOST;
+    load.errors.bad += news == CONN_BAD;
+}
+
+/* What comes where nothing is asked, such as a second answer, is an error; that the server closes
+ * such a connection is none. */
+static void count_unasked(enum conn_news news)
+{
     load.errors.bad += news == CONN_BAD;
 }
 

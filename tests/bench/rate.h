@@ -31,6 +31,19 @@ static void rate_ask(struct rate *rate, struct conn *conn)
     rate->open += ask(conn, request);
 }
 
+/* Whether an answer is what is expected; counted if not. */
+static bool rate_is_good(const struct answer *a)
+{
+    const char *expect = load.options.expect;
+    bool good = count_status(a->status);
+
+    if (!good || !expect)
+        return good;
+    good = memmem(a->text + a->head_len, a->kept - a->head_len, expect, strlen(expect));
+    load.errors.wrong += !good;
+    return good;
+}
+
 static void rate_news(struct rate *rate, struct conn *conn, enum conn_news news)
 {
     uint64_t now = clock_ns();
@@ -38,7 +51,7 @@ static void rate_news(struct rate *rate, struct conn *conn, enum conn_news news)
 
     rate->open--;
     count_news(news);
-    if (news == CONN_ANSWERED && count_status(conn->answer.status) && counts)
+    if (news == CONN_ANSWERED && rate_is_good(&conn->answer) && counts)
         samples_add(&rate->answers, now - conn->asked_ns);
     if (now < rate->until_ns)
         rate_ask(rate, conn);
@@ -54,7 +67,9 @@ static void rate_turn(struct rate *rate, int wait_ms)
         bool asked = conn->asked;
         enum conn_news news = conn_step(conn, load.epoll, events[i].events);
 
-        if (news != CONN_NOTHING && asked)
+        if (!asked)
+            count_unasked(news);
+        else if (news != CONN_NOTHING)
             rate_news(rate, conn, news);
     }
 }
