@@ -94,6 +94,25 @@ claim('one that had to wait for its turn, and for whom there is nothing, is held
   assert.equal((await stack.status()).holds, 0);
 });
 
+claim('who asks for little does not wait until all who are behind have it', async (t) => {
+  const stack = await startStack(t);
+  const { quiet } = await fill(stack);
+  const [other, ...behind] = await connect(t, stack, 1 + READERS);
+  await stack.status(); // all of them are accepted
+  // so few messages that the socket takes an answer whole: none is put off by who reads it
+  const poll = update({ id: quiet, channel: 'main', limit: 50 });
+  const answers = await askTogether(stack, [
+    ...behind.map((c) => [c, poll]),
+    [other, { uri: '/comet/status', keep: true }],
+  ]);
+  const status = answers.pop();
+  let given = 0;
+  answers.forEach((answer) => answer.then(() => given++));
+  assert.equal((await status).status, 200);
+  assert.ok(given < READERS / 2, `${given} of ${READERS} were given theirs before`);
+  for (const answer of answers) assert.equal((await answer).json().messages.length, 50);
+});
+
 claim('those who go away while they wait for their turn leave nothing behind', async (t) => {
   const stack = await startStack(t);
   const { quiet, ids } = await fill(stack);
@@ -106,6 +125,7 @@ claim('those who go away while they wait for their turn leave nothing behind', a
   stack.daemon.process.kill('SIGCONT');
   connections.slice(0, READERS / 2).forEach((c) => c.socket.destroy());
   await until('all are gone', async () => (await stack.status()).connections === 1);
+  assert.deepEqual((await stack.status()).readers_by_channel, {});
   assert.equal((await stack.all()).length, ids.length);
 });
 

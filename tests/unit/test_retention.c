@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "store/retention.h"
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, store_setup, store_teardown)
 
 static struct log_stats stats_of(const struct store *store)
@@ -63,6 +65,20 @@ static void a_long_channel_is_trimmed_a_piece_at_a_time(void **state)
     }
     assert_int_equal(pieces, 800 / 101 + 1);
     store_close(store);
+}
+
+static uint64_t most_of(uint64_t keep_messages)
+{
+    return retention_most_messages(&(struct retention_limits){.keep_messages = keep_messages});
+}
+
+static void what_may_be_left_over_is_bounded(void **state)
+{
+    assert_int_equal(most_of(999), 999);
+    assert_int_equal(most_of(1000), 1062);
+    assert_int_equal(most_of(16000), 17000);
+    assert_int_equal(most_of(20000), 21000);
+    assert_int_equal(most_of(1ULL << 40), (1ULL << 40) + 1000);
 }
 
 /* Large batches too are trimmed in the transaction that brings them. */
@@ -373,6 +389,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_channel_never_keeps_more_than_its_count),
         TEST(a_long_channel_is_trimmed_a_piece_at_a_time),
+        cmocka_unit_test(what_may_be_left_over_is_bounded),
         TEST(retention_keeps_up_with_any_batch),
         TEST(gap_is_told_after_retention),
         TEST(gap_of_a_commit_not_yet_drained_is_told),

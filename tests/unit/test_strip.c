@@ -12,14 +12,20 @@
 #include "fcgi/render.h"
 #include "fcgi/strip.h"
 
-enum { CHANNELS = 3, MOST = 600, STEPS = 20000 };
+enum {
+    CHANNELS = 3,
+    MOST = 600,
+    TINY = 34000, /* messages, more than a strip keeps, of less text than it keeps */
+    STEPS = 20000,
+    PLACE = 16 /* bytes that a strip needs for where a message begins */
+};
 
 static const char epoch[] = "0123456789ab";
 static const char *const names[CHANNELS] = {"a", "b", "c"};
 
 /* A log of sorts: all messages ever, and for each channel up to where they are deleted. */
 struct fake {
-    struct message *messages[MOST];
+    struct message *messages[TINY];
     size_t count;
     uint64_t floors[CHANNELS];
 };
@@ -34,11 +40,11 @@ static int channel_of(const struct message *message)
     return message_channel(message)[0] - 'a';
 }
 
-static void append(struct fake *fake, size_t len)
+static void append(struct fake *fake, size_t len, int64_t time_ms)
 {
     static char text[200 * 1000];
     memset(text, 'x', len);
-    struct message *message = message_new(names[below(CHANNELS)], text, len, below(1000));
+    struct message *message = message_new(names[below(CHANNELS)], text, len, time_ms);
     fake->messages[fake->count++] = message;
     message->seq = fake->count;
 }
@@ -46,7 +52,7 @@ static void append(struct fake *fake, size_t len)
 /* What is newer than after on the channels of the set, a bit each, up to limit. */
 static struct page read_page(const struct fake *fake, unsigned set, uint64_t after, size_t limit)
 {
-    struct page page = {.messages = calloc(MOST, sizeof *page.messages)};
+    struct page page = {.messages = calloc(limit, sizeof *page.messages)};
     for (size_t i = after; i < fake->count && page.count < limit; i++) {
         struct message *message = fake->messages[i];
         int channel = channel_of(message);
@@ -81,6 +87,13 @@ static void check(struct strips *strips, const struct fake *fake, unsigned set, 
     page_free(&page);
 }
 
+/* Deletes a channel's messages up to seq. */
+static void forget(struct fake *fake, int channel, uint64_t seq)
+{
+    if (seq > fake->floors[channel])
+        fake->floors[channel] = seq;
+}
+
 static void fake_free(struct fake *fake)
 {
     for (size_t i = 0; i < fake->count; i++)
@@ -104,9 +117,9 @@ static void a_page_is_what_rendering_it_gives(void **state)
             fake_free(&fake);
         }
         if (what < 15)
-            append(&fake, (size_t)below(20));
+            append(&fake, (size_t)below(20), below(1000));
         else if (what < 17)
-            fake.floors[below(CHANNELS)] = (uint64_t)below((int)fake.count + 1);
+            forget(&fake, below(CHANNELS), (uint64_t)below((int)fake.count + 1));
         else
             check(&strips, &fake, 1 + (unsigned)below(7), (uint64_t)below((int)fake.count + 1),
                   below(2) ? MOST : 1 + (size_t)below(50));
@@ -115,18 +128,67 @@ static void a_page_is_what_rendering_it_gives(void **state)
     strips_free(&strips);
 }
 
-/* A run that is too long is given, and not kept; what is kept is bounded. */
-static void strips_are_bounded(void **state)
+static size_t text_of_all(const struct strips *strips)
+{
+    size_t len = 0;
+    for (int i = 0; i < STRIPS; i++)
+        len += strips->strips[i].text.len;
+    return len;
+}
+
+static void pages_of_one_run_share_its_text(void **state)
+{
+    struct strips strips = {0};
+    struct fake fake = {0};
+    for (int i = 0; i < 30; i++)
+        append(&fake, 10, 0);
+    check(&strips, &fake, 7, 0, MOST);
+    size_t len = text_of_all(&strips);
+    check(&strips, &fake, 7, 0, MOST);
+    check(&strips, &fake, 7, 10, MOST);
+    check(&strips, &fake, 7, 10, 5);
+    assert_int_equal(text_of_all(&strips), len);
+    append(&fake, 10, 0);
+    check(&strips, &fake, 7, 20, MOST);
+    assert_in_range(text_of_all(&strips), len + 1, len + 100); /* the one message's */
+    fake_free(&fake);
+    strips_free(&strips);
+}
+
+static void check_bounds(const struct strips *strips)
+{
+    for (int i = 0; i < STRIPS; i++) {
+        assert_true(strips->strips[i].text.cap <= 2 * STRIP_BYTES);
+        assert_true(strips->strips[i].places.len <= STRIP_MESSAGES * PLACE);
+    }
+}
+
+/* A run that is too long is given, and not kept. */
+static void the_text_that_is_kept_is_bounded(void **state)
 {
     struct strips strips = {0};
     struct fake fake = {0};
     for (int i = 0; i < 60; i++)
-        append(&fake, 100 * 1000);
+        append(&fake, 100 * 1000, 0);
     for (uint64_t after = 0; after < 60; after += 7)
-        for (unsigned set = 1; set < 8; set++)
+        for (unsigned set = 1; set < 8; set++) {
             check(&strips, &fake, set, after, MOST);
-    for (int i = 0; i < STRIPS; i++)
-        assert_true(strips.strips[i].text.cap <= 2 * STRIP_BYTES);
+            check_bounds(&strips);
+        }
+    fake_free(&fake);
+    strips_free(&strips);
+}
+
+static void the_messages_that_are_kept_are_bounded(void **state)
+{
+    struct strips strips = {0};
+    struct fake fake = {0};
+    for (int i = 0; i < TINY; i++)
+        append(&fake, 0, 0);
+    for (uint64_t after = 0; after < TINY; after += 1000) {
+        check(&strips, &fake, 7, after, 1001); /* one that the strip has, and what it lacks */
+        check_bounds(&strips);
+    }
     fake_free(&fake);
     strips_free(&strips);
 }
@@ -135,7 +197,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_page_is_what_rendering_it_gives),
-        cmocka_unit_test(strips_are_bounded),
+        cmocka_unit_test(pages_of_one_run_share_its_text),
+        cmocka_unit_test(the_text_that_is_kept_is_bounded),
+        cmocka_unit_test(the_messages_that_are_kept_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
