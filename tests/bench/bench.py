@@ -37,6 +37,7 @@ class Bench:
         self.options, self.processes = options, processes
         self.results = Results()
         self.failures = {}  # by scenario: why it was not measured to its end
+        self.stopped = ""  # where a signal stopped it
         self.scenario, self.turn, self.of = "", 1, 1
         self._expected = [self.expected_s(name) for name in options.only]  # of what is to come
         self._expected_s = 0  # of what has been

@@ -12,6 +12,9 @@ PANELS = (
     ("create", "requests_a_second", "Creates", "publishers", "a second"),
 )
 
+#: Any of these must be measured.
+SCENARIOS = tuple(dict.fromkeys(about[0] for about in PANELS))
+
 WIDTH, HEIGHT = 440, 450
 
 SCRIPT = """\
@@ -79,7 +82,7 @@ def write_svg(results, file):
     """Plots what there is. Bars go from the least to the most of all rounds, lines by medians."""
     panels = list(filter(None, (panel(results, *about) for about in PANELS)))
     if not panels:
-        raise Failure("nothing to plot: --svg shows the scenarios fanout, workers and create")
+        raise Failure(f"nothing of {', '.join(SCENARIOS)} was measured")
     script = SCRIPT.format(width=WIDTH * len(panels), height=HEIGHT, panels=len(panels))
     script += "".join(panels)
     done = subprocess.run(["gnuplot"], input=script, capture_output=True, text=True)
@@ -88,6 +91,9 @@ def write_svg(results, file):
     file.write_text(done.stdout)
 
 
-def check_installed():
+def check(scenarios):
+    """That something of these can be plotted."""
+    if not set(SCENARIOS).intersection(scenarios):
+        raise Failure(f"nothing to plot: --svg shows the scenarios {', '.join(SCENARIOS)}")
     if not shutil.which("gnuplot"):
         raise Failure("--svg needs gnuplot, which is not installed: run deploy/packages bench")

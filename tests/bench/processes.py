@@ -19,6 +19,10 @@ class Failure(Exception):
     """Why the bench can't go on, and what to do about it: a line for whoever runs it."""
 
 
+class Stopped(BaseException):
+    """A signal asked for the end, and is told by its name: of what was measured there is a report."""
+
+
 class Process:
     """One that runs: `name` is for errors, `log` is what it printed."""
 
