@@ -7,6 +7,7 @@ import collections
 import sys
 import time
 import traceback
+from pathlib import Path
 
 from processes import Failure
 from results import Results
@@ -37,6 +38,7 @@ class Bench:
         self.options, self.processes = options, processes
         self.results = Results()
         self.failures = {}  # by scenario: why it was not measured to its end
+        self.unattended = []  # scenarios in which nothing took part
         self.stopped = ""  # where a signal stopped it
         self.scenario, self.turn, self.of = "", 1, 1
         self._expected = [self.expected_s(name) for name in options.only]  # of what is to come
@@ -78,6 +80,7 @@ class Bench:
         """Runs a scenario. If it fails, what it has measured until then remains, and all that runs
         is put away: the next ones shall not suffer from it."""
         self.scenario, self.turn, self.of = name, 1, 1
+        before = len(self.results.figures)
         try:
             SCENARIOS[name].run(self)
         except Exception as error:
@@ -85,6 +88,8 @@ class Bench:
             if not isinstance(error, Failure):
                 traceback.print_exc()
             self.start_afresh()
+        if len(self.results.figures) == before and name not in self.failures:
+            self.unattended.append(name)
         self._expected_s += self._expected.pop(0)
 
     def start_afresh(self):
@@ -109,8 +114,9 @@ class Bench:
         return SCENARIOS[name].quick_s if self.options.quick else SCENARIOS[name].full_s
 
     def left(self):
-        """About how long all will still take, if that is more than a minute; for a line."""
-        if not self._expected:
+        """About how long all will still take, if that is more than a minute and can be known; for a
+        line."""
+        if not self._expected or not self.options.usual:
             return ""
         now, *later = self._expected
         left = sum(later) + now * (1 - (self.turn - 1) / self.of)
@@ -153,7 +159,7 @@ class Bench:
         where = " ".join(filter(None, (scenario, case)))
         self.say(f"{where}: {name}, turn {self.turn} of {self.of}")
         try:
-            text = self.processes.run("load", *command, env=env)
+            text = self.processes.run(Path(command[0]).name, *command, env=env)
             self.processes.check()
         except Failure as failure:
             raise Failure(f"{' '.join(filter(None, row))}: {failure}") from None

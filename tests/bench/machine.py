@@ -56,7 +56,7 @@ def description(folder):
     cpu = re.search(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.M)
     memory = int(re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())[1])
     load = Path("/proc/loadavg").read_text().split()[:3]
-    disk = output("stat", "-f", "-c", "%T", str(folder))
+    disk = output("findmnt", "-n", "-o", "FSTYPE", "-T", str(folder)) or "disk of an unknown kind"
     return [
         (
             "machine",
@@ -66,6 +66,13 @@ def description(folder):
         ("load", f"{' '.join(load)} before the first run"),
         ("disk", f"{disk}, {sync_ms(folder):.2f} ms for 4 KiB written and synced"),
     ]
+
+
+def checkout(root):
+    """Which commit this is, if git knows."""
+    if not (root / ".git").exists():
+        return ""
+    return output("git", "-C", root, "describe", "--always", "--dirty")
 
 
 class Disturbance:
@@ -85,7 +92,8 @@ class Disturbance:
         busy = user + nice + system + irq + softirq
         return busy + idle + iowait + steal, busy, steal
 
-    def __str__(self):
+    def shares(self):
+        """In percent: of other programs, and of the hypervisor."""
         hz = os.sysconf("SC_CLK_TCK")
         everything, busy, stolen = (
             (now - before) / hz for now, before in zip(self.ticks(), self.before)
@@ -93,7 +101,4 @@ class Disturbance:
         for who in resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN:
             used = resource.getrusage(who)
             busy -= used.ru_utime + used.ru_stime
-        return (
-            f"Other programs used {100 * max(0, busy) / everything:.0f} % of the CPU meanwhile, "
-            f"the hypervisor {100 * stolen / everything:.0f} %."
-        )
+        return 100 * max(0, busy) / everything, 100 * stolen / everything

@@ -122,10 +122,16 @@ def parse(arguments):
     options.encke_args = shlex.split(environment("ENCKE_ARGS", ""))
     options.dir = options.dir or options.programs
     if not options.workers and environment("NGINX_WORKERS"):
-        options.workers = number(environment("NGINX_WORKERS"))
+        try:
+            options.workers = number(environment("NGINX_WORKERS"))
+        except argparse.ArgumentTypeError as error:
+            parser().error(f"NGINX_WORKERS: {error}")
+    options.usual = not options.contestants  # so that it takes about as long as we know
     for name, _, kind, full, quick, _ in SIZES:
         name = name.replace("-", "_")
-        if getattr(options, name) is None:
+        if getattr(options, name):
+            options.usual = False
+        else:
             setattr(options, name, kind(quick if options.quick else full))
     every = [name for name, it in SCENARIOS.items() if it.quick_s or not options.quick]
     options.only = options.only or every

@@ -48,8 +48,13 @@ class Process:
             time.sleep(0.02)
 
     def last_words(self):
-        lines = self.log.read_text(errors="replace").splitlines()
-        return "\n".join(lines[-5:]) or "it said nothing"
+        """What it said at last, and how it ended."""
+        lines = self.log.read_text(errors="replace").splitlines()[-5:] or ["it said nothing"]
+        status = self.popen.poll()
+        if status is not None:
+            how = f"killed by signal {-status}" if status < 0 else f"it ended with status {status}"
+            lines[-1] += f" ({how})"
+        return "\n".join(lines)
 
 
 class Processes:
