@@ -120,7 +120,7 @@ void strip_page(struct strips *strips, struct buf *out, const char *epoch,
     } else {
         out->failed = true;
     }
-    if (!is_whole(strip) || strip->text.len > STRIP_BYTES || length(strip) > STRIP_MESSAGES)
+    if (!is_whole(strip) || strip->text.len > STRIP_BYTES)
         empty(strip);
 }
 

@@ -20,9 +20,8 @@
 #include "store/log.h"
 
 enum {
-    STRIPS = 4,              /* sets of channels, or ages of readers, that are kept */
-    STRIP_BYTES = 2 << 20,   /* of text; a run that does not fit is not kept */
-    STRIP_MESSAGES = 1 << 15 /* likewise */
+    STRIPS = 4,           /* sets of channels, or ages of readers, that are kept */
+    STRIP_BYTES = 2 << 20 /* of text; a run that does not fit is not kept */
 };
 
 struct strips {
