@@ -6,13 +6,13 @@
  *     apart_end(until_ns)            no message that is due later
  *     apart_hear(&creates)           waits until all are answered: how long those took
  *
- * The process is a worker of team.h, with --publishers connections.
+ * The process (worker.h) has --publishers connections.
  */
 #ifndef ENCKE_BENCH_APART_H
 #define ENCKE_BENCH_APART_H
 
 #include "tests/bench/publish.h"
-#include "tests/bench/team.h"
+#include "tests/bench/worker.h"
 
 enum { APART_ENDLESS = 2000000000 };
 
@@ -20,11 +20,9 @@ enum { APART_ENDLESS = 2000000000 };
 
 static bool apart_ordered(const struct campaign *c, enum reader_sort sort)
 {
-    struct pollfd p = {.fd = team.fd, .events = POLLIN};
-
     (void)c;
     (void)sort;
-    return poll(&p, 1, 0) > 0;
+    return worker_is_ordered();
 }
 
 /* How many messages were due by then; those that found no publisher free are still to be sent. */
@@ -56,7 +54,7 @@ static void apart_publish(struct samples *creates, uint32_t messages)
 
     if (messages == APART_ENDLESS) {
         campaign_run(&c, PROMPT, UINT64_MAX, apart_ordered);
-        team_order(&end);
+        worker_order(&end);
         c.messages = apart_due_by(&c, end.until_ns);
     }
     campaign_run(&c, PROMPT, UINT64_MAX, campaign_over);
@@ -72,11 +70,9 @@ static void apart_work(void)
     crowd_start(0, load.options.publishers);
     publishers_start(load.options.publishers);
     for (;;) {
-        struct report report = {0};
-
-        team_order(&order);
+        worker_order(&order);
         apart_publish(&creates, order.messages);
-        team_report(&report, &creates);
+        worker_report(&creates);
     }
 }
 
@@ -84,31 +80,30 @@ static void apart_work(void)
 
 static void apart_start(void)
 {
-    team_start(1, apart_work);
+    worker_start(apart_work);
 }
 
 static void apart_begin(uint32_t messages)
 {
-    const struct order order = {.what = ORDER_PUBLISH, .messages = messages};
+    const struct order order = {.messages = messages};
 
-    team_tell(&team.of[0], &order);
+    worker_tell(&order);
 }
 
 static void apart_end(uint64_t until_ns)
 {
-    const struct order order = {.what = ORDER_END, .until_ns = until_ns};
+    const struct order order = {.until_ns = until_ns};
 
-    team_tell(&team.of[0], &order);
+    worker_tell(&order);
 }
 
 static void apart_hear(struct samples *creates)
 {
     const struct options *o = &load.options;
     uint64_t patience_s = (uint64_t)(o->seconds + 2 * o->give_up_s + 5);
-    struct report report;
 
     samples_clear(creates);
-    if (!team_hear(&team.of[0], clock_ns() + patience_s * 1000000000U, &report, creates))
+    if (!worker_hear(clock_ns() + patience_s * 1000000000U, creates))
         die("the creates are not answered");
 }
 

@@ -24,10 +24,11 @@
  * cursors. `storm` has N clients with such cursors come back at once. `rate` keeps C connections
  * busy for some seconds, one request at a time each.
  *
- * One thread; one process, or (--processes) several, see team.h. Everything is bounded:
- * connections, rounds and seconds by the options, each wait by --give-up. An answer that is not a
- * 2xx, comes early, lacks the message or does not come is an error, and so is a stream that ends,
- * misses a message, or gets one twice or out of order; errors are counted by kind and always shown.
+ * One thread, and one process; but storm has a second one that publishes (apart.h). Everything is
+ * bounded: connections, rounds and seconds by the options, each wait by --give-up. An answer that
+ * is not a 2xx, comes early, lacks the message or does not come is an error, and so is a stream
+ * that ends, misses a message, or gets one twice or out of order; errors are counted by kind and
+ * always shown.
  */
 #include <getopt.h>
 
@@ -54,7 +55,6 @@ static const char usage[] =
     "  -w, --watch NAME=PID[,PID...]  report the CPU of these processes too; may be repeated\n"
     "  -c, --csv             lines of round,figure,value\n"
     "fanout, rate:\n"
-    "  -j, --processes P     that share the connections, with source addresses of their own (1)\n"
     "      --vary N          add &q=0 to &q=N-1 to what is asked: so many different queries\n"
     "all but rate and catchup (of two defaults the second is nchan's):\n"
     "  -s, --size BYTES      length of a message (60, slow 1024)\n"
@@ -159,7 +159,6 @@ static const struct row rows[] = {
     {"polls", 0, NUMBER(polls), 0, 1000},
     {"limit", 0, NUMBER(limit), 1, 1000},
     {"behind", 0, NUMBER(behind), 0, 1000000000},
-    {"processes", 'j', NUMBER(processes), 1, TEAM_MAX},
     {"vary", 0, NUMBER(vary), 1, 1000000000},
     {"publish-at", 0, TEXT(publish_at)},
     {"relay", 0, TEXT(relay)},
@@ -209,7 +208,7 @@ static void take_options(int argc, char **argv)
     known[ROWS] = (struct option){"watch", required_argument, NULL, 'w'};
     known[ROWS + 1] = (struct option){"csv", no_argument, NULL, 'c'};
     known[ROWS + 2] = (struct option){"help", no_argument, NULL, 'h'};
-    while ((option = getopt_long(argc, argv, "n:g:w:cr:s:b:i:k:P:m:t:p:j:h", known, NULL)) != -1)
+    while ((option = getopt_long(argc, argv, "n:g:w:cr:s:b:i:k:P:m:t:p:h", known, NULL)) != -1)
         take_option(option, optarg);
 }
 
@@ -266,7 +265,6 @@ static void take_defaults(const struct options *unless_told)
     o->seconds = 5;
     o->give_up_s = 10;
     o->readers = o->polls = 10;
-    o->processes = 1;
     o->dialect = "encke";
     o->kind = "sse";
 }
@@ -293,8 +291,6 @@ int main(int argc, char **argv)
         die("--publish-at is an address like BASE, not '%s'", load.options.publish_at);
     if (load.options.relay && !load.options.publish_at)
         die("--relay needs --publish-at, where the upstream is");
-    if (load.options.processes > 1 && mode->run != run_fanout && mode->run != run_rate)
-        die("%s is done by one process", mode->name);
     setvbuf(stdout, NULL, _IOLBF, 0); /* whoever runs this beside others waits for its figures */
     mode->run();
     figures_print(&load.figures);

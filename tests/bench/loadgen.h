@@ -46,7 +46,6 @@ struct options {
     int messages;
     int readers, polls;
     int limit, behind;
-    int processes;
     const char *dialect;
     const char *poll, *publish, *form, *type, *status, *held;
     const char *post, *expect;
@@ -63,9 +62,6 @@ struct load {
     struct conn *conns; /* `count` of them, and these two behind them */
     struct conn *control, *upstream;
     int count;
-    int first;           /* of a worker: how many of all connections are before its own */
-    unsigned source;     /* the first source address */
-    uint64_t workers_ns; /* what other processes of this program have used */
     struct errors errors;
     struct figures figures;
     int watches;
@@ -182,7 +178,7 @@ static void read_cpu(struct spent *spent)
 {
     for (int i = 0; i < load.watches; i++)
         spent->cpu_ns[i] = watch_cpu_ns(&load.watch[i]);
-    spent->own_ns = own_cpu_ns() + load.workers_ns;
+    spent->own_ns = own_cpu_ns();
 }
 
 static void read_all(struct spent *spent)
@@ -403,7 +399,7 @@ static void open_all(int n)
     load.upstream = load.control + 1;
     for (int i = 0; i < n + 2; i++) {
         load.conns[i].number = (unsigned)i;
-        load.conns[i].source = load.source + (unsigned)i / CONN_PER_SOURCE;
+        load.conns[i].source = (unsigned)i / CONN_PER_SOURCE;
         load.conns[i].fd = -1;
     }
 }

@@ -1,14 +1,11 @@
 /* rate.h - the mode of the load generator that asks as fast as it is answered.
  *
  *     run_rate();    // with `load` filled in
- *
- * With several processes each asks on its share of the connections.
  */
 #ifndef ENCKE_BENCH_RATE_H
 #define ENCKE_BENCH_RATE_H
 
 #include "tests/bench/relay.h"
-#include "tests/bench/team.h"
 
 struct rate {
     struct request request;
@@ -94,7 +91,7 @@ static void report_rate(struct rate *rate, const struct spent *before, const str
     report_errors(1);
 }
 
-/* Asks on this process's connections, from now until nothing is open any more; reads what was spent
+/* Asks on all connections, from now until nothing is open any more; reads what was spent
  * at the beginning and at the end of what counts. */
 static void rate_run(struct rate *rate, struct spent *before, struct spent *after)
 {
@@ -118,56 +115,14 @@ static void rate_run(struct rate *rate, struct spent *before, struct spent *afte
     close_all();
 }
 
-static struct rate rate;
-
-static void rate_work(void)
-{
-    struct report report = {0};
-    struct spent before = {0}, after = {0};
-
-    rate.asked = (unsigned)load.first;
-    rate_run(&rate, &before, &after);
-    report.own_ns = after.own_ns - before.own_ns;
-    team_report(&report, &rate.answers);
-}
-
-static void sleep_until(uint64_t until_ns)
-{
-    const struct timespec until = {.tv_sec = (time_t)(until_ns / 1000000000U),
-                                   .tv_nsec = (long)(until_ns % 1000000000U)};
-
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR)
-        ;
-}
-
-/* Lets the workers do it, and only looks at the clocks. */
-static void rate_team(struct spent *before, struct spent *after)
-{
-    uint64_t until = rate.until_ns + (uint64_t)load.options.give_up_s * 1000000000U;
-    struct report report;
-
-    team_start(load.options.processes, rate_work);
-    sleep_until(rate.from_ns);
-    read_cpu(before);
-    sleep_until(rate.until_ns);
-    read_cpu(after);
-    for (int i = 0; i < team.n; i++)
-        if (!team_hear(&team.of[i], until + 5000000000U, &report, &rate.answers))
-            die("a worker does not answer");
-    after->own_ns += load.workers_ns;
-    team_end();
-}
-
 static void run_rate(void)
 {
+    struct rate rate = {0};
     struct spent before = {0}, after = {0};
 
     rate.from_ns = clock_ns() + 500000000U;
     rate.until_ns = rate.from_ns + (uint64_t)load.options.seconds * 1000000000U;
-    if (load.options.processes > 1)
-        rate_team(&before, &after);
-    else
-        rate_run(&rate, &before, &after);
+    rate_run(&rate, &before, &after);
     report_rate(&rate, &before, &after);
     samples_free(&rate.answers);
 }

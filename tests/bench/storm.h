@@ -294,7 +294,7 @@ static void run_storm(void)
         disconnect_clients();
         report_errors(round);
     }
-    team_end();
+    worker_end();
     samples_free(&storm.currents);
     samples_free(&storm.creates);
     free(storm.clients);
