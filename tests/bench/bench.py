@@ -66,13 +66,17 @@ class Bench:
     def takes_part(self, name):
         return name in self.options.contestants
 
+    def in_turn(self, things):
+        """The same, every other turn from the last to the first: none is always before another."""
+        return list(things)[:: 1 if self.turn % 2 else -1]
+
     def contestants(self, *names):
         """Those of STARTERS that take part."""
-        return (self[name] for name in names if self.takes_part(name))
+        return (self[name] for name in self.in_turn(names) if self.takes_part(name))
 
     def among(self, *contestants):
         """Those of them that take part, by their names."""
-        return (it for it in contestants if self.takes_part(it.name))
+        return (it for it in self.in_turn(contestants) if self.takes_part(it.name))
 
     # ---- measuring
 

@@ -88,5 +88,5 @@ def workers(bench):
     sites = two_workers(bench, "nginx+encke", "nginx+nchan", "nginx+holder")
     for _ in bench.turns():
         for count in bench.options.crowds:
-            for site in sites:
+            for site in bench.in_turn(sites):
                 bench.load(site, "fanout", "-n", count, "-r", bench.options.rounds, case=count)

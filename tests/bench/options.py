@@ -67,6 +67,7 @@ SIZES = (
     ("logs", "LIST", numbers, "1000,100000,10000000", "1000,100000", "how long logs are to be"),
     ("storm", "N", number, "8000", "2000", "clients that come back at once"),
     ("behind", "M", number, "1000", "1000", "how many messages they are behind, at most"),
+    ("quiet", "S", number, "5", "1", "how long their publishers are alone before that"),
     ("rounds", "R", number, "6", "3", "publishes a turn"),
     ("repeats", "T", number, "5", "2", "turns a contestant"),
     ("seconds", "S", number, "2", "1", "length of a turn that counts requests a second"),

@@ -72,10 +72,11 @@ def create(bench):
     """creates a second, of so many publishers"""
     for _ in bench.turns():
         for count in bench.options.publishers:
-            for contestant in bench.contestants("nginx+encke", "encke"):
-                encke_creates(bench, contestant, count, bench["nginx+encke"])
-            for contestant in bench.contestants("nginx+nchan", "nginx+hello"):
-                creates(bench, contestant, count)
+            for contestant in bench.contestants("nginx+encke", "encke", "nginx+nchan", "nginx+hello"):
+                if contestant.name.endswith("encke"):
+                    encke_creates(bench, contestant, count, bench["nginx+encke"])
+                else:
+                    creates(bench, contestant, count)
             inserts(bench, count, case=count)
 
 
@@ -110,10 +111,8 @@ def update(bench):
     """updates a second, each with a message ready"""
     rest = ready(bench["nginx+encke"])
     for _ in bench.turns():
-        for contestant in bench.contestants("nginx+encke", "nginx+hello", "encke"):
-            rate(bench, contestant, bench.options.asking, rest=rest)
-        for contestant in bench.contestants("nginx return"):
-            rate(bench, contestant, bench.options.asking)
+        for it in bench.contestants("nginx+encke", "nginx+hello", "encke", "nginx return"):
+            rate(bench, it, bench.options.asking, rest="" if it.name == "nginx return" else rest)
 
 
 @scenario(Section("Status", RATE_COLUMNS), full_s=32)

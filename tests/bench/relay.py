@@ -72,8 +72,8 @@ def memories(bench, relay):
 def one_query(bench, relay, size):
     """Many clients that ask the same, relayed and not."""
     count, rounds = bench.options.relayed, bench.options.rounds
-    for site in relay.site, relay.straight:
-        for what, polls in ("relayed", relay.polls), ("local", ()):
+    for site in bench.in_turn((relay.site, relay.straight)):
+        for what, polls in bench.in_turn((("relayed", relay.polls), ("local", ()))):
             name = f"{site.name}, {what}"
             bench.load(site, "fanout", "-n", count, "-r", rounds, *polls, name=name)
     bench.program("send loop", "sends", count, size, rounds)
@@ -83,7 +83,7 @@ def many_queries(bench, relay):
     """Clients that ask something different each; beside it, the same at the upstream itself."""
     for count in bench.options.queries:
         ask = ("-n", count, "-r", bench.options.rounds, "--vary", count)
-        for site in relay.site, relay.straight:
+        for site in bench.in_turn((relay.site, relay.straight)):
             options = {"name": f"{site.name}, relayed", "case": count, "table": "relay-different"}
             bench.load(site, "fanout", *ask, *relay.polls, **options)
         options["name"] = "the upstream itself"

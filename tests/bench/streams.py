@@ -150,5 +150,5 @@ def flood(bench):
     sites = two_workers(bench, "nginx+encke", "nginx+nchan")
     flood = ("-k", "sse,ws", "-n", 2 * options.flood, "--rate", options.flood_rate)
     for _ in bench.turns((options.repeats + 1) // 2):
-        for site in sites:
+        for site in bench.in_turn(sites):
             bench.load(site, "streams", *flood, "-t", options.flood_seconds, "--give-up", 60)

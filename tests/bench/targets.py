@@ -1,6 +1,7 @@
 """What the figures are to be, and whether they are: each target is checked by what was measured.
 
-A ratio is the median of those within a turn, as in the tables; met or missed is decided by that.
+A ratio is the median of those within a turn, as in the tables; met or missed is decided by that,
+and "within the spread" where some turns say one thing and some the other.
 Beside what is missed stands what the floors below it have reached, in the same turns. Who answers
 with errors misses: what it did not do costs it nothing.
 """
@@ -75,6 +76,8 @@ class Target:
                 continue
             bound, met = self.verdict(round(spread.median, 2))  # as it is shown
             verdict = "met" if met else "missed"
+            if self.verdict(spread.least)[1] != self.verdict(spread.most)[1]:
+                verdict += ", within the spread"
             yield [where, self.what, shown(spread, 2), bound, verdict]
             for floor in () if met else self.floors:
                 reached = (*row[:2], floor.contestant)
@@ -191,8 +194,9 @@ def target_lines(results):
     if not lines:
         return
     verdicts = [line[-1] for line in lines]
+    met, missed = (sum(it.startswith(verdict) for it in verdicts) for verdict in ("met", "missed"))
     yield ""
-    yield f"Targets: {verdicts.count('met')} met, {verdicts.count('missed')} missed"
+    yield f"Targets: {met} met, {missed} missed"
     yield from aligned([["", "", "measured", "target", ""], *lines])
     if "" in verdicts:
         yield "(floor: the same ratio of something that does less than Encke, in the same turns)"
