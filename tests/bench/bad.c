@@ -23,6 +23,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "tests/bench/number.h"
+
 enum { CONNS_MAX = 16384, EVENTS = 64, PIECE = 65536, BACKLOG = 4096 };
 
 static const long long gigabyte = 1 << 30;
@@ -115,9 +117,9 @@ int main(int argc, char **argv)
 {
     struct epoll_event events[EVENTS];
     struct rlimit limit;
-    int listener;
+    int listener, port;
 
-    if (argc != 2) {
+    if (argc != 2 || !number_read(argv[1], 1, 65535, &port)) {
         fputs("usage: bad PORT\n", stderr);
         return 2;
     }
@@ -126,7 +128,7 @@ int main(int argc, char **argv)
         setrlimit(RLIMIT_NOFILE, &limit);
     }
     epoll = epoll_create1(0);
-    listener = listen_on(atoi(argv[1]));
+    listener = listen_on(port);
     watch(EPOLL_CTL_ADD, listener, EPOLLIN);
     for (;;) {
         int n = epoll_wait(epoll, events, EVENTS, -1);

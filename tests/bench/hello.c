@@ -21,6 +21,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "tests/bench/number.h"
+
 enum { BODY_MAX = 60000, EVENTS = 256 };
 
 static char body[BODY_MAX + 1];
@@ -66,11 +68,11 @@ static void respond(int fd)
 int main(int argc, char **argv)
 {
     struct epoll_event events[EVENTS];
-    int len = argc == 3 ? atoi(argv[2]) : 100;
+    int len = 100;
     int epoll = epoll_create1(EPOLL_CLOEXEC);
     int listener;
 
-    if (argc < 2 || argc > 3 || len < 1 || len > BODY_MAX) {
+    if (argc < 2 || argc > 3 || (argc == 3 && !number_read(argv[2], 1, BODY_MAX, &len))) {
         fprintf(stderr, "usage: hello SOCKET [BODY-BYTES, 1 to %d]\n", BODY_MAX);
         return 2;
     }

@@ -21,6 +21,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "tests/bench/number.h"
+
 enum { FDS_MAX = 200000, BODY_MAX = 60000, REQUEST_MAX = 65536, EVENTS = 512 };
 
 static struct holder {
@@ -172,9 +174,9 @@ static void open_listener(const char *path)
 int main(int argc, char **argv)
 {
     struct epoll_event events[EVENTS];
-    int len = argc == 3 ? atoi(argv[2]) : 150;
+    int len = 150;
 
-    if (argc < 2 || argc > 3 || len < 1 || len > BODY_MAX) {
+    if (argc < 2 || argc > 3 || (argc == 3 && !number_read(argv[2], 1, BODY_MAX, &len))) {
         fprintf(stderr, "usage: holder SOCKET [BODY-BYTES, 1 to %d]\n", BODY_MAX);
         return 2;
     }

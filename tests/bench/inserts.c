@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "tests/bench/figures.h"
+#include "tests/bench/number.h"
 
 enum { GROUPS_MAX = 16, GROUP_MAX = 100000, SECONDS_MAX = 600, MESSAGE = 60 };
 
@@ -28,9 +29,9 @@ static void __attribute__((noreturn)) die(const char *what)
 
 static int number(const char *text, int most)
 {
-    int value = atoi(text);
+    int value;
 
-    if (value >= 1 && value <= most)
+    if (number_read(text, 1, most, &value))
         return value;
     fprintf(stderr, "inserts: '%s' is not a number from 1 to %d\n", text, most);
     exit(2);

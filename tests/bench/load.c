@@ -37,6 +37,7 @@
 #include "tests/bench/fanout.h"
 #include "tests/bench/feed.h"
 #include "tests/bench/loadgen.h"
+#include "tests/bench/number.h"
 #include "tests/bench/rate.h"
 #include "tests/bench/slow.h"
 #include "tests/bench/storm.h"
@@ -110,12 +111,11 @@ static const char usage[] =
 
 static int number_option(const char *name, const char *text, int least, int most)
 {
-    char *end;
-    long value = strtol(text, &end, 10);
+    int value;
 
-    if (end == text || *end || value < least || value > most)
+    if (!number_read(text, least, most, &value))
         die("--%s is a number from %d to %d, not '%s'", name, least, most, text);
-    return (int)value;
+    return value;
 }
 
 static void add_watch(const char *spec)

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "tests/bench/figures.h"
+#include "tests/bench/number.h"
 
 enum { SOCKETS_MAX = 200000, BYTES_MAX = 60000, EVENTS = 512 };
 
@@ -28,9 +29,9 @@ static void __attribute__((noreturn)) die(const char *what)
 
 static int number(const char *text, int most)
 {
-    int value = atoi(text);
+    int value;
 
-    if (value >= 1 && value <= most)
+    if (number_read(text, 1, most, &value))
         return value;
     fprintf(stderr, "sends: '%s' is not a number from 1 to %d\n", text, most);
     exit(2);
