@@ -4,10 +4,9 @@
  * The first reader to see a message writes it into the order, and all others are to follow that.
  * One that gets a message with others before it that it has not had, has missed those, unless they
  * come later: then it has them out of order. That is an error if the server promises one order to
- * all
- * (`strict`), and in any case if the late one's create was answered before one was sent that the
- * reader has had already. That the order itself is the log's, the cursors in the creates' answers
- * show at the end (book_misordered), where a server gives such.
+ * all (`strict`), and in any case if the late one's create was answered before one was sent that
+ * the reader has had already. That the order itself is the log's, the cursors in the creates'
+ * answers show at the end (book_misordered), where a server gives such.
  *
  * Readers are of two sorts, so that one can wait for the prompt while the slow are owed much. A
  * reader joins while nothing is owed to the prompt, and then gets all that is published.
