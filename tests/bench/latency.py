@@ -10,9 +10,9 @@ FED_AT_ONCE = 200_000  # messages between two signs of life, while a log is made
 FROM_DISK = "encke --memory 0"
 
 CHAIN_COLUMNS = (
-    Column("p50 ms", "p50_ms", 3, spread=True, floor="commit_p50_ms"),
+    Column("p50 ms", "p50_ms", 3, spread=True, alias="commit_p50_ms"),
     Column("/ nginx+encke", "p50_ms", 2, to="nginx+encke"),
-    Column("p99 ms", "p99_ms", 3, spread=True, floor="commit_p99_ms"),
+    Column("p99 ms", "p99_ms", 3, spread=True, alias="commit_p99_ms"),
     Column("/ nginx+encke", "p99_ms", 2, to="nginx+encke"),
     Column("most ms", "most_ms", 2),
     Column("a second", "messages_a_second", 0),

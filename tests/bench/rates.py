@@ -10,11 +10,11 @@ def rate_columns(*to, more=()):
     """So many a second, and how that is to others, by (label, contestant); `more` behind that."""
     rate = ("requests_a_second", "inserts_a_second")
     return (
-        Column("a second", rate[0], 0, spread=True, floor=rate[1]),
-        *(Column(label, rate[0], 2, to=name, floor=rate[1]) for label, name in to),
+        Column("a second", rate[0], 0, spread=True, alias=rate[1]),
+        *(Column(label, rate[0], 2, to=name, alias=rate[1]) for label, name in to),
         *more,
-        Column("p50 ms", "p50_ms", 2, floor="commit_p50_ms"),
-        Column("p99 ms", "p99_ms", 2, floor="commit_p99_ms"),
+        Column("p50 ms", "p50_ms", 2, alias="commit_p50_ms"),
+        Column("p99 ms", "p99_ms", 2, alias="commit_p99_ms"),
         Column("CPU us: daemon", "daemon_cpu_us_a_request"),
         Column("web", "web_cpu_us_a_request"),
         Column("client", "load_cpu_us_a_request"),

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from bench import scenario
-from fanout import MEMORY_COLUMNS, fan_columns, memory
+from fanout import FAN_NOTE, MEMORY_COLUMNS, fan_columns, memory
 from processes import free_port, listens
 from servers import MESSAGE, Encke, answer_size, fetch, nginx, ready
 from table import ERRORS, Column, Section
@@ -223,6 +223,7 @@ CROWD_COLUMNS = (
     Section(
         "{relayed} relayed polls, one publish at the upstream: ms since it was sent, and CPU ms",
         (*fan_columns("/ local", "nginx+encke, local"), ASKED),
+        note=FAN_NOTE,
     ),
     Section(
         "Different polls, an upstream request each",

@@ -1,6 +1,6 @@
 """Scenarios: streams of every kind that get messages, and streams that do not read."""
 from bench import scenario
-from fanout import fan_columns
+from fanout import FAN_NOTE, fan_columns
 from servers import Encke, nchan, nginx, two_workers
 from table import ERRORS, Column, Section
 
@@ -32,6 +32,7 @@ def stream_memory(bench, kind):
         # The first turn opens nginx's memory of a stream; the next ones find it there.
         (*fan_columns(), Column("nginx's bytes", "web_rss_bytes_a_stream", 0, of=max)),
         "kind",
+        note=FAN_NOTE,
     ),
     Section(
         "A stream in the daemon, beyond what the kernel needs for its socket",
@@ -130,6 +131,7 @@ FLOOD_COLUMNS = (
     Column("create p99", "create_p99_ms"),
     Column("CPU us: daemon", "daemon_cpu_us_a_delivery"),
     Column("web", "web_cpu_us_a_delivery"),
+    Column("both", "daemon_cpu_us_a_delivery", plus="web_cpu_us_a_delivery"),
     Column("client", "load_cpu_us_a_delivery"),
     ERRORS,
 )
@@ -139,7 +141,9 @@ FLOOD_COLUMNS = (
     Section(
         "{flood} event streams and as many WebSockets, {flood_rate} messages/s for {flood_seconds} s",
         FLOOD_COLUMNS,
-        note="nginx with two workers; in time: had come when the last one was published",
+        note="nginx with two workers; in time: had come when the last one was published; CPU is for "
+        "each delivery, and the client has the same cores as the servers: what it needs less for one "
+        "contestant than for another is theirs",
     ),
     full_s=78, quick_s=5,
 )

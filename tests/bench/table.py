@@ -20,31 +20,35 @@ class Column:
     spread: bool = False  # with the least and the most behind it
     to: str = ""  # the ratio to what this contestant did in the same turn
     of: Callable = None  # instead of the median: sum or max, of all rounds
-    floor: str = ""  # the figure of a floor that stands in its place
+    alias: str = ""  # the figure by the name that another program gives it
+    plus: str = ""  # a figure that is added, where there is one
 
     def of_row(self, results, row):
         """All that was measured of it in this row."""
-        return results.values(row, self.figure) or results.values(row, self.floor)
+        values = results.values(row, self.figure) or results.values(row, self.alias)
+        more = results.values(row, self.plus)
+        return [sum(parts) for parts in zip(values, more)] if values and more else values or more
+
+    def ratio(self, results, row):
+        """What it is to that of the contestant `to`: a Spread, or None."""
+        other = (*row[:2], self.to)
+        name = self.figure if results.values(other, self.figure) else self.alias
+        return results.ratio(row, self.figure, other, name)
 
     def cell(self, results, row):
-        if self.to:
-            other = (*row[:2], self.to)
-            name = self.figure if results.values(other, self.figure) else self.floor
-            ratio = results.ratio(row, self.figure, other, name)
-            return shown(ratio and spread([ratio.median]), self.decimals)
         values = self.of_row(results, row)
         if self.of and values:
             return f"{self.of(values):.{self.decimals}f}"
-        text = shown(spread(values), self.decimals)
-        return text if self.spread else text.partition(" ")[0]
+        value = self.ratio(results, row) if self.to else spread(values)
+        return shown(value, self.decimals, self.spread)
 
 
-def shown(value, decimals):
-    """A Spread as text: MEDIAN (LEAST-MOST)."""
+def shown(value, decimals, with_spread=True):
+    """A Spread as text: MEDIAN (LEAST-MOST), or the median only."""
     if value is None:
         return "-"
     median, least, most = (f"{number:.{decimals}f}" for number in value)
-    return median if least == most else f"{median} ({least}-{most})"
+    return f"{median} ({least}-{most})" if with_spread and least != most else median
 
 
 ERRORS = Column("errors", "errors", 0, of=sum)

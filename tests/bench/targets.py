@@ -106,7 +106,7 @@ INSERTS = Floor("SQLite alone, as many messages a commit", "SQLite inserts", "in
 COMMIT_P50 = Floor("one SQLite commit alone", "SQLite inserts", "commit_p50_ms")
 COMMIT_P99 = Floor("one SQLite commit alone", "SQLite inserts", "commit_p99_ms")
 NO_MEMORY = Floor(f"{FROM_DISK}: all from the file", FROM_DISK, to=FROM_DISK, always=True)
-TO_HOLDER = "to that of a backend that only holds and sends"
+TO_HOLDER = "even to a backend that only holds and sends"
 
 TARGETS = (
     Target(
@@ -198,5 +198,6 @@ def target_lines(results):
     yield ""
     yield f"Targets: {met} met, {missed} missed"
     yield from aligned([["", "", "measured", "target", ""], *lines])
+    yield "(A, to B's: A divided by B, while a table's \"/ B\" is each row divided by B)"
     if "" in verdicts:
         yield "(floor: the same ratio of something that does less than Encke, in the same turns)"
