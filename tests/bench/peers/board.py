@@ -22,18 +22,16 @@ _compact = JSONEncoder(separators=(",", ":")).encode
 
 class Board:
     def __init__(self):
-        self.messages = deque(maxlen=KEEP)  # as (JSON, event)
+        self.messages = deque(maxlen=KEEP)  # as JSON
         self.head = 0  # the last one's id
         self.answers = {}  # by the id asked from; until the next message
-        self.batches = {}  # likewise
 
     def create(self, text):
         """Adds a message; returns the answer to its publisher."""
         self.head += 1
         message = _compact({"id": str(self.head), "time": int(time.time() * 1000), "data": text})
-        self.messages.append((message, f"id: {self.head}\ndata: {message}\n\n"))
+        self.messages.append(message)
         self.answers.clear()
-        self.batches.clear()
         return b'{"id":"%d"}' % self.head
 
     def since(self, text):
@@ -43,23 +41,12 @@ class Board:
         since = int(text) if text.isdecimal() else 0
         return since if since <= self.head else 0
 
-    def _newer(self, since, form):
-        kept_from = self.head - len(self.messages)
-        return (m[form] for m in islice(self.messages, max(since - kept_from, 0), None))
-
     def answer(self, since):
         """The messages after that id, as JSON."""
         body = self.answers.get(since)
         if body is None:
-            messages = ",".join(self._newer(since, 0))
+            kept_from = self.head - len(self.messages)
+            messages = ",".join(islice(self.messages, max(since - kept_from, 0), None))
             body = f'{{"id":"{self.head}","messages":[{messages}]}}'.encode()
             self.answers[since] = body
-        return body
-
-    def events(self, since):
-        """The messages after that id, as Server-Sent Events; a comment if there are none."""
-        body = self.batches.get(since)
-        if body is None:
-            body = ("".join(self._newer(since, 1)) or ":\n\n").encode()
-            self.batches[since] = body
         return body

@@ -8,8 +8,7 @@ event that all waiters wait for, no log line a request.
 
     POST /create   msg=TEXT        {"id": "17"}
     GET  /update?id=ID|now         {"id": "18", "messages": [{"id", "time", "data"}, ...]}
-    GET  /events?id=ID|now         the same messages as Server-Sent Events
-    GET  /status                   {"holds": N, "streams": {"events": N}}
+    GET  /status                   {"holds": N}
 
 An `update` with nothing newer than ID waits for it, at most HOLD_S. When its client goes away
 before, it holds on: pywsgi does not look.
@@ -28,7 +27,6 @@ NO_STORE = ("Cache-Control", "no-store")
 board = Board()
 news = Event()  # set, and put away, by the next message
 held = 0
-opened = 0
 
 
 def answer(start_response, body, status="200 OK"):
@@ -48,13 +46,9 @@ def create(environ, start_response):
     return answer(start_response, body)
 
 
-def asked_from(environ):
-    return board.since(parse_qs(environ["QUERY_STRING"]).get("id", [""])[0])
-
-
 def update(environ, start_response):
     global held
-    since = asked_from(environ)
+    since = board.since(parse_qs(environ["QUERY_STRING"]).get("id", [""])[0])
     if since == board.head:
         held += 1
         news.wait(HOLD_S)
@@ -62,34 +56,13 @@ def update(environ, start_response):
     return answer(start_response, board.answer(since))
 
 
-def events(environ, start_response):
-    start_response("200 OK", [("Content-Type", "text/event-stream"), NO_STORE])
-    return stream(asked_from(environ))
-
-
-def stream(since):
-    """A reader that is slow gets what has come meanwhile in one piece."""
-    global opened
-    opened += 1
-    try:
-        yield b":\n\n"  # so that pywsgi sends the head
-        while True:
-            if since == board.head:
-                news.wait(HOLD_S)
-            since, asked = board.head, since
-            yield board.events(asked)
-    finally:
-        opened -= 1
-
-
 def status(environ, start_response):
-    return answer(start_response, b'{"holds": %d, "streams": {"events": %d}}' % (held, opened))
+    return answer(start_response, b'{"holds": %d}' % held)
 
 
 routes = {
     ("POST", "/create"): create,
     ("GET", "/update"): update,
-    ("GET", "/events"): events,
     ("GET", "/status"): status,
 }
 

@@ -4,12 +4,12 @@
     tornado_board.py PORT          on 127.0.0.1, until it is killed
 
 Written as somebody would who knows Tornado and wants it fast: one process on the asyncio loop, a
-future a waiter and no timer of its own for it, no ETag, no log line a request.
+future a waiter and no timer of its own for it, no ETag, no log line a request. The loop is
+asyncio's own, as Tornado comes: uvloop, another package, is not tried.
 
     POST /create   msg=TEXT        {"id": "17"}
     GET  /update?id=ID|now         {"id": "18", "messages": [{"id", "time", "data"}, ...]}
-    GET  /events?id=ID|now         the same messages as Server-Sent Events
-    GET  /status                   {"holds": N, "streams": {"events": N}}
+    GET  /status                   {"holds": N}
 
 An `update` with nothing newer than ID waits for it, at most HOLD_S.
 """
@@ -20,7 +20,6 @@ import time
 from board import BACKLOG, HOLD_S, Board
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import PeriodicCallback
-from tornado.iostream import StreamClosedError
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
@@ -77,64 +76,35 @@ class Create(Handler):
         self.finish(answer)
 
 
-class Waiter(Handler):
+class Update(Handler):
+    held = 0
     news = None
     gone = False
-
-    async def wait(self):
-        self.news = waiting.wait()
-        await self.news
 
     def on_connection_close(self):
         self.gone = True
         if self.news:
             waiting.end(self.news)
 
-
-class Update(Waiter):
-    held = 0
-
     async def get(self):
         since = board.since(self.get_query_argument("id", ""))
         if since == board.head:
             Update.held += 1
-            await self.wait()
+            self.news = waiting.wait()
+            await self.news
             Update.held -= 1
         if not self.gone:
             self.finish(board.answer(since))
 
 
-class Events(Waiter):
-    """A reader that is slow gets what has come meanwhile in one piece."""
-
-    opened = 0
-
-    async def get(self):
-        since = board.since(self.get_query_argument("id", ""))
-        self.set_header("Content-Type", "text/event-stream")
-        Events.opened += 1
-        try:
-            await self.flush()
-            while not self.gone:
-                if since == board.head:
-                    await self.wait()
-                self.write(board.events(since))
-                since = board.head
-                await self.flush()
-        except StreamClosedError:
-            pass
-        finally:
-            Events.opened -= 1
-
-
 class Status(Handler):
     def get(self):
-        self.finish({"holds": Update.held, "streams": {"events": Events.opened}})
+        self.finish({"holds": Update.held})
 
 
 async def main(port):
     application = Application(
-        [("/create", Create), ("/update", Update), ("/events", Events), ("/status", Status)],
+        [("/create", Create), ("/update", Update), ("/status", Status)],
         log_function=lambda handler: None,
     )
     HTTPServer(application).add_sockets(bind_sockets(port, "127.0.0.1", backlog=BACKLOG))
