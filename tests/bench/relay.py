@@ -155,8 +155,8 @@ class BadClients:
 def board(bench, relay, what, beside, update):
     """Creates or updates on the relay's own log, behind its nginx."""
     ask = {
-        "create": (("--post", f"msg={MESSAGE}"), "create"),
-        "update": ((), update),
+        "create": (("--post", f"msg={MESSAGE}", "--expect", '{"id":"'), "create"),
+        "update": (("--expect", MESSAGE), update),
     }
     options, rest = ask[what]
     proc = Path(f"/proc/{relay.daemon.process.pid}")
