@@ -157,8 +157,8 @@ class Bench:
             command = [self.options.programs / program, "-c", *arguments]
             self.measure(self.row(name, case), command, **measure)
 
-    def measure(self, row, command, env=None, suffix=""):
-        """Runs a command, whose figures are for this row; `suffix` is taken off their names."""
+    def measure(self, row, command, env=None):
+        """Runs a command, whose figures are for this row."""
         scenario, case, name = row
         where = " ".join(filter(None, (scenario, case)))
         self.say(f"{where}: {name}, turn {self.turn} of {self.of}")
@@ -167,7 +167,7 @@ class Bench:
             self.processes.check()
         except Failure as failure:
             raise Failure(f"{' '.join(filter(None, row))}: {failure}") from None
-        self.results.add_csv(row, self.turn, text.replace(f"{suffix},", ","))
+        self.results.add_csv(row, self.turn, text)
 
     def say(self, text):
         """Shows, on a terminal, what goes on; an empty text wipes it away."""

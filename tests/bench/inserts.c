@@ -4,7 +4,8 @@
  *
  * Makes FILE anew and inserts messages of 60 bytes into its one table, GROUP of them a transaction
  * (1 16 64 256), in WAL mode, each COMMIT with synchronous=FULL, checkpoints as SQLite makes them.
- * For each group, SECONDS (1) a round: how many messages a second, and how long a transaction took.
+ * For each group, SECONDS (1) a round: how many messages a second, and how long a transaction took;
+ * with more than one group, the figures' names end in _GROUP.
  * Prints as load(1) does; -c for CSV. Removes FILE at the end.
  *
  * No log that keeps its messages in SQLite, and has them on the disk before it answers, is faster
@@ -80,8 +81,9 @@ static void open_file(const char *path)
     exec("CREATE TABLE message(seq INTEGER PRIMARY KEY, data BLOB NOT NULL)");
 }
 
-/* Transactions for so many seconds. */
-static void insert_groups(struct figures *figures, int round, int group, int seconds)
+/* Transactions for so many seconds. The figures' names end in `suffix`. */
+static void insert_groups(struct figures *figures, int round, int group, int seconds,
+                          const char *suffix)
 {
     char message[MESSAGE];
     sqlite3_stmt *begin = prepare("BEGIN IMMEDIATE"), *commit = prepare("COMMIT");
@@ -102,11 +104,11 @@ static void insert_groups(struct figures *figures, int round, int group, int sec
         now = clock_ns();
         samples_add(&times, now - began);
     }
-    snprintf(name, sizeof name, "inserts_a_second_%d", group);
+    snprintf(name, sizeof name, "inserts_a_second%s", suffix);
     figures_add(figures, round, name, (double)times.n * group / ((double)(now - start) / 1e9));
-    snprintf(name, sizeof name, "commit_p50_ms_%d", group);
+    snprintf(name, sizeof name, "commit_p50_ms%s", suffix);
     figures_add(figures, round, name, samples_ms(&times, 0.5));
-    snprintf(name, sizeof name, "commit_p99_ms_%d", group);
+    snprintf(name, sizeof name, "commit_p99_ms%s", suffix);
     figures_add(figures, round, name, samples_ms(&times, 0.99));
     samples_free(&times);
     sqlite3_finalize(begin);
@@ -141,8 +143,12 @@ int main(int argc, char **argv)
         count = argc - optind;
     open_file(path);
     for (int round = 1; round <= rounds; round++)
-        for (int i = 0; i < count; i++)
-            insert_groups(&figures, round, groups[i], seconds);
+        for (int i = 0; i < count; i++) {
+            char suffix[16];
+
+            snprintf(suffix, sizeof suffix, "_%d", groups[i]);
+            insert_groups(&figures, round, groups[i], seconds, count > 1 ? suffix : "");
+        }
     sqlite3_close(db);
     remove_file(path);
     figures_print(&figures);

@@ -57,8 +57,7 @@ def encke_creates(bench, contestant, count, site):
 def inserts(bench, group, case="", env=None):
     """SQLite alone on the same disk, so many messages a commit."""
     command = ("-t", bench.options.seconds, bench.scratch / INSERTS, group)
-    suffix = f"_{group}"
-    bench.program("SQLite inserts", "inserts", *command, case=case, env=env, suffix=suffix)
+    bench.program("SQLite inserts", "inserts", *command, case=case, env=env)
 
 
 @scenario(
