@@ -51,18 +51,22 @@ def sync_ms(folder):
     return spent / writes * 1000
 
 
-def description(folder):
-    """Lines of (what, value) about the machine, with the disk of this folder."""
+def hardware():
+    """Processor, memory and kernel."""
     cpu = re.search(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.M)
     memory = int(re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())[1])
+    return (
+        f"{cpu[1] if cpu else platform.machine()}, {os.cpu_count()} cores, "
+        f"{memory / 1048576:.0f} GiB; Linux {platform.release()}"
+    )
+
+
+def description(folder):
+    """Lines of (what, value) about the machine, with the disk of this folder."""
     load = Path("/proc/loadavg").read_text().split()[:3]
     disk = output("findmnt", "-n", "-o", "FSTYPE", "-T", str(folder)) or "disk of an unknown kind"
     return [
-        (
-            "machine",
-            f"{cpu[1] if cpu else platform.machine()}, {os.cpu_count()} cores, "
-            f"{memory / 1048576:.0f} GiB; Linux {platform.release()}",
-        ),
+        ("machine", hardware()),
         ("load", f"{' '.join(load)} before the first run"),
         ("disk", f"{disk}, {sync_ms(folder):.2f} ms for 4 KiB written and synced"),
     ]
