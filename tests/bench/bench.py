@@ -151,11 +151,11 @@ class Bench:
         """The same, but what it says is not kept: it prepares something."""
         self.processes.run("load", *self.load_command(contestant, mode, *options, rest=rest))
 
-    def program(self, name, program, *arguments, case="", **measure):
+    def program(self, name, program, *arguments, case="", env=None):
         """Runs one of the programs that are a floor, if it takes part."""
         if self.takes_part(name):
             command = [self.options.programs / program, "-c", *arguments]
-            self.measure(self.row(name, case), command, **measure)
+            self.measure(self.row(name, case), command, env)
 
     def measure(self, row, command, env=None):
         """Runs a command, whose figures are for this row."""

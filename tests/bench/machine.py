@@ -105,4 +105,5 @@ class Disturbance:
         for who in resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN:
             used = resource.getrusage(who)
             busy -= used.ru_utime + used.ru_stime
+        everything = everything or 1  # it took no time at all
         return 100 * max(0, busy) / everything, 100 * stolen / everything

@@ -101,7 +101,8 @@ def write_svg(results, file, machine):
         width=width, height=HEIGHT, panels=len(panels), caption=f"{CAPTION}\\n{machine}",
         left=70 / width, right=1 - 20 / width, gap=80 / width,
     )  # fmt: skip
-    done = subprocess.run(["gnuplot"], input=script + "".join(panels), capture_output=True, text=True)
+    script += "".join(panels)
+    done = subprocess.run(["gnuplot"], input=script, capture_output=True, text=True)
     if done.returncode:
         raise Failure(f"gnuplot can't plot: {done.stderr.strip()}")
     file.write_text(done.stdout)

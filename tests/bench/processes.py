@@ -20,7 +20,7 @@ class Failure(Exception):
 
 
 class Stopped(BaseException):
-    """A signal asked for the end, and is told by its name: of what was measured there is a report."""
+    """The signal of this name asked for the end: what was measured until then is reported."""
 
 
 class Process:

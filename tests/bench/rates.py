@@ -26,6 +26,7 @@ TO_ENCKE, TO_HELLO = ("/ nginx+encke", "nginx+encke"), ("/ hello", "nginx+hello"
 TO_INSERTS = ("/ inserts", "SQLite inserts")
 RATE_COLUMNS = rate_columns(TO_ENCKE, TO_HELLO)
 A_COMMIT = Column("a commit", "messages_a_commit")
+CREATORS = ("nginx+encke", "encke", "nginx+nchan", "nginx+hello")
 INSERTS = "inserts.db"  # a file of the bench's folder, and so on the log's disk
 
 
@@ -75,7 +76,7 @@ def create(bench):
     """creates a second, of so many publishers"""
     for _ in bench.turns():
         for count in bench.options.publishers:
-            for contestant in bench.contestants("nginx+encke", "encke", "nginx+nchan", "nginx+hello"):
+            for contestant in bench.contestants(*CREATORS):
                 if contestant.name.endswith("encke"):
                     encke_creates(bench, contestant, count, bench["nginx+encke"])
                 else:

@@ -64,7 +64,7 @@ class Target:
         return " and ".join(dict.fromkeys(it[2] for it in rows if results.wrong(it)))
 
     def lines(self, results):
-        """Cells for each case of which there are figures, and below what is missed, of its floors."""
+        """Cells for each case of which there are figures, and below a miss for its floors."""
         for row in self.rows(results):
             where = " ".join(filter(None, row[:2]))
             wrong = self.wrong(results, row)
