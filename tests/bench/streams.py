@@ -142,8 +142,8 @@ FLOOD_COLUMNS = (
         "{flood} event streams and as many WebSockets, {flood_rate} messages/s for {flood_seconds} s",
         FLOOD_COLUMNS,
         note="nginx with two workers; in time: had come when the last one was published; CPU is for "
-        "each delivery, and the client has the same cores as the servers: what it needs less for one "
-        "contestant than for another is theirs",
+        "each delivery; both: daemon and web; the client has the same cores, so what it needs less "
+        "for one contestant than for another is that one's gain",
     ),
     full_s=78, quick_s=5,
 )
