@@ -136,6 +136,7 @@ static void finish(struct conn *conn)
     }
     timer_clear(&conn->server->loop.timers, &conn->timer);
     enter(conn, CONN_IDLE, &conn->server->idle);
+    server_conn_idle(conn->server);
     if (conn->watch != WATCH_NONE)
         watch(conn, WATCH_INPUT);
 }

@@ -10,7 +10,7 @@
 
 enum {
     ACCEPTS = 64,        /* connections accepted before others get their turn */
-    RETRY_MS = 100,      /* when the system is out of descriptors */
+    RETRY_MS = 100,      /* when there is no descriptor, or none that can be had at once */
     BACKLOG_MOST = 4096, /* connections of the backlog that door_close still takes */
 };
 
@@ -33,24 +33,37 @@ static void stop(struct door *door)
         watch(door, false);
 }
 
-/* Ends the connection that has been idle for longest. Web servers expect that of a kept
- * connection. Returns false if none is idle. */
-static bool make_room(struct server *server)
+static bool has_input(const struct conn *conn)
 {
+    char byte;
+    return recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+/* Ends the connection that has been idle for longest. Web servers expect that of a kept
+ * connection, but not once they have sent the next request; then it is tried again soon. Returns
+ * false if there is no room. */
+static bool make_room(struct door *door)
+{
+    struct server *server = door->server;
     struct conn *oldest = LIST_FIRST(&server->idle);
     while (oldest && LIST_NEXT(oldest, link))
         oldest = LIST_NEXT(oldest, link);
-    if (oldest)
-        conn_end(oldest);
-    return oldest != NULL;
+    if (!oldest)
+        return false;
+    if (has_input(oldest)) {
+        timer_set(&server->loop.timers, &door->retry, RETRY_MS);
+        return false;
+    }
+    conn_end(oldest);
+    return true;
 }
 
 /* Accepts one connection. Returns whether there may be more to accept now. */
 static bool accept_one(struct door *door)
 {
     struct server *server = door->server;
-    if (server->conns >= server->conns_max && !make_room(server)) {
-        stop(door); /* until a connection ends */
+    if (server->conns >= server->conns_max && !make_room(door)) {
+        stop(door); /* until a connection ends, or is idle */
         return false;
     }
     int fd = accept4(door->listener.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);

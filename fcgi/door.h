@@ -26,7 +26,7 @@ struct door {
 /* Begins to accept from the door's listener. Returns 0, or -1 with errno set. */
 int door_open(struct door *door);
 
-/* A connection has ended: there is room for another. */
+/* A connection has ended or is idle: there is room for another. */
 void door_resume(struct door *door);
 
 /* Takes in those who wait in the backlog, and no more. */

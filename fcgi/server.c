@@ -23,11 +23,16 @@ enum {
     DRAIN_MS = 1500       /* what a drain may take before it cuts connections off */
 };
 
+void server_conn_idle(struct server *server)
+{
+    door_resume(&server->fastcgi);
+    door_resume(&server->websocket);
+}
+
 void server_conn_ended(struct server *server)
 {
     server->conns--;
-    door_resume(&server->fastcgi);
-    door_resume(&server->websocket);
+    server_conn_idle(server);
 }
 
 /* ---- who may wait ---- */

@@ -94,6 +94,9 @@ bool server_admit(struct conn *conn);
 /* One that waited or streamed has left. */
 void server_left(struct server *server);
 
+/* A connection waits for its next request: it may be ended if another is to come in. */
+void server_conn_idle(struct server *server);
+
 /* A connection has ended: its descriptor can serve another. */
 void server_conn_ended(struct server *server);
 
