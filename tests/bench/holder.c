@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "tests/bench/number.h"
+#include "tests/bench/wire.h"
 
 enum { FDS_MAX = 200000, BODY_MAX = 60000, REQUEST_MAX = 65536, EVENTS = 512 };
 
@@ -48,34 +49,22 @@ static void watch(int fd)
         die("epoll_ctl");
 }
 
-static char *put_header(char *at, int type, size_t len)
-{
-    FCGI_Header header = {.version = FCGI_VERSION_1,
-                          .type = (unsigned char)type,
-                          .requestIdB0 = 1,
-                          .contentLengthB1 = (unsigned char)(len >> 8),
-                          .contentLengthB0 = (unsigned char)len};
-
-    memcpy(at, &header, sizeof header);
-    return at + sizeof header;
-}
-
 /* Frames an answer with this body, blanks behind it. Returns its length. */
 static size_t make_answer(const char *body, size_t body_len)
 {
+    static char content[BODY_MAX + 256];
     FCGI_EndRequestBody end = {.protocolStatus = FCGI_REQUEST_COMPLETE};
-    char head[128];
+    struct request answer = {.bytes = holder.answer};
     size_t len = body_len < holder.body_len ? holder.body_len : body_len;
-    size_t head_len = (size_t)snprintf(
-        head, sizeof head, "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n", len);
-    char *at = put_header(holder.answer, FCGI_STDOUT, head_len + len);
+    size_t head_len =
+        (size_t)snprintf(content, sizeof content,
+                         "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n", len);
 
-    at = (char *)memcpy(at, head, head_len) + head_len;
-    memcpy(at, body, body_len);
-    memset(at + body_len, ' ', len - body_len);
-    at = put_header(at + len, FCGI_END_REQUEST, sizeof end);
-    memcpy(at, &end, sizeof end);
-    return (size_t)(at + sizeof end - holder.answer);
+    memcpy(content + head_len, body, body_len);
+    memset(content + head_len + body_len, ' ', len - body_len);
+    request_record(&answer, FCGI_STDOUT, content, head_len + len);
+    request_record(&answer, FCGI_END_REQUEST, &end, sizeof end);
+    return answer.len;
 }
 
 static void answer(int fd, size_t len)

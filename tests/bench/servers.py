@@ -215,7 +215,7 @@ def two_workers(bench, *names):
     starters = {
         "nginx+encke": lambda: nginx(bench, bench.daemon, workers=2),
         "nginx+nchan": lambda: nchan(bench, workers=2),
-        "nginx+holder": lambda: nginx_holder(bench, workers=2),
+        "nginx+holder": lambda: nginx_backend(bench, "holder", workers=2),
     }
     return [starters[name]() for name in starters if name in names and bench.takes_part(name)]
 
@@ -269,24 +269,16 @@ def held_answer(bench):
     return len(fetch(board.base + ready(board)))
 
 
-def hello(bench):
-    """A bare libfcgi responder whose answer is about as long as Encke's to an update."""
-    process, socket = backend(bench, "hello", held_answer(bench))
-    port, pids = start_nginx(bench, process.name, socket, with_floor())
-    watch = {"daemon": [process.pid], "web": pids}
-    return Contestant("nginx+hello", f"http://127.0.0.1:{port}/comet/", watch)
-
-
-def nginx_holder(bench, workers=None):
-    """A backend that only holds and sends: what nginx needs for a fan-out with any at all."""
-    process, socket = backend(bench, "holder", held_answer(bench))
+def nginx_backend(bench, name, workers=None):
+    """A program behind nginx, whose answer is about as long as Encke's to an update."""
+    process, socket = backend(bench, name, held_answer(bench))
     port, pids = start_nginx(bench, process.name, socket, with_floor(), workers)
     watch = {"daemon": [process.pid], "web": pids}
-    return Contestant("nginx+holder", f"http://127.0.0.1:{port}/comet/", watch)
+    return Contestant(f"nginx+{name}", f"http://127.0.0.1:{port}/comet/", watch)
 
 
 def lighttpd_holder(bench):
-    """The same behind lighttpd."""
+    """What lighttpd needs for a fan-out with any backend at all."""
     process, socket = backend(bench, "holder", held_answer(bench))
     port, pids = start_lighttpd(bench, process.name, socket)
     watch = {"daemon": [process.pid], "web": pids}
@@ -339,10 +331,14 @@ STARTERS = {
         "the board on gevent, asked straight",
     ),
     "nginx+holder": Starter(
-        nginx_holder, "nginx", "floor: a backend that only holds, and sends all the same answer"
+        lambda bench: nginx_backend(bench, "holder"), "nginx",
+        "floor: a backend that only holds, and sends all the same answer",
     ),
     "lighttpd+holder": Starter(lighttpd_holder, "lighttpd", "floor: the same behind lighttpd"),
-    "nginx+hello": Starter(hello, "nginx", "floor: a bare libfcgi responder behind the same nginx"),
+    "nginx+hello": Starter(
+        lambda bench: nginx_backend(bench, "hello"), "nginx",
+        "floor: a bare libfcgi responder behind the same nginx",
+    ),
     "nginx return": Starter(nginx_return, "nginx", "floor: nginx's own return 200"),
     "send loop": Starter(None, "setpriv", "floor: one send(2) a socket, in a loop"),
     "SQLite inserts": Starter(None, "setpriv", "floor: SQLite alone on the same disk"),

@@ -66,7 +66,7 @@ static inline bool target_parse(struct target *t, const char *url)
     return url[at] == '/' && (size_t)snprintf(t->path, sizeof t->path, "%s", url + at) < 1024;
 }
 
-/* A request's bytes, to be freed with request_free. */
+/* A request's bytes (or an answer's), to be freed with request_free if request_make made it. */
 struct request {
     char *bytes;
     size_t len;
