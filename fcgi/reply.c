@@ -121,9 +121,8 @@ static void head_field(struct head *head, const char *name, const char *value)
     head_puts(head, "\r\n");
 }
 
-/* The reason is not looked at if the status is 200: without a Status field it is (RFC 3875, 6.3.3).
- * That spares the web server a field to parse in
- * nearly every answer. */
+/* Without a Status field it is 200 (RFC 3875, 6.3.3), whose reason is not looked at. That spares
+ * the web server a field to parse in nearly every answer. */
 static void head_start(struct head *head, int status, const char *reason)
 {
     char number[DECIMAL_SIZE];

@@ -31,7 +31,7 @@ static void json_escapes_what_json_must(void **state)
           "\"\xc3\xa9\xe2\x80\xa8\xf0\x9f\x98\x80\"");
 }
 
-/* Whichever of its two ways the text takes. */
+/* A library's word for every byte. */
 static void json_is_what_jansson_writes(void **state)
 {
     (void)state;
