@@ -36,11 +36,12 @@ static void catchup_ask(struct conn *conn)
     catchup.open += ask(conn, request);
 }
 
-static void catchup_news(struct conn *conn, enum conn_news news)
+static void catchup_news(struct conn *conn, enum conn_news news, void *context)
 {
     struct cursors *cursors = &catchup.cursors[conn->number];
     uint32_t limit = (uint32_t)load.options.limit, got = cursors_messages(cursors);
 
+    (void)context;
     catchup.open--;
     catchup.moved_ns = clock_ns();
     count_news(news);
@@ -57,23 +58,6 @@ static void catchup_news(struct conn *conn, enum conn_news news)
         catchup_ask(conn);
 }
 
-static void catchup_turn(void)
-{
-    struct epoll_event events[CONN_EVENTS];
-    int n = epoll_wait(load.epoll, events, CONN_EVENTS, 10);
-
-    for (int i = 0; i < n; i++) {
-        struct conn *conn = events[i].data.ptr;
-        bool asked = conn->asked;
-        enum conn_news news = conn_step(conn, load.epoll, events[i].events);
-
-        if (!asked)
-            count_unasked(news);
-        else if (news != CONN_NOTHING)
-            catchup_news(conn, news);
-    }
-}
-
 /* Turns until then, until all is answered, or until nothing has been for --give-up. */
 static void catchup_turn_until(uint64_t until_ns)
 {
@@ -81,7 +65,7 @@ static void catchup_turn_until(uint64_t until_ns)
 
     catchup.moved_ns = clock_ns();
     while (catchup.open > 0 && (now = clock_ns()) < until_ns && now < catchup.moved_ns + give_up_ns)
-        catchup_turn();
+        take_turn(10, catchup_news, NULL);
 }
 
 static void report_catchup(double seconds, const struct spent *before, const struct spent *after)

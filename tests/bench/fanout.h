@@ -84,8 +84,9 @@ static void make_message(struct round *round)
     }
 }
 
-static void take_answer(struct round *round, struct conn *conn, enum conn_news news)
+static void take_answer(struct conn *conn, enum conn_news news, void *context)
 {
+    struct round *round = context;
     const struct answer *a = &conn->answer;
     bool good = news == CONN_ANSWERED && count_status(a->status);
 
@@ -106,30 +107,11 @@ static void take_answer(struct round *round, struct conn *conn, enum conn_news n
         load.errors.wrong++;
 }
 
-/* One turn of epoll, of at most `wait_ms`. Returns how many connections had something. */
-static int turn(struct round *round, int wait_ms)
-{
-    struct epoll_event events[CONN_EVENTS];
-    int n = epoll_wait(load.epoll, events, CONN_EVENTS, wait_ms);
-
-    for (int i = 0; i < n; i++) {
-        struct conn *conn = events[i].data.ptr;
-        bool asked = conn->asked;
-        enum conn_news news = conn_step(conn, load.epoll, events[i].events);
-
-        if (!asked)
-            count_unasked(news);
-        else if (news != CONN_NOTHING)
-            take_answer(round, conn, news);
-    }
-    return n;
-}
-
 /* Waits for the acknowledgement and the answers. */
 static void gather(struct round *round, uint64_t until_ns)
 {
     while ((round->asked > 0 || !round->done_ns) && clock_ns() < until_ns)
-        turn(round, 100);
+        take_turn(100, take_answer, round);
     load.errors.unanswered += (unsigned)round->asked + !round->done_ns;
 }
 
@@ -139,7 +121,7 @@ static void settle(struct round *round)
     uint64_t until = clock_ns() + 200000000U;
 
     while (clock_ns() < until)
-        turn(round, 10);
+        take_turn(10, take_answer, round);
 }
 
 /* A publish, all its answers, and what they cost. */
@@ -152,7 +134,7 @@ static void fan_out(struct round *round)
 
     snprintf(body, sizeof body, "%s%s", load.options.form, round->message);
     make_publish(&publish, load.options.publish, body);
-    while (turn(round, 0) > 0)
+    while (take_turn(0, take_answer, round) > 0)
         ; /* what has been answered by now was not held */
     read_cpu(&before);
     round->sent_ns = clock_ns();

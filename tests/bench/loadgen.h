@@ -123,6 +123,27 @@ static void count_unasked(enum conn_news news)
     load.errors.bad += news == CONN_BAD;
 }
 
+/* One turn of epoll, of at most wait_ms: gives `take` what came where something was asked. Returns
+ * how many connections had something. */
+static int take_turn(int wait_ms, void (*take)(struct conn *, enum conn_news, void *),
+                     void *context)
+{
+    struct epoll_event events[CONN_EVENTS];
+    int n = epoll_wait(load.epoll, events, CONN_EVENTS, wait_ms);
+
+    for (int i = 0; i < n; i++) {
+        struct conn *conn = events[i].data.ptr;
+        bool asked = conn->asked;
+        enum conn_news news = conn_step(conn, load.epoll, events[i].events);
+
+        if (!asked)
+            count_unasked(news);
+        else if (news != CONN_NOTHING)
+            take(conn, news, context);
+    }
+    return n;
+}
+
 /* Adds the figure `errors`, always, and one a kind that occurred; then starts counting anew. */
 static void report_errors(int round)
 {

@@ -41,8 +41,9 @@ static bool rate_is_good(const struct answer *a)
     return good;
 }
 
-static void rate_news(struct rate *rate, struct conn *conn, enum conn_news news)
+static void rate_news(struct conn *conn, enum conn_news news, void *context)
 {
+    struct rate *rate = context;
     uint64_t now = clock_ns();
     bool counts = now >= rate->from_ns && now < rate->until_ns;
 
@@ -54,28 +55,11 @@ static void rate_news(struct rate *rate, struct conn *conn, enum conn_news news)
         rate_ask(rate, conn);
 }
 
-static void rate_turn(struct rate *rate, int wait_ms)
-{
-    struct epoll_event events[CONN_EVENTS];
-    int n = epoll_wait(load.epoll, events, CONN_EVENTS, wait_ms);
-
-    for (int i = 0; i < n; i++) {
-        struct conn *conn = events[i].data.ptr;
-        bool asked = conn->asked;
-        enum conn_news news = conn_step(conn, load.epoll, events[i].events);
-
-        if (!asked)
-            count_unasked(news);
-        else if (news != CONN_NOTHING)
-            rate_news(rate, conn, news);
-    }
-}
-
 /* Turns until `until_ns`, or until no request is open. */
 static void rate_turn_until(struct rate *rate, uint64_t until_ns)
 {
     while (clock_ns() < until_ns && rate->open > 0)
-        rate_turn(rate, 10);
+        take_turn(10, rate_news, rate);
 }
 
 static void report_rate(struct rate *rate, const struct spent *before, const struct spent *after)
