@@ -1,7 +1,3 @@
-/* uthash ends the process when it finds no memory, unless it is told otherwise: so an element that
- * could not be added has no table. */
-#define HASH_NONFATAL_OOM 1
-
 #include "fcgi/group.h"
 
 #include <stdio.h>

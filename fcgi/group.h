@@ -17,13 +17,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
-#include <uthash.h>
 
 #include "fcgi/buf.h"
 #include "fcgi/conn.h"
 #include "fcgi/reply.h"
 #include "fcgi/wanted.h"
 #include "store/log.h"
+#include "store/table.h"
 
 struct channel;
 struct member;

@@ -1,6 +1,3 @@
-/* see group.c */
-#define HASH_NONFATAL_OOM 1
-
 #include "fcgi/uplink.h"
 
 #include <stdio.h>

@@ -20,12 +20,12 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <uthash.h>
 
 #include "fcgi/conn.h"
 #include "fcgi/fetch.h"
 #include "fcgi/relay.h"
 #include "fcgi/upstream.h"
+#include "store/table.h"
 
 struct uplink;
 

@@ -1,7 +1,3 @@
-/* uthash calls exit() when it is out of memory unless it is told otherwise. With this, an element
- * that could not be added has no table. */
-#define HASH_NONFATAL_OOM 1
-
 #include "store/ledger.h"
 
 #include <assert.h>

@@ -19,9 +19,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
-#include <uthash.h>
 
 #include "store/message.h"
+#include "store/table.h"
 
 /* What the row of `log` says. */
 struct totals {

@@ -106,29 +106,33 @@ static struct message *make_message(sqlite3_stmt *rows, int at, const char *chan
 
 /* Newest first. */
 struct loaded {
-    struct message **messages;
+    struct loaded_row {
+        struct message *message;
+        uint64_t floor; /* of its channel */
+    } * rows;
     size_t count, capacity;
     uint64_t rest; /* the seq of the first one that did not fit; 0: all fitted */
 };
 
 static int load_one(struct loaded *loaded, sqlite3_stmt *rows, const char *channel)
 {
-    struct message **grown;
+    struct loaded_row *grown;
     struct message *message;
 
     if (loaded->count == loaded->capacity) {
         size_t capacity = loaded->capacity ? loaded->capacity * 2 : 1024;
 
-        grown = realloc(loaded->messages, capacity * sizeof *grown);
+        grown = realloc(loaded->rows, capacity * sizeof *grown);
         if (!grown)
             return SQLITE_NOMEM;
-        loaded->messages = grown;
+        loaded->rows = grown;
         loaded->capacity = capacity;
     }
-    message = make_message(rows, 1, channel);
+    message = make_message(rows, 2, channel);
     if (!message)
         return SQLITE_NOMEM;
-    loaded->messages[loaded->count++] = message;
+    loaded->rows[loaded->count++] =
+        (struct loaded_row){message, (uint64_t)sqlite3_column_int64(rows, 1)};
     return SQLITE_ROW;
 }
 
@@ -142,9 +146,9 @@ static int load_messages(sqlite3_stmt *rows, size_t limit_bytes, struct loaded *
 
         if (!channel || strlen(channel) > CHANNEL_MAX)
             return SQLITE_CORRUPT;
-        bytes += message_size_of(strlen(channel), (size_t)sqlite3_column_bytes(rows, 3));
+        bytes += message_size_of(strlen(channel), (size_t)sqlite3_column_bytes(rows, 4));
         if (bytes > limit_bytes) {
-            loaded->rest = (uint64_t)sqlite3_column_int64(rows, 1);
+            loaded->rest = (uint64_t)sqlite3_column_int64(rows, 2);
             return SQLITE_DONE;
         }
         rc = load_one(loaded, rows, channel);
@@ -154,40 +158,26 @@ static int load_messages(sqlite3_stmt *rows, size_t limit_bytes, struct loaded *
     return rc;
 }
 
-static int load_floors(struct reader *reader, struct tail *tail)
-{
-    int rc = SQLITE_ROW;
-
-    for (const char *name = tail_next_channel(tail, NULL); name && rc == SQLITE_ROW;
-         name = tail_next_channel(tail, name)) {
-        rc = sqlite3_bind_text(reader->channel, 1, name, -1, SQLITE_STATIC);
-        if (rc == SQLITE_OK)
-            rc = sqlite3_step(reader->channel);
-        if (rc == SQLITE_ROW)
-            tail_set_floor(tail, name, (uint64_t)sqlite3_column_int64(reader->channel, 1));
-        sqlite3_reset(reader->channel);
-    }
-    return rc == SQLITE_ROW ? SQLITE_DONE : rc;
-}
-
 static void fill_tail(struct tail *tail, struct loaded *loaded)
 {
     tail->start = loaded->rest;
     while (loaded->count) {
-        struct message *message = loaded->messages[--loaded->count];
+        struct loaded_row *row = &loaded->rows[--loaded->count];
 
-        tail_add(tail, message);
-        message_drop(message);
+        tail_add(tail, row->message);
+        tail_set_floor(tail, message_channel(row->message), row->floor);
+        message_drop(row->message);
     }
 }
 
+/* One statement, however many channels there are. */
 int reader_load(struct reader *reader, struct tail *tail, char *why, size_t why_size)
 {
     struct loaded loaded = {0};
     sqlite3_stmt *rows = NULL;
     sqlite3_int64 forgotten = 0;
     int rc = sql_prepare(reader->db, &rows,
-                         "SELECT c.name, m.seq, m.time_ms, m.data FROM message m "
+                         "SELECT c.name, c.floor, m.seq, m.time_ms, m.data FROM message m "
                          "LEFT JOIN channel c ON c.id = m.channel ORDER BY m.seq DESC");
 
     if (rc == SQLITE_OK)
@@ -198,12 +188,11 @@ int reader_load(struct reader *reader, struct tail *tail, char *why, size_t why_
     if (rc == SQLITE_ROW) {
         tail->forgotten = (uint64_t)forgotten;
         fill_tail(tail, &loaded);
-        rc = load_floors(reader, tail);
     }
     while (loaded.count)
-        message_drop(loaded.messages[--loaded.count]);
-    free(loaded.messages);
-    if (rc == SQLITE_DONE)
+        message_drop(loaded.rows[--loaded.count].message);
+    free(loaded.rows);
+    if (rc == SQLITE_ROW)
         return 0;
     sql_explain(why, why_size, "the recent messages cannot be read", reader->db, rc);
     return -1;

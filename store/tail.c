@@ -1,10 +1,9 @@
-#define HASH_NONFATAL_OOM 1
-
 #include "store/tail.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
+
+#include "store/table.h"
 
 struct tail_entry {
     TAILQ_ENTRY(tail_entry) recent;
@@ -188,13 +187,6 @@ void tail_set_floor(struct tail *tail, const char *name, uint64_t floor)
 
     if (channel)
         channel->floor = floor;
-}
-
-const char *tail_next_channel(const struct tail *tail, const char *after)
-{
-    const struct tail_channel *next = after ? find_channel(tail, after)->hh.next : tail->channels;
-
-    return next ? next->name : NULL;
 }
 
 uint64_t tail_floor(const struct tail *tail, const char *name)

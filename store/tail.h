@@ -55,10 +55,6 @@ void tail_forget(struct tail *tail, const char *channel, uint64_t floor);
 /* Sets the floor of a channel that has messages here, when the log is opened. */
 void tail_set_floor(struct tail *tail, const char *channel, uint64_t floor);
 
-/* The names of the channels that have messages here, one after another: pass NULL first, then what
- * came last; NULL after the last one. */
-const char *tail_next_channel(const struct tail *tail, const char *after);
-
 /* The channel's floor, exact when it is past start. */
 uint64_t tail_floor(const struct tail *tail, const char *channel);
 

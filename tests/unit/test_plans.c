@@ -111,10 +111,64 @@ static void every_statement_is_a_search(void **state)
     assert_true(steps >= 10); /* it did listen */
 }
 
+/* ---- how many ---- */
+
+static unsigned runs;
+
+static int count_run(unsigned event, void *arg, void *statement, void *text)
+{
+    pthread_mutex_lock(&mutex);
+    runs++;
+    pthread_mutex_unlock(&mutex);
+    return 0;
+}
+
+static int count_runs(sqlite3 *db, char **error, const struct sqlite3_api_routines *api)
+{
+    return sqlite3_trace_v2(db, SQLITE_TRACE_STMT, count_run, NULL);
+}
+
+static void put_in_channels(struct store *store, unsigned from, unsigned to)
+{
+    char name[16];
+
+    for (unsigned i = from; i < to; i++) {
+        snprintf(name, sizeof name, "c%u", i);
+        assert_int_equal(store_queue(store, name, "x"), LOG_OK);
+    }
+    store_settle_at(store, to);
+}
+
+static unsigned runs_of_a_start(struct store *store)
+{
+    store_close(store);
+    sqlite3_auto_extension((void (*)(void))count_runs);
+    runs = 0;
+    store_open(store);
+    store_close(store);
+    sqlite3_cancel_auto_extension((void (*)(void))count_runs);
+    store_open(store);
+    return runs;
+}
+
+static void a_start_runs_as_many_statements_for_1000_channels_as_for_10(void **state)
+{
+    struct store *store = *state;
+    unsigned few;
+
+    store_open(store);
+    put_in_channels(store, 0, 10);
+    few = runs_of_a_start(store);
+    put_in_channels(store, 10, 1000);
+    assert_int_equal(runs_of_a_start(store), few);
+    assert_true(few > 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(every_statement_is_a_search),
+        TEST(a_start_runs_as_many_statements_for_1000_channels_as_for_10),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
