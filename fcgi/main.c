@@ -6,6 +6,7 @@
 #include "fcgi/diag.h"
 #include "fcgi/options.h"
 #include "fcgi/server.h"
+#include "fcgi/signals.h"
 
 /* Fills descriptors 0 to 2 where they are closed. Otherwise the log's file would become one of
  * them, and what is meant for stderr would be written into it. */
@@ -21,6 +22,7 @@ static void fill_standard_descriptors(void)
 
 int main(int argc, char **argv)
 {
+    signals_block();
     fill_standard_descriptors();
     static struct server server;
     static struct options options;

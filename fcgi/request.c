@@ -40,7 +40,6 @@ static int start_libfcgi(void)
     int rc = FCGX_Init();
     for (int i = 0; i < TAKEN; i++)
         sigaction(taken[i], &before[i], NULL);
-    signal(SIGPIPE, SIG_IGN);
     return rc;
 }
 

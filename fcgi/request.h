@@ -40,7 +40,7 @@ struct decoder;
 size_t request_body_max(size_t max_message);
 
 /* Makes a decoder for bodies up to body_max bytes; prepares libfcgi, and puts back the handlers
- * that its start replaces (SIGPIPE ends up ignored). Returns NULL with errno set. */
+ * that its start replaces. Returns NULL with errno set. */
 struct decoder *decoder_new(size_t body_max);
 void decoder_free(struct decoder *decoder);
 

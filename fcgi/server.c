@@ -1,11 +1,9 @@
 #include "fcgi/server.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
@@ -13,6 +11,7 @@
 #include "fcgi/diag.h"
 #include "fcgi/hold.h"
 #include "fcgi/routes.h"
+#include "fcgi/signals.h"
 #include "fcgi/talk.h"
 
 enum {
@@ -145,8 +144,7 @@ static void on_signal(struct source *source, uint32_t events)
 {
     (void)events;
     struct server *server = OWNER(struct server, source, signal_source);
-    struct signalfd_siginfo info;
-    if (read(server->signal_fd, &info, sizeof info) == (ssize_t)sizeof info)
+    if (signals_stop(server->signal_fd))
         drain(server);
 }
 
@@ -235,19 +233,6 @@ static void set_limits(struct server *server)
     server->waiting_max = wished < possible ? wished : possible;
 }
 
-/* Blocked in every thread and taken from a descriptor instead, so that no call is interrupted. */
-static int take_signals(struct server *server)
-{
-    sigset_t signals;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    if (sigprocmask(SIG_BLOCK, &signals, NULL) != 0)
-        return -1;
-    server->signal_fd = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
-    return server->signal_fd < 0 ? -1 : 0;
-}
-
 static int open_log(struct server *server, char *why, size_t why_size)
 {
     const struct options *options = server->options;
@@ -314,7 +299,7 @@ int server_open(struct server *server, const struct options *options)
     char why[512] = "";
     set_limits(server);
     if (upstreams_open(&server->upstreams, options, why, sizeof why) != 0 ||
-        open_doors(server, why, sizeof why) != 0 || take_signals(server) != 0 ||
+        open_doors(server, why, sizeof why) != 0 || (server->signal_fd = signals_open()) < 0 ||
         open_log(server, why, sizeof why) != 0 || loop_init(&server->loop) != 0 ||
         !(server->handshaker = handshaker_new(options->websocket_origin)) ||
         !(server->decoder = decoder_new(request_body_max((size_t)options->max_message))) ||

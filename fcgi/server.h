@@ -72,9 +72,8 @@ struct server {
     uint8_t inbox[INBOX_SIZE];
 };
 
-/* Opens everything: the log, the socket, libfcgi. Blocks SIGTERM and SIGINT, so no thread may have
- * been started before. Blocks on the disk. Returns 0, or -1 after saying why on stderr; either
- * way server_close. */
+/* Opens everything: the log, the socket, libfcgi. Signals are blocked already (signals.h). Blocks
+ * on the disk. Returns 0, or -1 after saying why on stderr; either way server_close. */
 int server_open(struct server *server, const struct options *options);
 
 /* Serves until a signal has drained it or the log failed. Returns the process's exit code. */

@@ -383,19 +383,6 @@ claim(
   },
 );
 
-claim('SIGPIPE, and a second SIGTERM, do no harm', async (t) => {
-  const stack = await startStack(t);
-  stack.daemon.process.kill('SIGPIPE');
-  await stack.create('after SIGPIPE');
-  const held = Array.from({ length: 50 }, () => stack.subscribe());
-  await stack.holds(50);
-  stack.daemon.process.kill('SIGTERM');
-  stack.daemon.process.kill('SIGTERM');
-  stack.daemon.process.kill('SIGINT');
-  for (const word of await Promise.all(held)) assert.deepEqual(word, { ret: 'punt' });
-  assert.equal((await stack.daemon.exited).code, 0);
-});
-
 claim('each log line on stderr has a level, and --log-level chooses', async (t) => {
   const quiet = await startStack(t, { args: ['--log-level', 'error'] });
   await quiet.create('x');
