@@ -160,7 +160,7 @@ check-unit: $(UNIT_ASAN)   ## unit tests (cmocka), with sanitizers
 check-e2e: all asan shims tests/e2e/node_modules/.package-lock.json ## end-to-end tests (node --test)
 	@cd tests/e2e && ENCKE_BIN="$(ENCKE_BIN)" \
 	    ENCKE_PLAIN_BIN="$(abspath $(B))/encke" ENCKE_SHIMS="$(abspath $(B))/tests" \
-	    timeout 1000 node --test --test-concurrency=2 --test-reporter=spec $(E2E_TESTS) </dev/null
+	    node --test --test-concurrency=2 --test-reporter=spec $(E2E_TESTS) </dev/null
 
 tests/e2e/node_modules/.package-lock.json: $(wildcard tests/e2e/package-lock.json)
 	cd tests/e2e && npm ci --no-audit --no-fund

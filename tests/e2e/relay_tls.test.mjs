@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { atOnce, tempDir, until } from './lib/harness.mjs';
 import { askRelay, expectNew, openClient, startRelay, upstreamOf, upstreamSays, SAYS_NEW } from './lib/relay.mjs';
-import { answers, authority, startUpstream } from './lib/upstream.mjs';
+import { answers, authority, reset, startUpstream } from './lib/upstream.mjs';
 
 // They mostly wait: all of them at once.
 const claims = [];
@@ -73,7 +73,7 @@ claim('a handshake that never ends, and one that is reset, do not hold up the re
     args: ['--upstream-ca', ca.file, '--upstream', `good=${good.url}`],
     bad: true,
   });
-  upstream.welcome = (socket) => socket.resetAndDestroy();
+  upstream.welcome = reset;
   expectNew(await askRelay(stack));
   await upstreamSays(stack, { state: 'down' });
   const knocked = upstream.connections;
@@ -99,7 +99,7 @@ claim('while a TLS upstream cannot be reached it is knocked at once a second, ho
     args: ['--upstream-ca', ca.file],
     bad: true,
   });
-  upstream.welcome = (socket) => socket.resetAndDestroy();
+  upstream.welcome = reset;
   const begun = Date.now();
   expectNew(await askRelay(stack, '?first'));
   const clients = await Promise.all(Array.from({ length: 50 }, (_, i) => openClient(stack, `?q=${i}`)));

@@ -9,7 +9,7 @@
 //
 //   upstream.does = answers({ status: 404 });          // from now on, for every request
 //   upstream.does = mad.dribbles;                      // what upstreams do wrong: see below
-//   upstream.welcome = (socket) => socket.resetAndDestroy();   // for every connection
+//   upstream.welcome = reset;                          // for every connection
 //   await upstream.stop(); await upstream.start();     // gone, and back on the same port
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -19,6 +19,13 @@ import zlib from 'node:zlib';
 import { defer, freePort, run, until } from './harness.mjs';
 
 const HEAD_MAX = 1024 * 1024;
+
+// Ends a connection with a reset. Node must not be asked for one while a shutdown is under way: it
+// refuses (EINVAL), leaves the socket open for ever, and then spins at the end of the process.
+export function reset(socket) {
+  if (socket.writableEnded && !socket.writableFinished) socket.destroy();
+  else socket.resetAndDestroy();
+}
 
 // One request, and the ways to answer it.
 class Asked {
@@ -99,7 +106,7 @@ class Asked {
   }
   reset() {
     this.over = true;
-    (this.socket.raw ?? this.socket).resetAndDestroy();
+    reset(this.socket);
   }
   end() {
     this.over = true;
@@ -173,7 +180,7 @@ export class Upstream {
     const closed = new Promise((resolve) => {
       this.server.close(resolve);
     });
-    for (const socket of this.sockets) socket.resetAndDestroy();
+    for (const socket of this.sockets) reset(socket);
     await closed;
   }
 

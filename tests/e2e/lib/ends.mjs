@@ -1,0 +1,38 @@
+// A test file comes to its end, or is ended by name. One that hangs cannot say so itself where it spins outside of
+// JavaScript (Node does, in its last moment, over a handle that it lost), so a small process beside it does.
+import { spawn } from 'node:child_process';
+import path from 'node:path';
+import { after } from 'node:test';
+
+const FILE_S = Number(process.env.ENCKE_FILE_SECONDS ?? 600); // for the whole file, on a busy machine
+const LEFT_S = Number(process.env.ENCKE_LEFT_SECONDS ?? 60); // from its last test to its end
+
+const name = path.basename(process.argv[1] ?? 'node');
+
+function giveUp(why) {
+  const open = process.getActiveResourcesInfo().filter((what) => what !== 'Immediate');
+  process.stderr.write(`${name}: ${why}; open are: ${open.join(' ')}\n`, () => process.exit(1));
+}
+
+// Its stdin ends when this process closes all that it has, which should be the last moment before its end. If that
+// takes too long it asks for the end, and insists ten seconds later.
+const WATCH = `
+gone() {
+    for _ in $(seq 100); do kill -0 "$PPID" 2>/dev/null || return 0; sleep 0.1; done
+    false
+}
+why="though all is closed"
+timeout "$1" cat >/dev/null || { why="after $1 s, and does not listen"; kill -USR2 "$PPID"; }
+gone || { echo "$2: not at its end $why: killed" >&2; kill -KILL "$PPID"; }`;
+const watch = spawn('/bin/sh', ['-c', WATCH, 'watch', String(FILE_S), name], {
+  stdio: ['pipe', 'ignore', 'inherit'],
+});
+watch.unref();
+watch.stdin.unref();
+watch.stdin.on('error', () => {});
+process.on('SIGUSR2', () => giveUp(`not at its end after ${FILE_S} s`));
+
+// What a test leaves open keeps the file from ending.
+after(() => {
+  setTimeout(() => giveUp(`its tests are over, but it does not end`), LEFT_S * 1000).unref();
+});
