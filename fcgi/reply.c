@@ -230,9 +230,10 @@ struct frame *frame_raw(const void *bytes, size_t len)
 
 struct frame *frame_error(int status, const char *header, const char *text)
 {
-    char body[512];
-    int len = snprintf(body, sizeof body, "{\"error\":\"%s\"}\n", text);
-    return frame_new(status, TYPE_JSON, header, body, (size_t)len);
+    enum { TEXT_MAX = 400 };
+    char body[TEXT_MAX + sizeof "{\"error\":\"\"}\n"];
+    int len = snprintf(body, sizeof body, "{\"error\":\"%.*s\"}\n", TEXT_MAX, text);
+    return len < 0 ? NULL : frame_new(status, TYPE_JSON, header, body, (size_t)len);
 }
 
 const char *retry_after(char header[RETRY_AFTER_SIZE])

@@ -6,7 +6,7 @@
 #include <wslay/wslay.h>
 
 enum {
-    CONTROL_MAX = 125, /* bytes in a control frame (5.5); wslay sees to it */
+    CONTROL_MAX = 125, /* bytes in a control frame (5.5) */
     BASE_HEADER = 2,   /* of a frame */
     MASK = 4,
     FIRST_CAP = 64 /* bytes made ready for a message; doubled as they come */
@@ -135,7 +135,7 @@ static unsigned begin_frame(struct websocket *websocket, const struct wslay_fram
     case WSLAY_CONNECTION_CLOSE:
     case WSLAY_PING:
     case WSLAY_PONG:
-        return 0;
+        return frame->payload_length <= CONTROL_MAX ? 0 : WEBSOCKET_PROTOCOL; /* 5.5 */
     default:
         return WEBSOCKET_PROTOCOL;
     }

@@ -138,6 +138,20 @@ static void a_peer_that_is_gone_is_told_from_a_full_socket(void **state)
     close(pair[0]);
 }
 
+static void an_error_too_long_for_its_buffer_is_cut_to_it(void **state)
+{
+    struct buf out = {0};
+    char text[3000];
+    memset(text, 'e', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    struct frame *frame = frame_error(400, NULL, text);
+    assert_int_equal(unframe(frame->bytes, frame->len, 1, &out), 1);
+    assert_true(out.len < 800);
+    assert_memory_equal(out.bytes + out.len - 4, "e\"}\n", 4);
+    frame_drop(frame);
+    buf_free(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -146,6 +160,7 @@ int main(void)
         cmocka_unit_test(a_full_socket_is_gone_on_with),
         cmocka_unit_test(another_request_id_leaves_a_shared_frame_alone),
         cmocka_unit_test(a_peer_that_is_gone_is_told_from_a_full_socket),
+        cmocka_unit_test(an_error_too_long_for_its_buffer_is_cut_to_it),
     };
     return cmocka_run_group_tests_name("reply", tests, NULL, NULL);
 }
