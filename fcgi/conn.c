@@ -333,7 +333,7 @@ static bool keep_inbound(struct conn *conn, const struct gate *gate, const uint8
         inbound->bytes = grown;
         inbound->cap = cap;
     }
-    inbound->len = gate_trim(&inbound->gate, inbound->bytes, len);
+    inbound->len = len;
     return true;
 }
 
@@ -361,9 +361,9 @@ static bool take_handshake(struct conn *conn, const struct gate *gate, const uin
 }
 
 /* Looks at what has arrived of a request. Returns whether the connection waits for more of it. */
-static bool take(struct conn *conn, struct gate *gate, const uint8_t *bytes, size_t len)
+static bool take(struct conn *conn, struct gate *gate, uint8_t *bytes, size_t len)
 {
-    enum gate_verdict verdict = gate_scan(gate, bytes, len);
+    enum gate_verdict verdict = gate_scan(gate, bytes, &len);
     if (verdict == GATE_WHOLE && gate->scanned == len) {
         dispatch(conn, gate, bytes);
         return false;

@@ -57,7 +57,26 @@ static bool pairs_sane(struct gate *gate, const uint8_t *content, size_t len)
     return true;
 }
 
-static enum gate_verdict begin_record(struct gate *gate, const FCGI_Header *header,
+/* Writes one record behind those that stand already: what was understood and nothing else, so no
+ * padding, no reserved bytes, no flags that mean nothing to us. There is always room, since what it
+ * was understood from stands further behind and took no less; content may overlap it. */
+static void put_record(struct gate *gate, uint8_t *bytes, uint8_t type, const void *content,
+                       size_t len)
+{
+    FCGI_Header header = {.version = FCGI_VERSION_1,
+                          .type = type,
+                          .requestIdB1 = (uint8_t)(gate->id >> 8),
+                          .requestIdB0 = (uint8_t)gate->id,
+                          .contentLengthB1 = (uint8_t)(len >> 8),
+                          .contentLengthB0 = (uint8_t)len};
+    uint8_t *at = bytes + gate->scanned;
+    memcpy(at, &header, sizeof header);
+    if (at + sizeof header != content)
+        memmove(at + sizeof header, content, len);
+    gate->scanned += sizeof header + len;
+}
+
+static enum gate_verdict begin_record(struct gate *gate, uint8_t *bytes, const FCGI_Header *header,
                                       const uint8_t *content, size_t len)
 {
     if (header->type != FCGI_BEGIN_REQUEST)
@@ -65,91 +84,90 @@ static enum gate_verdict begin_record(struct gate *gate, const FCGI_Header *head
     gate->id = (uint16_t)(header->requestIdB1 << 8 | header->requestIdB0);
     if (gate->id == FCGI_NULL_REQUEST_ID)
         return refuse(gate, "the request's id is 0");
-    if (len != sizeof(FCGI_BeginRequestBody))
-        return refuse(gate, "BEGIN_REQUEST has a wrong length");
     FCGI_BeginRequestBody begin;
+    if (len != sizeof begin)
+        return refuse(gate, "BEGIN_REQUEST has a wrong length");
     memcpy(&begin, content, sizeof begin);
     if (begin.roleB1 != 0 || begin.roleB0 != FCGI_RESPONDER)
         return refuse(gate, "the role is not responder");
     gate->keep = begin.flags & FCGI_KEEP_CONN;
+    begin =
+        (FCGI_BeginRequestBody){.roleB0 = FCGI_RESPONDER, .flags = gate->keep ? FCGI_KEEP_CONN : 0};
+    put_record(gate, bytes, FCGI_BEGIN_REQUEST, &begin, sizeof begin);
     gate->stage = GATE_PARAMS;
     return GATE_MORE;
 }
 
-static enum gate_verdict params_record(struct gate *gate, const uint8_t *content, size_t len)
+static enum gate_verdict params_record(struct gate *gate, uint8_t *bytes, const uint8_t *content,
+                                       size_t len)
 {
-    if (len == 0) {
-        if (gate->pair_skip > 0 || gate->length_len > 0)
-            return refuse(gate, "the parameters end in the middle of a pair");
-        gate->stage = GATE_STDIN;
-        return GATE_MORE;
-    }
+    if (len == 0 && (gate->pair_skip > 0 || gate->length_len > 0))
+        return refuse(gate, "the parameters end in the middle of a pair");
     gate->params_len += len;
     if (gate->params_len > GATE_PARAMS_MAX)
         return refuse(gate, "the parameters are too long");
     if (!pairs_sane(gate, content, len))
         return refuse(gate, "a parameter is too long");
-    return GATE_MORE;
-}
-
-static enum gate_verdict stdin_record(struct gate *gate, size_t len)
-{
+    put_record(gate, bytes, FCGI_PARAMS, content, len);
     if (len == 0) {
-        gate->stage = GATE_END;
-        return GATE_WHOLE;
+        gate->stage = GATE_STDIN;
+        gate->stdin_start = gate->scanned;
     }
-    gate->body_len += len;
-    if (gate->body_len > gate->body_max)
-        gate->too_large = true;
     return GATE_MORE;
 }
 
-static enum gate_verdict record(struct gate *gate, const FCGI_Header *header,
-                                const uint8_t *content, size_t len)
+static enum gate_verdict stdin_record(struct gate *gate, uint8_t *bytes, const uint8_t *content,
+                                      size_t len)
+{
+    gate->body_len += len;
+    gate->too_large = gate->body_len > gate->body_max;
+    if (gate->too_large)
+        gate->scanned = gate->stdin_start;
+    if (len == 0 || !gate->too_large)
+        put_record(gate, bytes, FCGI_STDIN, content, len);
+    if (len > 0)
+        return GATE_MORE;
+    gate->stage = GATE_END;
+    return GATE_WHOLE;
+}
+
+static enum gate_verdict take_record(struct gate *gate, uint8_t *bytes, const FCGI_Header *header,
+                                     const uint8_t *content, size_t len)
 {
     if (gate->stage == GATE_BEGIN)
-        return begin_record(gate, header, content, len);
+        return begin_record(gate, bytes, header, content, len);
     if ((header->requestIdB1 << 8 | header->requestIdB0) != gate->id)
         return refuse(gate, "records of two requests are mixed");
     if (header->type == FCGI_PARAMS && gate->stage == GATE_PARAMS)
-        return params_record(gate, content, len);
+        return params_record(gate, bytes, content, len);
     if (header->type == FCGI_STDIN && gate->stage == GATE_STDIN)
-        return stdin_record(gate, len);
+        return stdin_record(gate, bytes, content, len);
     return refuse(gate, "an unexpected record");
 }
 
-enum gate_verdict gate_scan(struct gate *gate, const uint8_t *bytes, size_t len)
+enum gate_verdict gate_scan(struct gate *gate, uint8_t *bytes, size_t *len)
 {
     enum gate_verdict verdict = GATE_MORE;
-    while (verdict == GATE_MORE && len - gate->scanned >= FCGI_HEADER_LEN) {
-        const uint8_t *at = bytes + gate->scanned;
+    size_t at = gate->scanned; /* of what came; gate->scanned of what is written falls behind it */
+    while (verdict == GATE_MORE && *len - at >= FCGI_HEADER_LEN) {
         FCGI_Header header;
-        memcpy(&header, at, sizeof header);
+        memcpy(&header, bytes + at, sizeof header);
         if (header.version != FCGI_VERSION_1)
             return refuse(gate, "the protocol's version is not 1");
         size_t content_len = (size_t)(header.contentLengthB1 << 8 | header.contentLengthB0);
         size_t whole = FCGI_HEADER_LEN + content_len + header.paddingLength;
-        if (len - gate->scanned < whole) {
+        if (*len - at < whole) {
             /* a first record of another type is not worth waiting for */
             if (gate->stage == GATE_BEGIN && header.type != FCGI_BEGIN_REQUEST)
                 return refuse(gate, "the first record is not BEGIN_REQUEST");
             break;
         }
-        enum gate_stage stage = gate->stage;
-        verdict = record(gate, &header, at + FCGI_HEADER_LEN, content_len);
-        gate->scanned += whole;
-        if (stage == GATE_PARAMS && gate->stage == GATE_STDIN)
-            gate->stdin_start = gate->scanned;
+        verdict = take_record(gate, bytes, &header, bytes + at + FCGI_HEADER_LEN, content_len);
+        at += whole;
+    }
+    if (gate->scanned < at) {
+        memmove(bytes + gate->scanned, bytes + at, *len - at);
+        *len -= at - gate->scanned;
     }
     return verdict;
-}
-
-size_t gate_trim(struct gate *gate, uint8_t *bytes, size_t len)
-{
-    if (!gate->too_large || gate->stage != GATE_STDIN)
-        return len;
-    size_t dropped = gate->scanned - gate->stdin_start;
-    memmove(bytes + gate->stdin_start, bytes + gate->scanned, len - gate->scanned);
-    gate->scanned = gate->stdin_start;
-    return len - dropped;
 }

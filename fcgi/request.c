@@ -110,22 +110,28 @@ static enum body_kind body_kind_of(const char *content_type)
 }
 
 /* REQUEST_URI alone means the same behind every web server. Plain CGI (RFC 3875) does not know
- * it: there the path and the query are put together from what it has. */
-static size_t copy_uri(struct decoder *decoder)
+ * it: there the path and the query are put together from what it has. Returns the length, or -1
+ * if there is no room, which the gate's limit on all parameters rules out. */
+static ssize_t copy_uri(struct decoder *decoder)
 {
     char **envp = decoder->fcgx.envp;
     const char *uri = FCGX_GetParam("REQUEST_URI", envp);
+    const char *parts[] = {uri, NULL, NULL, NULL};
     if (!uri) {
-        const char *script = FCGX_GetParam("SCRIPT_NAME", envp);
-        const char *path = FCGX_GetParam("PATH_INFO", envp);
-        const char *query = FCGX_GetParam("QUERY_STRING", envp);
-        int len = snprintf(decoder->uri, sizeof decoder->uri, "%s%s?%s", script ? script : "",
-                           path ? path : "", query ? query : "");
-        return len > 0 ? (size_t)len : 0;
+        parts[0] = FCGX_GetParam("SCRIPT_NAME", envp);
+        parts[1] = FCGX_GetParam("PATH_INFO", envp);
+        parts[2] = "?";
+        parts[3] = FCGX_GetParam("QUERY_STRING", envp);
     }
-    size_t len = strlen(uri); /* the parameters' limit keeps it below sizeof uri */
-    memcpy(decoder->uri, uri, len + 1);
-    return len;
+    size_t len = 0;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        size_t part_len = parts[i] ? strlen(parts[i]) : 0;
+        if (part_len > sizeof decoder->uri - 1 - len)
+            return -1;
+        memcpy(decoder->uri + len, parts[i] ? parts[i] : "", part_len);
+        len += part_len;
+    }
+    return (ssize_t)len;
 }
 
 void request_split_uri(struct request *request, char *uri, size_t len)
@@ -149,7 +155,8 @@ void request_split_uri(struct request *request, char *uri, size_t len)
     }
 }
 
-static void read_body(struct decoder *decoder, const struct gate *gate)
+/* Returns false when libfcgi has not the body that the gate saw. */
+static bool read_body(struct decoder *decoder, const struct gate *gate)
 {
     struct request *request = &decoder->request;
     request->body = (struct text){decoder->body, 0};
@@ -161,14 +168,16 @@ static void read_body(struct decoder *decoder, const struct gate *gate)
     long long length = promised && *promised ? strtoll(promised, NULL, 10) : -1;
     request->body_cut = length >= 0 && (unsigned long long)length != gate->body_len;
 
-    int got = 0;
-    if (!gate->too_large && gate->body_len > 0)
-        got = FCGX_GetStr(decoder->body, (int)gate->body_len, decoder->fcgx.in);
-    decoder->body[got] = '\0';
+    size_t len = gate->too_large ? 0 : gate->body_len;
+    if (len > decoder->body_max ||
+        FCGX_GetStr(decoder->body, (int)len, decoder->fcgx.in) != (int)len)
+        return false;
+    decoder->body[len] = '\0';
     if (request->body_kind == BODY_FORM)
-        form_parse(&request->form, decoder->body, (size_t)got);
+        form_parse(&request->form, decoder->body, len);
     else
-        request->body.len = (size_t)got;
+        request->body.len = len;
+    return true;
 }
 
 /* libfcgi's header marks ipcFd and keepConnection "don't use": with ipcFd set, FCGX_Accept_r
@@ -195,11 +204,16 @@ const struct request *request_decode(struct decoder *decoder, const struct gate 
         return NULL;
     char **envp = decoder->fcgx.envp;
     const char *last = FCGX_GetParam("HTTP_LAST_EVENT_ID", envp);
+    request->params = envp + 1; /* the first is libfcgi's own, FCGI_ROLE */
     request->method = method_of(FCGX_GetParam("REQUEST_METHOD", envp));
     request->last_event_id = (struct text){last, last ? strlen(last) : 0};
     request->body_kind = body_kind_of(FCGX_GetParam("CONTENT_TYPE", envp));
-    request_split_uri(request, decoder->uri, copy_uri(decoder));
-    read_body(decoder, gate);
+    ssize_t uri_len = copy_uri(decoder);
+    if (uri_len < 0 || !read_body(decoder, gate)) {
+        request_release(decoder);
+        return NULL;
+    }
+    request_split_uri(request, decoder->uri, (size_t)uri_len);
     return request;
 }
 

@@ -23,6 +23,7 @@ enum body_kind { BODY_RAW, BODY_FORM, BODY_MULTIPART };
 
 struct request {
     enum method method;
+    char **params;             /* all parameters as they came, NAME=VALUE each; NULL ends them */
     struct text endpoint;      /* the last segment of the path */
     struct text last_event_id; /* the header; absent if it was not sent */
     struct text body;          /* as sent; empty if it was a form or too large */

@@ -259,6 +259,55 @@ claim('records may be cut and padded in any way', (t) =>
   }),
 );
 
+claim('padding that looks like records is padding', (t) =>
+  beside(t, async (stack) => {
+    const bait = [
+      record(TYPE.PARAMS, 1, pair('REQUEST_URI', '/comet/nothing')),
+      Buffer.concat([record(TYPE.PARAMS, 1), record(TYPE.STDIN, 1, 'another body')]),
+      Buffer.concat([record(TYPE.STDIN, 1), begin(1)]),
+      record(TYPE.GET_VALUES, 0, pair('FCGI_MAX_CONNS', '')),
+    ];
+    for (const padding of bait)
+      assert.equal((await stack.raw(post('the message', { padding }))).status, 200);
+    assert.deepEqual(
+      (await stack.all()).map((m) => m.data),
+      bait.map(() => 'the message'),
+    );
+  }),
+);
+
+// A decoder that takes the padding for a record skips with its first pair the headers that follow,
+// and has in its second one three times the parameters that a request may have.
+claim('parameters hidden in padding do not get past the limit on them', (t) =>
+  beside(t, async (stack) => {
+    const long = (n) => Buffer.from([0x80 | (n >> 24), n >> 16, n >> 8, n]);
+    const head = (n) => record(TYPE.PARAMS, 1, [], { length: n });
+    const skip = 255 - 8 + 8 + 8; // the rest of the padding and two headers
+    const padding = Buffer.concat([head(skip), Buffer.from([1]), long(skip - 6), Buffer.from('X')]);
+    const sizes = [65535 - 8 - 16, 65535 - 8, 65535 - 8 - 8 - 16];
+    const uri = [Buffer.from([11]), long(sizes.reduce((a, b) => a + b)), Buffer.from('REQUEST_URI')];
+    const parts = sizes.map((n) => Buffer.alloc(n, 'a'));
+    const bodies = [
+      Buffer.concat([head(65535 - 8), ...uri, parts[0]]),
+      Buffer.concat([head(65535 - 8), parts[1]]),
+      Buffer.concat([head(sizes[2]), parts[2], record(TYPE.PARAMS, 1), record(TYPE.STDIN, 1)]),
+    ];
+    const answer = await stack.connect().then(async (connection) => {
+      const answered = connection.answer(1);
+      await connection.write(
+        Buffer.concat([
+          begin(1, { padding: Buffer.concat([padding, Buffer.alloc(255 - padding.length, '.')]) }),
+          record(TYPE.PARAMS, 1),
+          ...bodies.map((body) => record(TYPE.STDIN, 1, body)),
+          record(TYPE.STDIN, 1),
+        ]),
+      );
+      return answered;
+    });
+    assert.equal(answer.status, 404); // a request without parameters, with a long body
+  }),
+);
+
 claim('an answer carries the id of its request, whatever it is', (t) =>
   beside(t, async (stack) => {
     for (const id of [1, 2, 255, 256, 4097, 65535]) {

@@ -43,7 +43,7 @@ static const struct request *decode(struct fixture *fixture, const char *method,
     buf_reset(&fixture->bytes);
     put_request(&fixture->bytes, 1, method, uri, type, body);
     gate_start(&gate, BODY_MAX);
-    assert_int_equal(gate_scan(&gate, (uint8_t *)fixture->bytes.bytes, fixture->bytes.len),
+    assert_int_equal(gate_scan(&gate, (uint8_t *)fixture->bytes.bytes, &fixture->bytes.len),
                      GATE_WHOLE);
     const struct request *request =
         request_decode(fixture->decoder, &gate, (uint8_t *)fixture->bytes.bytes);

@@ -18,7 +18,8 @@ export const TYPE = {
 export const KEEP_CONN = 1;
 export const RESPONDER = 1;
 
-// One record. Every header field can be told a lie, for the tests of bad records.
+// One record. Every header field can be told a lie, for the tests of bad records; padding is how
+// long it is, or its bytes.
 export function record(
   type,
   id,
@@ -26,26 +27,19 @@ export function record(
   { version = 1, padding = 0, length } = {},
 ) {
   const bytes = Buffer.from(content);
+  const pad = typeof padding === 'number' ? Buffer.alloc(padding) : padding;
   const head = Buffer.alloc(8);
   head[0] = version;
   head[1] = type;
   head.writeUInt16BE(id, 2);
   head.writeUInt16BE(length ?? bytes.length, 4);
-  head[6] = padding;
-  return Buffer.concat([head, bytes, Buffer.alloc(padding)]);
+  head[6] = pad.length;
+  return Buffer.concat([head, bytes, pad]);
 }
 
-export function begin(id, { keep = false, role = RESPONDER, flags } = {}) {
-  return record(TYPE.BEGIN, id, [
-    role >> 8,
-    role & 255,
-    flags ?? (keep ? KEEP_CONN : 0),
-    0,
-    0,
-    0,
-    0,
-    0,
-  ]);
+export function begin(id, { keep = false, role = RESPONDER, flags, padding } = {}) {
+  flags ??= keep ? KEEP_CONN : 0;
+  return record(TYPE.BEGIN, id, [role >> 8, role & 255, flags, 0, 0, 0, 0, 0], { padding });
 }
 
 function nv_length(n) {
@@ -66,7 +60,7 @@ export function stream(type, id, bytes, { chunk = 65528, padding = 0 } = {}) {
   const parts = [];
   for (let at = 0; at < bytes.length; at += chunk)
     parts.push(record(type, id, bytes.subarray(at, at + chunk), { padding }));
-  parts.push(record(type, id));
+  parts.push(record(type, id, [], { padding }));
   return Buffer.concat(parts);
 }
 
@@ -97,7 +91,7 @@ export function request(opts = {}) {
   const { id = 1, keep = false, body = '', chunk, padding = 0 } = opts;
   const bytes = Buffer.from(body);
   return Buffer.concat([
-    begin(id, { keep }),
+    begin(id, { keep, padding }),
     stream(TYPE.PARAMS, id, paramsOf({ ...opts, body: bytes }), { chunk, padding }),
     stream(TYPE.STDIN, id, bytes, { chunk, padding }),
   ]);
