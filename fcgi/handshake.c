@@ -20,6 +20,7 @@ static const char *const single_names[SINGLES] = {
 
 struct handshaker {
     const char *origins;
+    const char *mount;
     struct request request;
     /* of the head under way: */
     char head[HANDSHAKE_MAX + 1]; /* a copy, taken apart in place; the texts point into it */
@@ -33,11 +34,13 @@ struct handshaker {
     char why[128];
 };
 
-struct handshaker *handshaker_new(const char *origins)
+struct handshaker *handshaker_new(const char *origins, const char *mount)
 {
     struct handshaker *handshaker = calloc(1, sizeof *handshaker);
-    if (handshaker)
-        handshaker->origins = origins;
+    if (!handshaker)
+        return NULL;
+    handshaker->origins = origins;
+    handshaker->mount = mount;
     return handshaker;
 }
 
@@ -274,6 +277,15 @@ static enum handshake_verdict check_http(struct handshaker *handshaker, const ht
     return HANDSHAKE_DONE;
 }
 
+static const char *not_here(struct handshaker *handshaker)
+{
+    const char *mount = handshaker->mount;
+    snprintf(handshaker->why, sizeof handshaker->why,
+             "this socket serves WebSockets only, at %s%.32swebsocket",
+             mount ? "" : "a path that ends in ", mount ? mount : "/");
+    return handshaker->why;
+}
+
 /* Is it for us? Host is replaced if the URI brings its own. */
 static enum handshake_verdict check_target(struct handshaker *handshaker, const http_parser *parser,
                                            struct text *host, struct handshake *handshake)
@@ -283,9 +295,10 @@ static enum handshake_verdict check_target(struct handshaker *handshaker, const 
         return refuse(handshake, 400, "", "the request's target is neither a path nor a URI");
     request_split_uri(&handshaker->request, handshaker->head + (uri.bytes - handshaker->head),
                       uri.len);
-    if (!text_is(handshaker->request.endpoint, "websocket"))
-        return refuse(handshake, 404, "",
-                      "this socket serves WebSockets only, at a path that ends in /websocket");
+    if (handshaker->request.fault)
+        return refuse(handshake, 400, "", handshaker->request.fault);
+    if (!text_is(request_endpoint(&handshaker->request, handshaker->mount), "websocket"))
+        return refuse(handshake, 404, "", not_here(handshaker));
     if (parser->method != HTTP_GET)
         return refuse(handshake, 405, "Allow: GET\r\n", "a WebSocket begins with GET");
     return HANDSHAKE_DONE;

@@ -42,8 +42,8 @@ struct handshaker;
 
 /* origins: whose pages may connect, besides those of the same host: origins (RFC 6454, 6.2) parted
  * by commas, or "any"; NULL: none. Borrowed. Programs that send no Origin are not asked for one.
- * Returns NULL when out of memory. */
-struct handshaker *handshaker_new(const char *origins);
+ * mount: see request_endpoint; borrowed. Returns NULL when out of memory. */
+struct handshaker *handshaker_new(const char *origins, const char *mount);
 void handshaker_free(struct handshaker *handshaker); /* NULL is allowed */
 
 /* Looks at bytes[0, len), of which earlier calls have seen the first `seen`; the caller appends

@@ -12,7 +12,7 @@
 #define ENCKE_VERSION "unknown"
 #endif
 
-enum kind { TEXT, REPEATED, ORIGINS, NUMBER, OCTAL, SIZE, AGE, YES_NO, LEVEL };
+enum kind { TEXT, REPEATED, PREFIX, ORIGINS, NUMBER, OCTAL, SIZE, AGE, YES_NO, LEVEL };
 
 struct row {
     const char *name;
@@ -33,6 +33,9 @@ static const struct row rows[] = {
      "unix socket for the web server; not needed if one is inherited"},
     {"socket-mode", "MODE", OCTAL, AT(socket_mode), "0660", 0, 0777, "its permissions"},
     {"db", "PATH", TEXT, AT(db), NULL, 0, 0, "the message log, an SQLite file; made if missing"},
+    {"mount", "PATH", PREFIX, AT(mount), NULL, 0, 0,
+     "where the endpoints are, such as /comet/: only\nPATHcreate is create, and so on; else any "
+     "path\nthat ends in /create is"},
     {"hold", "SECONDS", NUMBER, AT(hold_s), "55", 1, 3600,
      "hold a request so long, less a random tenth"},
     {"hold-max", "SECONDS", NUMBER, AT(hold_max_s), "120", 1, 3600,
@@ -174,6 +177,16 @@ static bool origin_valid(const char *text, size_t len)
            !memchr(mark + 3, '/', (size_t)(end - mark - 3));
 }
 
+/* Of a path as clients write it: what may be written in two ways, %-escapes say, is not compared.
+ */
+static bool prefix_valid(const char *text)
+{
+    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                                  "0123456789._~-/";
+    size_t len = strlen(text);
+    return len > 0 && text[0] == '/' && text[len - 1] == '/' && strspn(text, allowed) == len;
+}
+
 static bool origins_valid(const char *text)
 {
     for (size_t len; *text; text += len + (text[len] == ',')) {
@@ -197,8 +210,12 @@ static int set(struct options *options, const struct row *row, const char *text,
         given->texts[given->count++] = text;
         return *text ? 0 : complain("%s is empty", origin);
     }
-    if (row->kind == TEXT || row->kind == ORIGINS) {
+    if (row->kind == TEXT || row->kind == ORIGINS || row->kind == PREFIX) {
         *(const char **)field = text;
+        if (row->kind == PREFIX && !prefix_valid(text))
+            return complain("%s is a path of letters, digits and . _ ~ - that begins and ends "
+                            "with /, such as /comet/",
+                            origin);
         if (row->kind == ORIGINS && !origins_valid(text))
             return complain("%s is any, or origins such as https://www.example.org with commas "
                             "between",

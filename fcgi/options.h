@@ -23,6 +23,7 @@ struct options {
     const char *socket; /* paths live as long as argv and the environment; NULL: not given */
     const char *db;
     int64_t socket_mode;
+    const char *mount;            /* the path above the endpoints; NULL: any */
     int64_t hold_s;               /* how long a request is held, less a jitter */
     int64_t hold_max_s;           /* the longest hold that a client may ask for */
     int64_t stream_s;             /* how long a stream goes on, less a jitter */

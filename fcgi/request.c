@@ -19,7 +19,7 @@ struct decoder {
     struct request request;
     size_t body_max;
     char *body;                    /* body_max + 1 bytes */
-    char uri[GATE_PARAMS_MAX + 1]; /* REQUEST_URI, taken apart and decoded in place */
+    char uri[GATE_PARAMS_MAX + 2]; /* the path, a NUL, the query, which is decoded in place */
 };
 
 size_t request_body_max(size_t max_message)
@@ -109,50 +109,96 @@ static enum body_kind body_kind_of(const char *content_type)
     return BODY_RAW;
 }
 
-/* REQUEST_URI alone means the same behind every web server. Plain CGI (RFC 3875) does not know
- * it: there the path and the query are put together from what it has. Returns the length, or -1
- * if there is no room, which the gate's limit on all parameters rules out. */
-static ssize_t copy_uri(struct decoder *decoder)
+/* A parameter's value, or NULL. What a configuration sets twice (nginx: behind an include) comes
+ * twice, and the last is what it means. */
+static const char *param(char **envp, const char *name)
+{
+    const char *value = NULL;
+    size_t len = strlen(name);
+    for (; *envp; envp++)
+        if (strncmp(*envp, name, len) == 0 && (*envp)[len] == '=')
+            value = *envp + len + 1;
+    return value;
+}
+
+/* Appends text to decoder->uri. Returns false if there is no room, which the gate's limit on all
+ * parameters rules out. */
+static bool add(struct decoder *decoder, size_t *uri_len, const char *text, size_t len)
+{
+    if (len > sizeof decoder->uri - 1 - *uri_len)
+        return false;
+    memcpy(decoder->uri + *uri_len, text, len);
+    *uri_len += len;
+    decoder->uri[*uri_len] = '\0';
+    return true;
+}
+
+static bool add_param(struct decoder *decoder, size_t *uri_len, const char *name)
+{
+    const char *value = param(decoder->fcgx.envp, name);
+    return !value || add(decoder, uri_len, value, strlen(value));
+}
+
+/* The path is that of REQUEST_URI, which alone means the same behind every web server; plain CGI
+ * (RFC 3875) does not know it, and there it is put together. The query is QUERY_STRING where it is
+ * given, though it be empty: a site that rewrites a query, to say who may read what, changes it
+ * there, and REQUEST_URI is still what the client sent. */
+static bool take_target(struct decoder *decoder)
 {
     char **envp = decoder->fcgx.envp;
-    const char *uri = FCGX_GetParam("REQUEST_URI", envp);
-    const char *parts[] = {uri, NULL, NULL, NULL};
-    if (!uri) {
-        parts[0] = FCGX_GetParam("SCRIPT_NAME", envp);
-        parts[1] = FCGX_GetParam("PATH_INFO", envp);
-        parts[2] = "?";
-        parts[3] = FCGX_GetParam("QUERY_STRING", envp);
-    }
-    size_t len = 0;
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        size_t part_len = parts[i] ? strlen(parts[i]) : 0;
-        if (part_len > sizeof decoder->uri - 1 - len)
-            return -1;
-        memcpy(decoder->uri + len, parts[i] ? parts[i] : "", part_len);
-        len += part_len;
-    }
-    return (ssize_t)len;
+    const char *uri = param(envp, "REQUEST_URI"), *query = param(envp, "QUERY_STRING");
+    size_t len = 0, sent_len = uri ? strcspn(uri, "?") : 0;
+    if (uri ? !add(decoder, &len, uri, sent_len)
+            : !add_param(decoder, &len, "SCRIPT_NAME") || !add_param(decoder, &len, "PATH_INFO"))
+        return false;
+    size_t path_len = len++; /* behind it, and its NUL, the query */
+    if (!query && uri && uri[sent_len] == '?')
+        query = uri + sent_len + 1;
+    if (query && !add(decoder, &len, query, strlen(query)))
+        return false;
+    char *at = query ? decoder->uri + path_len + 1 : NULL;
+    request_set_target(&decoder->request, decoder->uri, path_len, at, len - path_len - 1);
+    return true;
+}
+
+void request_set_target(struct request *request, char *path, size_t path_len, char *query,
+                        size_t query_len)
+{
+    request->path = (struct text){path, path_len};
+    path[path_len] = '\0';
+    /* Web servers match their rules against the path without the fragment, but some pass it on:
+     * with "/comet/update#/create" a reader would get past a rule that guards create. */
+    request->fault = memchr(path, '#', path_len) || (query && memchr(query, '#', query_len))
+                         ? "there is a # in the address: what follows one is for the browser "
+                           "alone, and in a value it is written %23"
+                         : NULL;
+    request->query.count = 0;
+    request->query.overflow = false;
+    if (query)
+        form_parse(&request->query, query, query_len);
 }
 
 void request_split_uri(struct request *request, char *uri, size_t len)
 {
-    /* Web servers match their rules against the path without the fragment, but pass it on: with
-     * "/comet/update#/create" a reader would get past a rule that guards create. */
-    char *fragment = memchr(uri, '#', len);
-    if (fragment)
-        len = (size_t)(fragment - uri);
-    uri[len] = '\0';
     char *query = memchr(uri, '?', len);
     size_t path_len = query ? (size_t)(query - uri) : len;
-    char *slash = memrchr(uri, '/', path_len);
-    char *segment = slash ? slash + 1 : uri;
-    request->endpoint = (struct text){segment, path_len - (size_t)(segment - uri)};
-    request->query.count = 0;
-    request->query.overflow = false;
-    if (query) {
-        *query = '\0';
-        form_parse(&request->query, query + 1, len - path_len - 1);
+    request_set_target(request, uri, path_len, query ? query + 1 : NULL,
+                       query ? len - path_len - 1 : 0);
+}
+
+struct text request_endpoint(const struct request *request, const char *mount)
+{
+    struct text path = request->path;
+    size_t skip = 0;
+    if (mount) {
+        skip = strlen(mount);
+        if (path.len < skip || memcmp(path.bytes, mount, skip) != 0)
+            return (struct text){NULL, 0};
+    } else {
+        const char *slash = memrchr(path.bytes, '/', path.len);
+        skip = slash ? (size_t)(slash - path.bytes) + 1 : 0;
     }
+    return (struct text){path.bytes + skip, path.len - skip};
 }
 
 /* Returns false when libfcgi has not the body that the gate saw. */
@@ -164,7 +210,7 @@ static bool read_body(struct decoder *decoder, const struct gate *gate)
     request->form.overflow = false;
     request->body_too_large = gate->too_large;
 
-    const char *promised = FCGX_GetParam("CONTENT_LENGTH", decoder->fcgx.envp);
+    const char *promised = param(decoder->fcgx.envp, "CONTENT_LENGTH");
     long long length = promised && *promised ? strtoll(promised, NULL, 10) : -1;
     request->body_cut = length >= 0 && (unsigned long long)length != gate->body_len;
 
@@ -203,18 +249,15 @@ const struct request *request_decode(struct decoder *decoder, const struct gate 
     if (!fill_file(decoder, bytes, gate->scanned) || !libfcgi_decode(decoder))
         return NULL;
     char **envp = decoder->fcgx.envp;
-    const char *last = FCGX_GetParam("HTTP_LAST_EVENT_ID", envp);
+    const char *last = param(envp, "HTTP_LAST_EVENT_ID");
     request->params = envp + 1; /* the first is libfcgi's own, FCGI_ROLE */
-    request->method = method_of(FCGX_GetParam("REQUEST_METHOD", envp));
+    request->method = method_of(param(envp, "REQUEST_METHOD"));
     request->last_event_id = (struct text){last, last ? strlen(last) : 0};
-    request->body_kind = body_kind_of(FCGX_GetParam("CONTENT_TYPE", envp));
-    ssize_t uri_len = copy_uri(decoder);
-    if (uri_len < 0 || !read_body(decoder, gate)) {
-        request_release(decoder);
-        return NULL;
-    }
-    request_split_uri(request, decoder->uri, (size_t)uri_len);
-    return request;
+    request->body_kind = body_kind_of(param(envp, "CONTENT_TYPE"));
+    if (read_body(decoder, gate) && take_target(decoder))
+        return request;
+    request_release(decoder);
+    return NULL;
 }
 
 void request_release(struct decoder *decoder)

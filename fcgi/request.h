@@ -24,7 +24,8 @@ enum body_kind { BODY_RAW, BODY_FORM, BODY_MULTIPART };
 struct request {
     enum method method;
     char **params;             /* all parameters as they came, NAME=VALUE each; NULL ends them */
-    struct text endpoint;      /* the last segment of the path */
+    const char *fault;         /* what is wrong with it whatever it is for, JSON-safe, or NULL */
+    struct text path;          /* as it was sent: nothing in it is decoded */
     struct text last_event_id; /* the header; absent if it was not sent */
     struct text body;          /* as sent; empty if it was a form or too large */
     enum body_kind body_kind;
@@ -52,9 +53,18 @@ const struct request *request_decode(struct decoder *decoder, const struct gate 
                                      const uint8_t *bytes);
 void request_release(struct decoder *decoder);
 
-/* Fills in endpoint and query from the path and query of a URI, uri[0, len), which is taken apart
- * and decoded in place: they point into it, and uri[len] must be writable. */
+/* Fills in path, query and fault from the path and query of a URI, path[0, path_len) and
+ * query[0, query_len), or NULL if it has none. They are decoded in place and pointed into, and the
+ * byte behind each must be writable. */
+void request_set_target(struct request *request, char *path, size_t path_len, char *query,
+                        size_t query_len);
+
+/* The same from uri[0, len), which is taken apart; uri[len] must be writable. */
 void request_split_uri(struct request *request, char *uri, size_t len);
+
+/* The name of the endpoint that the path is for: what stands behind the mount, if the path begins
+ * with it letter by letter, else absent. Without a mount (NULL) the path's last segment. */
+struct text request_endpoint(const struct request *request, const char *mount);
 
 /* The first value of a field, looked for in the form and then in the query. */
 struct text request_field(const struct request *request, const char *name);

@@ -10,34 +10,44 @@ struct endpoint {
     unsigned methods;  /* enum method, or-ed */
     const char *allow; /* the same in words */
     void (*handle)(struct conn *conn, const struct request *request);
+    const char *takes, *does; /* for the greeting */
 };
 
+#define READER "[id=CURSOR] [channel=NAME ...]"
+
 static const struct endpoint endpoints[] = {
-    {"create", METHOD_POST, "POST", endpoint_create},
-    {"update", METHOD_GET | METHOD_POST, "GET, POST", endpoint_update},
-    {"subscribe", METHOD_GET | METHOD_POST, "GET, POST", endpoint_subscribe},
-    {"longpolling", METHOD_GET | METHOD_POST, "GET, POST", endpoint_longpolling},
-    {"streaming", METHOD_GET | METHOD_POST, "GET, POST", endpoint_streaming},
-    {"iframe", METHOD_GET, "GET", endpoint_iframe},
-    {"events", METHOD_GET, "GET", endpoint_events},
-    {"websocket", METHOD_GET, "GET", endpoint_websocket},
-    {"status", METHOD_GET, "GET", endpoint_status},
+    {"create", METHOD_POST, "POST", endpoint_create, "msg=TEXT [channel=NAME]",
+     "publish a message"},
+    {"update", METHOD_GET | METHOD_POST, "GET, POST", endpoint_update, READER,
+     "wait for messages newer than id"},
+    {"subscribe", METHOD_GET | METHOD_POST, "GET, POST", endpoint_subscribe, READER,
+     "wait for a word: new, or punt"},
+    {"longpolling", METHOD_GET | METHOD_POST, "GET, POST", endpoint_longpolling, READER,
+     "update in plain text"},
+    {"streaming", METHOD_GET | METHOD_POST, "GET, POST", endpoint_streaming, READER,
+     "a line of JSON a message, for as long as you read"},
+    {"iframe", METHOD_GET, "GET", endpoint_iframe, READER,
+     "scripts that call parent.add_content, for an iframe"},
+    {"events", METHOD_GET, "GET", endpoint_events, READER, "Server-Sent Events, for EventSource"},
+    {"websocket", METHOD_GET, "GET", endpoint_websocket, READER,
+     "a WebSocket, if the web server passes it on"},
+    {"status", METHOD_GET, "GET", endpoint_status, "", "how it is doing"},
 };
 enum { ENDPOINTS = sizeof endpoints / sizeof *endpoints };
 
-static const char greeting[] =
-    "Hello! This is Encke, which brings news to web pages. Nothing lives at this path; try\n"
-    "\n"
-    "  POST create     msg=TEXT [channel=NAME]         publish a message\n"
-    "  GET  update     [id=CURSOR] [channel=NAME ...]  wait for messages newer than id\n"
-    "  GET  subscribe  [id=CURSOR] [channel=NAME ...]  wait for a word: new, or punt\n"
-    "\n"
-    "  GET  streaming    [the same]  a line of JSON a message, for as long as you read\n"
-    "  GET  events       [the same]  Server-Sent Events, for EventSource\n"
-    "  GET  iframe       [the same]  scripts that call parent.add_content, for an iframe\n"
-    "  GET  longpolling  [the same]  update in plain text\n"
-    "  GET  websocket    [the same]  a WebSocket, if the web server passes it on\n"
-    "  GET  status                   how it is doing\n";
+/* The answer at any other path: what there is. */
+static void greet(struct conn *conn)
+{
+    const char *mount = conn->server->options->mount;
+    struct buf *out = &conn->server->scratch;
+    buf_reset(out);
+    buf_puts(out, "Hello! This is Encke, which brings news to web pages. Nothing lives at this "
+                  "path; try\n\n");
+    for (const struct endpoint *each = endpoints; each < endpoints + ENDPOINTS; each++)
+        buf_printf(out, "  %-4s %s%-11s  %-30s  %s\n", each->methods & METHOD_GET ? "GET" : "POST",
+                   mount ? mount : "", each->name, each->takes, each->does);
+    conn_answer(conn, buf_ok(out) ? frame_new(404, TYPE_TEXT, NULL, out->bytes, out->len) : NULL);
+}
 
 bool understand(struct conn *conn, const struct request *request, const struct terms *terms,
                 struct wanted *wanted)
@@ -60,15 +70,18 @@ static void refuse_method(struct conn *conn, const struct endpoint *endpoint)
 
 void route(struct conn *conn, const struct request *request)
 {
-    for (const struct endpoint *endpoint = endpoints; endpoint < endpoints + ENDPOINTS;
-         endpoint++) {
-        if (!text_is(request->endpoint, endpoint->name))
-            continue;
-        if (endpoint->methods & request->method)
-            endpoint->handle(conn, request);
-        else
-            refuse_method(conn, endpoint);
+    if (request->fault) {
+        conn_answer(conn, frame_error(400, NULL, request->fault));
         return;
     }
-    conn_answer(conn, frame_new(404, TYPE_TEXT, NULL, greeting, sizeof greeting - 1));
+    struct text name = request_endpoint(request, conn->server->options->mount);
+    const struct endpoint *endpoint = endpoints, *end = endpoints + ENDPOINTS;
+    while (endpoint < end && !text_is(name, endpoint->name))
+        endpoint++;
+    if (endpoint == end)
+        greet(conn);
+    else if (endpoint->methods & request->method)
+        endpoint->handle(conn, request);
+    else
+        refuse_method(conn, endpoint);
 }

@@ -1,6 +1,6 @@
-/* routes.h - which endpoint a request is for. The last segment of the path is its name, so that
- * the daemon can be mounted anywhere. The table is in routes.c; an endpoint is one function below,
- * in endpoint_<what it does>.c.
+/* routes.h - which endpoint a request is for. What stands behind the mount in the path is its name;
+ * without a mount the last segment is, so that the daemon can be mounted anywhere. The table is in
+ * routes.c; an endpoint is one function below, in endpoint_<what it does>.c.
  */
 #ifndef ENCKE_FCGI_ROUTES_H
 #define ENCKE_FCGI_ROUTES_H
@@ -10,7 +10,7 @@
 #include "fcgi/request.h"
 #include "fcgi/wanted.h"
 
-/* Hands the request to its endpoint, or answers 404 or 405. When it returns, conn has been
+/* Hands the request to its endpoint, or answers 400, 404 or 405. When it returns, conn has been
  * answered, waits in a hold or for a commit, streams, or has ended; request may be released. */
 void route(struct conn *conn, const struct request *request);
 

@@ -90,6 +90,7 @@ claim('--help names every option and --version the version', async () => {
     'socket',
     'socket-mode',
     'db',
+    'mount',
     'hold',
     'hold-max',
     'max-holds',

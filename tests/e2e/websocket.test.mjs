@@ -98,7 +98,7 @@ claim('a handshake that lacks or spoils a header is refused with the reason', as
   await refused({}, 404, /websocket/, '/comet/update');
   await refused({}, 404, /websocket/, '/');
   await refused({}, 404, /websocket/, '/comet/websocket/');
-  await refused({}, 404, /websocket/, '/comet/update#/websocket');
+  await refused({}, 400, /#/, '/comet/update#/websocket');
   await refused(without('Content-Length', '5'), 400, /body/);
   await refused(without('Transfer-Encoding', 'chunked'), 400, /body/);
   await refused(without('Cookie', 'x'.repeat(9000)), 431, /8/);

@@ -15,7 +15,7 @@ static struct handshaker *handshaker;
 
 static int set_up(void **state)
 {
-    handshaker = handshaker_new(NULL);
+    handshaker = handshaker_new(NULL, NULL);
     return handshaker ? 0 : -1;
 }
 
@@ -92,8 +92,8 @@ static void it_brings_a_request_like_any_endpoint_s(void **state)
                      HANDSHAKE_DONE);
     const struct request *request = handshake.request;
     assert_int_equal(request->method, METHOD_GET);
-    assert_true(text_is(request->endpoint, "websocket"));
-    assert_string_equal(request->endpoint.bytes, "websocket");
+    assert_string_equal(request->path.bytes, "/a/websocket");
+    assert_true(text_is(request_endpoint(request, NULL), "websocket"));
     assert_int_equal(request->query.count, 3);
     assert_string_equal(request->query.fields[1].value.bytes, "a b");
     assert_true(text_is(request_field(request, "id"), "now"));
@@ -149,7 +149,6 @@ static void what_the_rfcs_allow_is_taken(void **state)
                     "\r\n");
     expect_done(GET "Cookie: a=b\r\nCookie: c=d\r\nEmpty:\r\n" REST "\r\n");
     expect_done("GET http://server.example.com/comet/websocket?x=/y HTTP/1.1\r\n" REST "\r\n");
-    expect_done("GET /comet/websocket?x#/y HTTP/1.1\r\n" REST "\r\n");
 }
 
 static void what_lacks_or_spoils_a_header_is_told_which(void **state)
@@ -196,7 +195,9 @@ static void what_lacks_or_spoils_a_header_is_told_which(void **state)
         {"HEAD /websocket HTTP/1.1\r\n" REST "\r\n", 405, "GET"},
         {"GET /comet/update HTTP/1.1\r\n" REST "\r\n", 404, "/websocket"},
         {"GET /comet/websocket/ HTTP/1.1\r\n" REST "\r\n", 404, "/websocket"},
-        {"GET /comet/update#/websocket HTTP/1.1\r\n" REST "\r\n", 404, "/websocket"},
+        {"GET /comet/update#/websocket HTTP/1.1\r\n" REST "\r\n", 400, "#"},
+        {"GET /comet/websocket#/update HTTP/1.1\r\n" REST "\r\n", 400, "#"},
+        {"GET /comet/websocket?x#/y HTTP/1.1\r\n" REST "\r\n", 400, "#"},
         {"GET /comet/update?/websocket HTTP/1.1\r\n" REST "\r\n", 404, "/websocket"},
         {"GET http://websocket HTTP/1.1\r\n" REST "\r\n", 404, "/websocket"},
         {"GET http://h/update?/websocket HTTP/1.1\r\n" REST "\r\n", 404, "/websocket"},
@@ -297,6 +298,32 @@ static void one_empty_line_before_the_request_is_enough(void **state)
     expect_refused("\r\n\r\n\r\n", 400, "empty lines");
 }
 
+static void with_a_mount_only_what_stands_behind_it_is_the_websocket(void **state)
+{
+    static const struct {
+        const char *uri;
+        int status; /* 0: it opens */
+    } cases[] = {{"/comet/websocket", 0},         {"/comet/websocket?id=/x/websocket", 0},
+                 {"http://h/comet/websocket", 0}, {"/websocket", 404},
+                 {"/comet/x/websocket", 404},     {"/comet//websocket", 404},
+                 {"/comet/websocket/", 404},      {"//comet/websocket", 404},
+                 {"/comet/./websocket", 404},     {"/comet/x/../websocket", 404},
+                 {"/comet/%77ebsocket", 404},     {"/comet%2Fwebsocket", 404},
+                 {"/Comet/websocket", 404},       {"/comet/websocket;x", 404},
+                 {"http://h/x/websocket", 404},   {"/comet/?/comet/websocket", 404},
+                 {"/x#/comet/websocket", 400},    {"/comet/websocket?x#", 400}};
+    handshaker_free(handshaker);
+    handshaker = handshaker_new(NULL, "/comet/");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[512];
+        snprintf(text, sizeof text, "GET %s HTTP/1.1\r\n" REST "\r\n", cases[i].uri);
+        if (cases[i].status)
+            expect_refused(text, cases[i].status, cases[i].status == 404 ? "at /comet/web" : "#");
+        else
+            expect_done(text);
+    }
+}
+
 /* ---- origins ---- */
 
 static bool admits(const char *origins, const char *host, const char *origin)
@@ -306,7 +333,7 @@ static bool admits(const char *origins, const char *host, const char *origin)
     snprintf(text, sizeof text, GET "Host: %s\r\nOrigin: %s\r\n" UPGRADE KEY VERSION "\r\n", host,
              origin);
     handshaker_free(handshaker);
-    handshaker = handshaker_new(origins);
+    handshaker = handshaker_new(origins, NULL);
     enum handshake_verdict verdict = scan(text, &handshake);
     if (verdict != HANDSHAKE_DONE) {
         assert_int_equal(verdict, HANDSHAKE_REFUSED);
@@ -536,6 +563,7 @@ int main(void)
         TEST(a_head_may_have_8_kib),
         TEST(an_endless_head_is_cut_off),
         TEST(one_empty_line_before_the_request_is_enough),
+        TEST(with_a_mount_only_what_stands_behind_it_is_the_websocket),
         TEST(pages_of_the_same_host_may_connect),
         TEST(other_origins_need_to_be_listed),
         TEST(the_host_of_an_absolute_target_counts),

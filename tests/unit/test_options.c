@@ -53,6 +53,7 @@ static void defaults_are_those_of_the_help(void **state)
     assert_int_equal(options.stream_s, 600);
     assert_int_equal(options.heartbeat_s, 25);
     assert_null(options.websocket_socket);
+    assert_null(options.mount);
     assert_null(options.websocket_origin);
     assert_false(options.websocket_create);
     assert_int_equal(options.websocket_rate, 100);
@@ -76,6 +77,15 @@ static void whether_clients_publish_is_said_with_yes_or_no(void **state)
     assert_int_equal(parse(&options, "--db /x --websocket-create no"), OPTIONS_RUN);
     assert_false(options.websocket_create);
     unsetenv("ENCKE_WEBSOCKET_CREATE");
+}
+
+static void a_mount_is_a_path_between_slashes(void **state)
+{
+    struct options options;
+    assert_int_equal(parse(&options, "--db /x --mount /"), OPTIONS_RUN);
+    assert_string_equal(options.mount, "/");
+    assert_int_equal(parse(&options, "--db /x --mount /a/b-c_d.e~2/"), OPTIONS_RUN);
+    assert_string_equal(options.mount, "/a/b-c_d.e~2/");
 }
 
 static void the_command_line_wins_over_the_environment(void **state)
@@ -126,6 +136,12 @@ static void what_is_wrong_is_refused(void **state)
         "--db /x --websocket-create YES",
         "--db /x --websocket-create=",
         "--db /x --websocket-rate 0",
+        "--db /x --mount=",
+        "--db /x --mount comet",
+        "--db /x --mount /comet",
+        "--db /x --mount comet/",
+        "--db /x --mount /comet/?",
+        "--db /x --mount /c%6Fmet/",
         "--db /x --websocket-origin=",
         "--db /x --websocket-origin www.example.org",
         "--db /x --websocket-origin https://a.example/",
@@ -251,6 +267,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_are_those_of_the_help),
         cmocka_unit_test(whether_clients_publish_is_said_with_yes_or_no),
+        cmocka_unit_test(a_mount_is_a_path_between_slashes),
         cmocka_unit_test(the_command_line_wins_over_the_environment),
         cmocka_unit_test(what_is_wrong_is_refused),
         cmocka_unit_test(origins_are_written_as_browsers_send_them),

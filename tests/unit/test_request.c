@@ -60,7 +60,7 @@ static void libfcgi_decodes_from_a_memory_file(void **state)
         const struct request *request =
             decode(fixture, "POST", "/a/b/create?channel=news&x=1", "text/plain", "hello\n");
         assert_int_equal(request->method, METHOD_POST);
-        assert_true(text_is(request->endpoint, "create"));
+        assert_true(text_is(request_endpoint(request, NULL), "create"));
         assert_true(text_is(request->body, "hello\n"));
         assert_true(text_is(request_field(request, "channel"), "news"));
         assert_null(request->last_event_id.bytes);
@@ -110,14 +110,139 @@ static void only_the_last_segment_names_the_endpoint(void **state)
                  {"?", ""},
                  {"http://h/x/status", "status"},
                  {"/UPDATE", "UPDATE"},
-                 {"/update#/create", "update"},
-                 {"/update?a=1#/create", "update"}};
+                 {"/x?y/create", "x"},
+                 {"/%63reate", "%63reate"}};
     struct fixture *fixture = *state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const struct request *request = decode(fixture, "GET", cases[i].uri, NULL, NULL);
-        assert_true(text_is(request->endpoint, cases[i].endpoint));
+        assert_true(text_is(request_endpoint(request, NULL), cases[i].endpoint));
+        assert_null(request->fault);
         request_release(fixture->decoder);
     }
+}
+
+static void with_a_mount_the_endpoint_is_what_stands_behind_it(void **state)
+{
+    static const struct {
+        const char *uri, *endpoint; /* NULL: it is none */
+    } cases[] = {{"/comet/update", "update"},
+                 {"/comet/update?x=/comet/create", "update"},
+                 {"/comet/x/create", "x/create"},
+                 {"/comet//create", "/create"},
+                 {"/comet/", ""},
+                 {"/comet/create/", "create/"},
+                 {"/comet/../comet/create", "../comet/create"},
+                 {"/comet/%63reate", "%63reate"},
+                 {"/comet", NULL},
+                 {"/create", NULL},
+                 {"//comet/create", NULL},
+                 {"/x/comet/create", NULL},
+                 {"/Comet/create", NULL},
+                 {"http://h/comet/create", NULL},
+                 {"", NULL}};
+    struct fixture *fixture = *state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct request *request = decode(fixture, "GET", cases[i].uri, NULL, NULL);
+        struct text endpoint = request_endpoint(request, "/comet/");
+        if (cases[i].endpoint)
+            assert_string_equal(endpoint.bytes, cases[i].endpoint);
+        else
+            assert_null(endpoint.bytes);
+        request_release(fixture->decoder);
+    }
+}
+
+static void a_fragment_is_a_fault(void **state)
+{
+    static const char *const uris[] = {"/update#/create", "/update?a=1#/create", "#", "/create#",
+                                       "/update?#"};
+    struct fixture *fixture = *state;
+    for (size_t i = 0; i < sizeof uris / sizeof *uris; i++) {
+        assert_non_null(decode(fixture, "GET", uris[i], NULL, NULL)->fault);
+        request_release(fixture->decoder);
+    }
+    assert_null(decode(fixture, "GET", "/update?id=a%23b", NULL, NULL)->fault);
+    request_release(fixture->decoder);
+}
+
+/* Decodes a request of these parameters, name, value, name, ..., NULL. */
+static const struct request *decode_params(struct fixture *fixture, const char *const *params)
+{
+    struct buf content = {0};
+    struct gate gate;
+    for (; *params; params += 2)
+        put_pair(&content, params[0], params[1]);
+    buf_reset(&fixture->bytes);
+    put_begin(&fixture->bytes, 1, FCGI_KEEP_CONN);
+    put_record(&fixture->bytes, FCGI_PARAMS, 1, content.bytes, content.len, 0);
+    put_record(&fixture->bytes, FCGI_PARAMS, 1, NULL, 0, 0);
+    put_record(&fixture->bytes, FCGI_STDIN, 1, NULL, 0, 0);
+    buf_free(&content);
+    gate_start(&gate, BODY_MAX);
+    assert_int_equal(gate_scan(&gate, (uint8_t *)fixture->bytes.bytes, &fixture->bytes.len),
+                     GATE_WHOLE);
+    return request_decode(fixture->decoder, &gate, (uint8_t *)fixture->bytes.bytes);
+}
+
+static void the_query_is_query_string_where_it_is_given(void **state)
+{
+    static const struct {
+        const char *params[11];
+        const char *endpoint, *channel; /* NULL: there is none */
+    } cases[] = {
+        {{"REQUEST_URI", "/c/update?channel=a", "QUERY_STRING", "channel=b"}, "update", "b"},
+        {{"QUERY_STRING", "channel=b", "REQUEST_URI", "/c/update?channel=a"}, "update", "b"},
+        {{"REQUEST_URI", "/c/update?channel=a", "QUERY_STRING", ""}, "update", NULL},
+        {{"REQUEST_URI", "/c/update?channel=a"}, "update", "a"},
+        {{"REQUEST_URI", "/c/update?channel=a?b"}, "update", "a?b"},
+        {{"REQUEST_URI", "/c/update", "QUERY_STRING", "channel=b"}, "update", "b"},
+        {{"SCRIPT_NAME", "/c", "PATH_INFO", "/update", "QUERY_STRING", "channel=b"}, "update", "b"},
+        {{"SCRIPT_NAME", "/c/update"}, "update", NULL},
+        /* these two are decoded already: it is no query, though it looks like one */
+        {{"SCRIPT_NAME", "/c", "PATH_INFO", "/create?x=/update"}, "update", NULL},
+        {{"PATH_INFO", "/create?channel=a", "QUERY_STRING", "channel=b"}, "create?channel=a", "b"},
+    };
+    struct fixture *fixture = *state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct request *request = decode_params(fixture, cases[i].params);
+        assert_non_null(request);
+        assert_true(text_is(request_endpoint(request, NULL), cases[i].endpoint));
+        struct text channel = request_field(request, "channel");
+        if (cases[i].channel)
+            assert_string_equal(channel.bytes, cases[i].channel);
+        else
+            assert_null(channel.bytes);
+        request_release(fixture->decoder);
+    }
+}
+
+static void of_a_parameter_that_comes_twice_the_last_counts(void **state)
+{
+    static const char *const params[] = {"QUERY_STRING", "channel=sent",   "REQUEST_URI",
+                                         "/update",      "QUERY_STRINGS",  "channel=x",
+                                         "QUERY_STRING", "channel=forced", NULL};
+    struct fixture *fixture = *state;
+    const struct request *request = decode_params(fixture, params);
+    assert_true(text_is(request_field(request, "channel"), "forced"));
+    request_release(fixture->decoder);
+}
+
+static void path_and_query_of_all_that_the_gate_lets_in_have_room(void **state)
+{
+    struct fixture *fixture = *state;
+    enum { HALF = 32 * 1024 - 32 };
+    char *uri = malloc(HALF + 1), *query = malloc(HALF + 1);
+    memset(uri, 'u', HALF);
+    memset(query, 'q', HALF);
+    uri[HALF] = query[HALF] = '\0';
+    const char *params[] = {"REQUEST_URI", uri, "QUERY_STRING", query, NULL};
+    const struct request *request = decode_params(fixture, params);
+    assert_non_null(request);
+    assert_int_equal(request->path.len, HALF);
+    assert_int_equal(request->query.fields[0].name.len, HALF);
+    request_release(fixture->decoder);
+    free(uri);
+    free(query);
 }
 
 static void a_form_of_too_many_fields_says_so(void **state)
@@ -163,6 +288,15 @@ int main(void)
         cmocka_unit_test_setup_teardown(forms_win_over_the_query, set_up, tear_down),
         cmocka_unit_test_setup_teardown(only_the_last_segment_names_the_endpoint, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(with_a_mount_the_endpoint_is_what_stands_behind_it, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_fragment_is_a_fault, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_query_is_query_string_where_it_is_given, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(of_a_parameter_that_comes_twice_the_last_counts, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(path_and_query_of_all_that_the_gate_lets_in_have_room,
+                                        set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_form_of_too_many_fields_says_so, set_up, tear_down),
         cmocka_unit_test_setup_teardown(empty_fields_are_told_from_absent_ones, set_up, tear_down),
         cmocka_unit_test_setup_teardown(libfcgi_leaves_our_signals_alone, set_up, tear_down),

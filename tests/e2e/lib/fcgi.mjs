@@ -77,7 +77,7 @@ export function paramsOf({
     SERVER_SOFTWARE: 'test',
     REQUEST_METHOD: method,
     REQUEST_URI: uri,
-    QUERY_STRING: uri.split('?')[1] ?? '',
+    QUERY_STRING: uri.includes('?') ? uri.slice(uri.indexOf('?') + 1) : '',
     SCRIPT_NAME: uri.split('?')[0],
     CONTENT_LENGTH: body.length ? String(body.length) : '',
     ...(type !== undefined ? { CONTENT_TYPE: type } : {}),
