@@ -296,6 +296,8 @@ static void dispatch(struct conn *conn, const struct gate *gate, const uint8_t *
     if (request) {
         route(conn, request);
         request_release(server->decoder);
+    } else if (errno == ENOMEM) {
+        conn_refuse_for(conn, LOG_NO_MEMORY);
     } else {
         diag(DIAG_WARN, "a request that looked whole could not be decoded");
         conn_end(conn);
