@@ -42,7 +42,7 @@ struct batch *batch_new(struct buf *scratch, const struct shape *shape, const ch
     if (!batch)
         return NULL;
     *batch = (struct batch){
-        .refs = 1, .next = page->next, .told = page->reset ? page->floors : 0, .more = page->more};
+        .refs = 1, .next = page->next, .told = gap_hold(page->gap), .more = page->more};
     batch->frames = count ? calloc(count, sizeof *batch->frames) : NULL;
     batch->iov = count ? calloc(count, sizeof *batch->iov) : NULL;
     bool complete = count == 0 || (batch->frames && batch->iov);
@@ -73,6 +73,7 @@ void batch_drop(struct batch *batch)
         frame_drop(batch->frames[i]);
     free(batch->frames);
     free(batch->iov);
+    gap_drop(batch->told);
     free(batch);
 }
 
@@ -98,6 +99,15 @@ static void note(const struct frame *frame, struct progress *progress, uint64_t 
     *messages += frame->messages;
 }
 
+/* From the batch's first frame on the stream knows of its gap. */
+static void learn(const struct batch *batch, struct progress *progress)
+{
+    if (!batch->told || batch->told == progress->told)
+        return;
+    gap_drop(progress->told);
+    progress->told = gap_hold(batch->told);
+}
+
 int batch_send(const struct batch *batch, int fd, struct progress *progress, uint64_t *messages)
 {
     uint32_t next = 0;
@@ -115,8 +125,8 @@ int batch_send(const struct batch *batch, int fd, struct progress *progress, uin
             progress->sent = (uint32_t)left;
             note(progress->frame, progress, messages);
         }
-        if (took > 0 && batch->told)
-            progress->told = batch->told;
+        if (took > 0)
+            learn(batch, progress);
         if (left > 0 || took == 0)
             return 0;
     }

@@ -22,10 +22,11 @@
 struct batch {
     uint32_t refs;
     uint32_t count;
-    uint64_t next; /* the cursor's seq once all is sent */
-    uint64_t told; /* page.floors, if the first frame tells of a gap; else 0 */
-    bool more;     /* there is more to read from there */
-    size_t len;    /* bytes of all frames */
+    uint64_t next;    /* the cursor's seq once all is sent */
+    struct gap *told; /* the gap of which the first frame tells, or none need be told: one
+                         reference; NULL: none */
+    bool more;        /* there is more to read from there */
+    size_t len;       /* bytes of all frames */
     struct frame **frames;
     struct iovec *iov; /* of the frames */
 };
@@ -43,7 +44,7 @@ struct progress {
     struct cursor cursor; /* what it has been given, the frame below included */
     struct frame *frame;  /* that the socket cut through: one reference; NULL: none */
     uint32_t sent;        /* bytes of it */
-    uint64_t told;        /* page.floors at the gap that it was told of last */
+    struct gap *told;     /* that it knows of: one reference; NULL: none (gap.h) */
 };
 
 /* Sends what the socket takes, without blocking, to a stream that has no frame cut through, and

@@ -17,16 +17,25 @@ static void note(struct pages *pages, enum log_status status)
     pages->failing = failing;
 }
 
+/* A stream is not told again of a gap that it knows of. */
+static void forgive(struct page *page, const struct gap *told, struct cursor cursor)
+{
+    if (!page->gap || cursor.kind != CURSOR_AT || !gap_is_known(page->gap, told, cursor.seq))
+        return;
+    page->reset = false;
+    gap_drop(page->gap);
+    page->gap = NULL;
+}
+
 static struct batch *read(struct server *server, const struct group *group,
                           const char *const *channels, size_t count, struct cursor cursor,
-                          uint64_t told, enum log_status *status)
+                          const struct gap *told, enum log_status *status)
 {
     struct page page;
     struct batch *batch = NULL;
     *status = log_read(server->log, channels, count, cursor, limit, &page);
     if (*status == LOG_OK) {
-        if (told != 0 && page.floors == told)
-            page.reset = false; /* the gap that the reader knows of */
+        forgive(&page, told, cursor);
         batch = batch_new(&server->scratch, &group->shape, log_epoch(server->log), &page);
         page_free(&page);
         if (!batch)
@@ -59,9 +68,10 @@ struct batch *pages_get(struct server *server, const struct group *group,
     struct batch *batch = read(server, group, channels, count, cursor, progress->told, status);
     if (batch && batch->count > 0 && batch->len <= PAGES_KEPT_BYTES) {
         batch_drop(kept->batch);
+        gap_drop(kept->told);
         *kept = (struct kept_page){.serial = group->serial,
                                    .head = head,
-                                   .told = progress->told,
+                                   .told = gap_hold(progress->told),
                                    .cursor = cursor,
                                    .batch = batch_hold(batch)};
     }
@@ -73,12 +83,14 @@ struct batch *pages_news(struct server *server, const struct group *group, uint6
     const char *channels[WANTED_CHANNELS_MAX];
     size_t count = group_news_channels(group, channels);
     enum log_status status;
-    return read(server, group, channels, count, (struct cursor){CURSOR_AT, seq}, 0, &status);
+    return read(server, group, channels, count, (struct cursor){CURSOR_AT, seq}, NULL, &status);
 }
 
 void pages_free(struct pages *pages)
 {
-    for (size_t i = 0; i < PAGES_KEPT; i++)
+    for (size_t i = 0; i < PAGES_KEPT; i++) {
         batch_drop(pages->kept[i].batch);
+        gap_drop(pages->kept[i].told);
+    }
     *pages = (struct pages){0};
 }

@@ -20,9 +20,9 @@ enum { PAGES_KEPT = 16, PAGES_KEPT_BYTES = 256 * 1024 /* of one; larger ones are
 
 struct pages {
     struct kept_page {
-        uint64_t serial; /* of the group */
-        uint64_t head;   /* of the log, then */
-        uint64_t told;   /* as in struct progress */
+        uint64_t serial;  /* of the group */
+        uint64_t head;    /* of the log, then */
+        struct gap *told; /* as in struct progress */
         struct cursor cursor;
         struct batch *batch; /* NULL: none */
     } kept[PAGES_KEPT];

@@ -30,6 +30,8 @@ static void become_live(struct conn *conn)
     if (!stream->live)
         conn->server->streams_behind--;
     stream->live = true;
+    gap_drop(stream->progress.told); /* it is past all floors */
+    stream->progress.told = NULL;
     stream_rewatch(conn);
 }
 
@@ -213,6 +215,7 @@ void stream_left(struct server *server, struct stream *stream)
     if (!stream->live)
         server->streams_behind--;
     frame_drop(stream->progress.frame);
+    gap_drop(stream->progress.told);
     talk_free(stream->talk);
     group_leave(&server->groups, stream->group);
     free(stream);

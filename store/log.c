@@ -31,6 +31,8 @@ struct log {
     size_t queue_limit;
     size_t queued_bytes; /* message_size of what was appended and not yet drained */
     uint64_t queued, appended, commits;
+    uint64_t *floors; /* of the channels of one read */
+    size_t floors_size;
     bool failed;
     char error[ERROR_SIZE];
 };
@@ -88,6 +90,7 @@ static void close_parts(struct log *log)
     if (log->file.db)
         file_close(&log->file, !log->failed);
     tail_free(&log->tail);
+    free(log->floors);
     for (int i = 0; i < 2; i++)
         if (log->pipe[i] >= 0)
             close(log->pipe[i]);
@@ -329,13 +332,27 @@ static struct plan make_plan(const struct log *log, struct cursor cursor, struct
     return plan;
 }
 
-static struct floors tail_floors(const struct tail *tail, const char *const *channels, size_t count)
+/* Room for the floors of count channels: as much as the widest read took so far. */
+static int begin_floors(struct log *log, size_t count, struct floors *floors)
 {
-    struct floors floors = {0};
+    uint64_t *grown = log->floors;
 
+    if (count > log->floors_size) {
+        grown = realloc(log->floors, count * sizeof *grown);
+        if (!grown)
+            return -1;
+        log->floors = grown;
+        log->floors_size = count;
+    }
+    *floors = (struct floors){.each = grown};
+    return 0;
+}
+
+static void add_tail_floors(const struct tail *tail, const char *const *channels, size_t count,
+                            struct floors *floors)
+{
     for (size_t i = 0; i < count; i++)
-        floors_add(&floors, tail_floor(tail, channels[i]));
-    return floors;
+        floors_add(floors, tail_floor(tail, channels[i]));
 }
 
 /* The reader's connection met what the log cannot be trusted after: the loop hears of it at the
@@ -348,23 +365,34 @@ static void fail(struct log *log)
         return; /* the status that is returned says it as well */
 }
 
+/* Says what is gone of what the reader asked for. */
+static int note_gap(const struct plan *plan, const struct floors *floors, struct page *page)
+{
+    if (floors->highest <= plan->after)
+        return 0;
+    page->reset = page->reset || plan->check_gap;
+    page->gap = gap_new(floors->each, floors->count);
+    return page->gap ? 0 : -1;
+}
+
 static enum log_status fill_page(struct log *log, const char *const *channels, size_t count,
                                  const struct plan *plan, struct page_fill *fill)
 {
     struct page *page = fill->page;
-    enum log_status status;
-    struct floors floors = {0};
+    enum log_status status = LOG_OK;
+    struct floors floors;
 
-    if (plan->in_memory) {
-        floors = tail_floors(&log->tail, channels, count);
-    } else {
+    if (begin_floors(log, count, &floors) != 0)
+        return LOG_NO_MEMORY;
+    if (plan->in_memory)
+        add_tail_floors(&log->tail, channels, count, &floors);
+    else
         status =
             reader_read(log->reader, channels, count, plan->after, log->tail.start, fill, &floors);
-        if (status != LOG_OK)
-            return status;
-    }
-    page->reset = page->reset || (plan->check_gap && floors.highest > plan->after);
-    page->floors = floors.sum;
+    if (status != LOG_OK)
+        return status;
+    if (note_gap(plan, &floors, page) != 0)
+        return LOG_NO_MEMORY;
     if (!page->more && tail_read(&log->tail, channels, count, plan->after, fill) != 0)
         return LOG_NO_MEMORY;
     page->next = page->more ? page->messages[page->count - 1]->seq : log->totals.head;

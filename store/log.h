@@ -32,6 +32,7 @@
 #include <sys/queue.h>
 
 #include "store/cursor.h"
+#include "store/gap.h"
 #include "store/message.h"
 
 struct log;
@@ -120,8 +121,8 @@ struct page {
                         message given */
     bool more;       /* the limit or the bytes ended the page: ask again from next */
     bool reset;      /* the cursor could not be honoured: something in between may be missing */
-    uint64_t floors; /* up to where the channels' messages are gone, added up: as long as it stays
-                        the same, no further gap has come about */
+    struct gap *gap; /* how far the channels' messages are gone, if that is past the cursor; a
+                        reader who knows of it need not be told (gap.h). NULL: no channel's are */
 };
 
 /* How much a page may hold. It ends with the message that reaches either. */
@@ -138,7 +139,8 @@ struct page_limit {
  * - CURSOR_AT older than what retention kept on some of the channels: what is newer than the
  *   cursor, with reset. On those channels that is everything retained; on the others, where
  *   nothing was missed, it does not start over: a reader who pages through channels with
- *   different floors would never get past the first page. Such a reader may be told reset again.
+ *   different floors would never get past the first page. Such a reader may be told reset again
+ *   (one that stays need not: gap.h).
  * An empty page without reset means that nothing newer is visible: the reader may wait.
  * Returns LOG_OK with *page filled (page_free it); LOG_NO_MEMORY, LOG_LOCKED (another program
  * holds the file: ask again) or LOG_FAILED with it empty. */

@@ -33,5 +33,6 @@ void page_free(struct page *page)
     for (size_t i = 0; i < page->count; i++)
         message_drop(page->messages[i]);
     free(page->messages);
+    gap_drop(page->gap);
     *page = (struct page){0};
 }

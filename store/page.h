@@ -17,17 +17,18 @@ struct page_fill {
     size_t capacity; /* of page->messages */
 };
 
-/* Up to where the messages of a set of channels are no longer retained. */
+/* Up to where the messages of each of a set of channels are no longer retained. */
 struct floors {
+    uint64_t *each; /* room for all of the set */
+    size_t count;   /* so far */
     uint64_t highest;
-    uint64_t sum;
 };
 
 static inline void floors_add(struct floors *floors, uint64_t floor)
 {
     if (floor > floors->highest)
         floors->highest = floor;
-    floors->sum += floor;
+    floors->each[floors->count++] = floor;
 }
 
 /* Whether the page takes no more messages. */

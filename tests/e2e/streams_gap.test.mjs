@@ -42,3 +42,23 @@ claim('a gap that comes about while the stream is behind is told, too', async (t
   assert.ok(big.every((id) => reader.ids.includes(id)), 'of this channel nothing was let go');
   reader.cut();
 });
+
+// A floor that the memory has forgotten counts as 0: so the sum of both floors is 190 before and
+// after, while 111 to 190 went.
+claim('a gap is told even if another floor falls out of memory meanwhile', async (t) => {
+  const args = ['--keep-messages', '3', '--memory', '100K', '--max-message', '1M'];
+  const stack = await startStack(t, { args });
+  const ids = await stack.publish(texts(93), { channel: 'b' }); // its floor is 90
+  await stack.publish(texts(9), { channel: 'a' });
+  const [large] = await stack.publish(['x'.repeat(900_000)], { channel: 'a' }); // and a's 100
+  const reader = await openReader(stack, 'streaming', { ...both, id: ids[0] });
+  reader.pause(); // in the middle of the large one
+  const later = await stack.publish(texts(90), { channel: 'a' });
+  reader.resume();
+  await reader.until('the last', () => reader.ids.includes(later.at(-1)));
+  assert.deepEqual(reader.ids.slice(0, 3), ids.slice(-3));
+  assert.deepEqual(reader.ids.slice(-4), [large, ...later.slice(-3)]);
+  assert.equal(reader.resets, 2);
+  assert.equal(reader.log.at(-4), 'reset', 'right before what follows the gap');
+  reader.cut();
+});

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, store_setup, store_teardown)
 
@@ -248,53 +249,113 @@ static void disk_and_memory_answer_as_the_model_does(void **state)
     free(model);
 }
 
-/* A reader who follows from page to page while the writer is at work sees every message of its
- * channels once and in order, or is told of the gap. */
+/* ---- readers that follow ---- */
+
+enum { FOLLOWED = 2, SENT = 1000 };
+
+static const char *const followed[FOLLOWED] = {"a", "bb"};
+
+/* What publishers and a reader know of each channel. A message says its own seq and that of the one
+ * before it on its channel. */
+struct following {
+    uint64_t sent, sent_last[FOLLOWED];
+    uint64_t seq, seen_last[FOLLOWED];
+    bool told[FOLLOWED];   /* that something may be missing before the next message */
+    struct gap *known;     /* by a reader that stays */
+    unsigned seen, resets; /* messages, and gaps told */
+};
+
+static void send_some(struct store *store, struct following *following)
+{
+    uint64_t busy = below(FOLLOWED);
+    char data[48];
+
+    for (uint64_t burst = below(80); burst && following->sent < SENT; burst--) {
+        uint64_t channel = below(20) ? busy : below(FOLLOWED);
+
+        snprintf(data, sizeof data, "%lu %lu", (unsigned long)++following->sent,
+                 (unsigned long)following->sent_last[channel]);
+        following->sent_last[channel] = following->sent;
+        assert_int_equal(store_queue(store, followed[channel], data), LOG_OK);
+    }
+}
+
+static void see(struct following *following, const struct message *message)
+{
+    int channel = strcmp(message_channel(message), followed[0]) != 0;
+    char *rest;
+    uint64_t number = strtoul(message_data(message), &rest, 10);
+    uint64_t previous = strtoul(rest, NULL, 10);
+
+    assert_int_equal(message->seq, number);
+    assert_true(number > following->seq && number > following->seen_last[channel]);
+    if (previous != following->seen_last[channel] && !following->told[channel])
+        fail_msg("%lu after %lu, and no word of it", (unsigned long)number,
+                 (unsigned long)following->seen_last[channel]);
+    following->seen_last[channel] = number;
+    following->told[channel] = false;
+    following->seen++;
+}
+
+/* A reset is for both channels: the page may be full before the one that has the gap has its
+ * turn. */
+static void read_a_page(struct store *store, struct following *following, bool stays)
+{
+    struct cursor cursor = {CURSOR_AT, following->seq};
+    struct page page;
+
+    assert_int_equal(log_read(store->log, followed, FOLLOWED, cursor, UP_TO(1 + below(60)), &page),
+                     LOG_OK);
+    assert_int_equal(page.reset, page.gap != NULL);
+    if (page.gap && !gap_is_known(page.gap, following->known, following->seq)) {
+        following->told[0] = following->told[1] = true;
+        following->resets++;
+        gap_drop(following->known);
+        following->known = stays ? gap_hold(page.gap) : NULL;
+    }
+    for (size_t i = 0; i < page.count; i++)
+        see(following, page.messages[i]);
+    following->seq = page.next;
+    page_free(&page);
+}
+
+/* While the writer is at work it sees every message of its channels once and in order, or is told
+ * of the gap. Returns how often that was. */
+static unsigned follow(struct store *store, bool stays)
+{
+    struct following following = {0};
+
+    srand(3);
+    store_open(store);
+    while (following.sent < SENT || following.seq < log_head(store->log)) {
+        send_some(store, &following);
+        if (below(3) || following.sent == SENT)
+            store_settle(store);
+        for (uint64_t pages = below(4); pages; pages--)
+            read_a_page(store, &following, stays);
+    }
+    gap_drop(following.known);
+    assert_true(following.seen > 0);
+    store_close(store);
+    return following.resets;
+}
+
 static void a_reader_that_follows_misses_nothing_silently(void **state)
 {
     struct store *store = *state;
-    const char *channels[] = {"a", "bb"};
-    uint64_t seq = 0, gaps = 0, seen = 0;
-    unsigned long last[2] = {0, 0}, sent = 0;
-    bool told[2] = {false, false};
-    char data[24];
+    static const uint64_t counts[] = {3, 50, 150};
+    static const size_t memories[] = {500, 1500, 10000};
 
-    srand(3);
-    store->options.keep_messages = 50;
-    store->options.memory_bytes = 1000;
-    store_open(store);
-    while (sent < 20000 || seq < log_head(store->log)) {
-        struct page page;
+    for (int i = 0; i < 9; i++) {
+        unsigned resets;
 
-        for (uint64_t burst = below(80); burst && sent < 20000; burst--) {
-            snprintf(data, sizeof data, "%lu", ++sent);
-            assert_int_equal(store_queue(store, channels[sent % 2], data), LOG_OK);
-        }
-        if (below(3) || sent == 20000)
-            store_settle(store);
-        assert_int_equal(log_read(store->log, channels, 2, (struct cursor){CURSOR_AT, seq},
-                                  UP_TO(1 + below(60)), &page),
-                         LOG_OK);
-        /* perhaps on a page that is full before the channel that has the gap has its turn */
-        if (page.reset)
-            told[0] = told[1] = true;
-        for (size_t i = 0; i < page.count; i++) {
-            unsigned long number = strtoul(message_data(page.messages[i]), NULL, 10);
-
-            assert_int_equal(page.messages[i]->seq, number);
-            assert_true(number > seq && number > last[number % 2]);
-            if (number != last[number % 2] + 2 && last[number % 2] && !told[number % 2])
-                fail_msg("%lu after %lu, and no word of it", number, last[number % 2]);
-            last[number % 2] = number;
-            told[number % 2] = false;
-            seen++;
-        }
-        gaps += page.reset;
-        seq = page.next;
-        page_free(&page);
+        store->options.keep_messages = counts[i / 3];
+        store->options.memory_bytes = memories[i % 3];
+        resets = follow(store, true);
+        unlink(store->path);
+        assert_in_range(resets, 1, follow(store, false));
+        unlink(store->path);
     }
-    assert_true(seen > 0);
-    assert_true(gaps > 0);
 }
 
 int main(void)

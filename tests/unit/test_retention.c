@@ -186,6 +186,80 @@ static void paging_through_a_gap_gets_to_the_end(void **state)
     assert_int_equal(seen, 40);
 }
 
+static struct gap *read_gap(struct store *store, uint64_t seq)
+{
+    const char *channels[] = {"a", "b"};
+    struct gap *gap;
+    struct page page;
+
+    assert_int_equal(
+        log_read(store->log, channels, 2, (struct cursor){CURSOR_AT, seq}, UP_TO(1), &page),
+        LOG_OK);
+    gap = gap_hold(page.gap);
+    assert_int_equal(page.reset, gap != NULL);
+    page_free(&page);
+    return gap;
+}
+
+/* The floors are 100 and 90, and then 190 and one that the memory knows no more. */
+static void a_floor_that_falls_out_of_memory_hides_no_gap(void **state)
+{
+    struct store *store = *state;
+    struct gap *told, *again, *later;
+
+    store->options.keep_messages = 3;
+    store->options.memory_bytes = 3 * message_size_of(1, 1);
+    store_open(store);
+    store_put_many(store, "b", 93);
+    store_put_many(store, "a", 10);
+    told = read_gap(store, 1);
+    again = read_gap(store, 95);
+    assert_true(gap_is_known(again, told, 95));
+    assert_null(read_gap(store, 103));
+    for (int i = 0; i < 90; i++)
+        store_put(store, "a", "x");
+    later = read_gap(store, 103);
+    assert_int_equal(later->floors[0] + later->floors[1], told->floors[0] + told->floors[1]);
+    assert_false(gap_is_known(later, told, 103));
+    assert_true(gap_is_known(later, later, 103));
+    gap_drop(told);
+    gap_drop(again);
+    gap_drop(later);
+}
+
+static struct gap *gap_of(uint64_t a, uint64_t b)
+{
+    return gap_new((uint64_t[]){a, b}, 2);
+}
+
+static void a_gap_is_known_until_a_floor_is_past_cursor_and_what_was_told(void **state)
+{
+    static const struct {
+        uint64_t a, b, seq;
+        bool known; /* to who was told of 100 and 90 */
+    } cases[] = {
+        {100, 90, 50, true},                       /* the same */
+        {100, 90, 95, true},                       /* only one of them is ahead of the cursor */
+        {100, 95, 50, false},                      /* below the highest, and yet another */
+        {100, 95, 94, false}, {100, 95, 95, true}, /* given before it went */
+        {101, 0, 100, false},                      /* the other is out of memory */
+        {100, 0, 95, true},   {190, 0, 103, false},
+    };
+    struct gap *told = gap_of(100, 90);
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct gap *gap = gap_of(cases[i].a, cases[i].b);
+
+        if (gap_is_known(gap, told, cases[i].seq) != cases[i].known)
+            fail_msg("case %zu", i);
+        assert_false(gap_is_known(gap, NULL, cases[i].seq));
+        gap->count = 1;
+        assert_false(gap_is_known(gap, told, cases[i].seq)); /* of other channels */
+        gap_drop(gap);
+    }
+    gap_drop(told);
+}
+
 static void gap_of_a_channel_that_is_gone_is_told(void **state)
 {
     struct store *store = *state;
@@ -396,6 +470,8 @@ int main(void)
         TEST(gap_on_one_channel_repeats_nothing_of_the_others),
         TEST(paging_through_a_gap_gets_to_the_end),
         TEST(gap_of_a_channel_that_is_gone_is_told),
+        TEST(a_floor_that_falls_out_of_memory_hides_no_gap),
+        TEST(a_gap_is_known_until_a_floor_is_past_cursor_and_what_was_told),
         TEST(channels_that_come_and_go_leave_nothing_behind),
         TEST(the_oldest_of_all_go_when_there_are_too_many_bytes),
         TEST(a_message_larger_than_all_that_is_kept_goes_at_once_and_is_told),
