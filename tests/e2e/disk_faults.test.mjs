@@ -6,6 +6,7 @@ import path from 'node:path';
 import { claim, defer, run, startStack, tempDir, throughBoth, until } from './lib/harness.mjs';
 import { expectBusy, expectError, expectJson, texts } from './lib/expect.mjs';
 import { faultyDisk } from './lib/fault.mjs';
+import { smallDisk } from './lib/small_disk.mjs';
 
 const TEXT = { 'Content-Type': 'text/plain' };
 const post = (stack, body) => stack.http('create', { method: 'POST', headers: TEXT, body });
@@ -234,30 +235,19 @@ claim(
   },
 );
 
-// A real file system that is really full. Mounting needs root, or a user namespace of our own.
-function smallDisk(t, size) {
-  const dir = tempDir(t);
-  const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'encke-test', dir]);
-  if (mounted.status !== 0) return null;
-  defer(t, () => {
-    const gone = spawnSync('umount', [dir]);
-    if (gone.status !== 0) spawnSync('umount', ['-l', dir]);
-  });
-  return dir;
-}
-
 claim(
   'a real file system that fills up: 507, nothing acknowledged lost, and room again',
   async (t) => {
-    const small = smallDisk(t, '2m');
-    if (!small) return t.skip('mounting a small tmpfs is not permitted here');
+    const small = await smallDisk(t, '2m');
+    if (small.refused) return t.skip(small.refused);
     const stack = await startStack(t, {
       server: 'nginx',
-      db: path.join(small, 'encke.db'),
+      db: path.join(small.dir, 'encke.db'),
+      wrap: small.wrap,
       args: ['--keep-bytes', '0'],
       allow: [/^encke: (warn|error): .*(disk|space|full)/i],
     });
-    const ballast = path.join(small, 'ballast');
+    const ballast = path.join(small.seen, 'ballast');
     fs.writeFileSync(ballast, Buffer.alloc(700_000));
     const kept = [];
     let full = 0;
@@ -294,14 +284,17 @@ claim(
 claim(
   'a sound log on a full disk is not called damaged, and is there when there is room again',
   async (t) => {
-    const small = smallDisk(t, '1m');
-    if (!small) return t.skip('mounting a small tmpfs is not permitted here');
-    const stack = await startStack(t, { db: path.join(small, 'encke.db') });
+    const small = await smallDisk(t, '1m');
+    if (small.refused) return t.skip(small.refused);
+    const stack = await startStack(t, {
+      db: path.join(small.dir, 'encke.db'),
+      wrap: small.wrap,
+    });
     stack.daemon.judged = false;
     await stack.create('kept');
     await stack.daemon.kill('SIGKILL');
-    fs.rmSync(`${stack.db}-shm`); // as after a reboot: it holds nothing that the next start needs
-    const ballast = fs.openSync(path.join(small, 'ballast'), 'w');
+    fs.rmSync(path.join(small.seen, 'encke.db-shm')); // as after a reboot: it holds nothing that the next start needs
+    const ballast = fs.openSync(path.join(small.seen, 'ballast'), 'w');
     for (const size of [65536, 4096, 1]) {
       try {
         for (;;) fs.writeSync(ballast, Buffer.alloc(size));
@@ -323,7 +316,7 @@ claim(
       assert.doesNotMatch(full.stderr, /damaged|corrupt|move it away/i);
       stack.daemon.allow(/^encke: error: .*(space|room|full)/i);
     } else await stack.daemon.stop();
-    fs.rmSync(path.join(small, 'ballast'));
+    fs.rmSync(path.join(small.seen, 'ballast'));
     await stack.daemon.start();
     assert.deepEqual(texts(await stack.all()), ['kept']);
   },

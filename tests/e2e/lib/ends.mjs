@@ -4,8 +4,8 @@ import { spawn } from 'node:child_process';
 import path from 'node:path';
 import { after } from 'node:test';
 
-const FILE_S = Number(process.env.ENCKE_FILE_SECONDS ?? 600); // for the whole file, on a busy machine
-const LEFT_S = Number(process.env.ENCKE_LEFT_SECONDS ?? 60); // from its last test to its end
+const FILE_S = Number(process.env.E2E_FILE_SECONDS ?? 600); // for the whole file, on a busy machine
+const LEFT_S = Number(process.env.E2E_LEFT_SECONDS ?? 60); // from its last test to its end
 
 const name = path.basename(process.argv[1] ?? 'node');
 

@@ -9,6 +9,7 @@
 // Nothing here sleeps for luck: `until` asks again until a condition holds, and gives up loudly.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import dns from 'node:dns';
 import { setMaxListeners } from 'node:events';
 import fs from 'node:fs';
 import http from 'node:http';
@@ -28,6 +29,14 @@ const ANSWER_MS = 90_000; // longer than any hold: no answer by then is a hang
 const STOP_MS = 20_000;
 
 const tick = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+// Web servers and upstreams here listen on 127.0.0.1, and `localhost`, which is what Node connects to
+// where no host is given, may be ::1: so no test looks up a name, on any machine.
+const { lookup } = dns;
+dns.lookup = (name, ...more) => {
+  if (!net.isIP(name)) throw new Error(`a test connects to an address, not to a name: ${name}`);
+  return lookup(name, ...more);
+};
 
 // Asks `condition` again and again until it gives something true, which is returned.
 export async function until(what, condition, { within = READY_MS, every = 10 } = {}) {

@@ -34,11 +34,12 @@ export function closeFrame(code, reason = '', options) {
   return frame(OP.CLOSE, content, options);
 }
 
-// Sends bytes of a handshake and gives {status, headers, body, socket, rest}: the answer's head,
-// and the body of a refusal, or the open socket with what came after the 101.
+// Sends bytes of a handshake to a unix socket (a path) or a port, and gives {status, headers, body,
+// socket, rest}: the answer's head, and the body of a refusal, or the open socket with what came
+// after the 101.
 export function shake(to, bytes) {
   return new Promise((resolve, reject) => {
-    const socket = net.connect(...[to].flat());
+    const socket = typeof to === 'number' ? net.connect(to, '127.0.0.1') : net.connect(to);
     let all = Buffer.alloc(0);
     const judge = (closed) => {
       const end = all.indexOf('\r\n\r\n');
