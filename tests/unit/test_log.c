@@ -391,7 +391,7 @@ static void cursor_ahead_of_the_log_is_reset(void **state)
 static void many_channels_are_read_at_once(void **state)
 {
     struct store *store = *state;
-    char names[64 * 4] = "", name[8];
+    char names[64 * 4] = "", name[16];
 
     store_open(store);
     for (int i = 0; i < 60; i++) {
