@@ -366,14 +366,14 @@ throughBoth('a stream that is asked for wrongly gets 400 or 405 and why', async 
 });
 
 throughBoth('any bytes at all are a cursor of some kind', async (t, server) => {
-  const stack = await startStack(t, { server });
+  // lighttpd by itself refuses some that are no UTF-8, and which, changes with its version
+  const webConfig = { lighttpd: 'server.http-parseopts = ("url-invalid-utf8-reject" => "disable")\n' };
+  const stack = await startStack(t, { server, webConfig });
   await stack.publish('kept');
   const ids = ['%', '%4', '%zz', '%F0%9F', '%ff%fe', 'a'.repeat(2000), '%22%3E%3Cscript%3E', '+'];
   for (const transport of STREAMS) {
     for (const id of ids) {
       const answer = await stack.http(`${transport}?timeout=0&id=${id}`);
-      // lighttpd refuses by itself what is not UTF-8
-      if (server === 'lighttpd' && answer.status === 400 && /^<\?xml/.test(answer.body)) continue;
       assert.equal(answer.status, 200, `${transport} ${id}: ${answer.body}`);
       assert.match(answer.body, /reset|null,null/);
       assert.match(answer.body, /kept/);
