@@ -242,7 +242,14 @@ static int open_log(struct server *server, char *why, size_t why_size)
                                       .keep_bytes = (uint64_t)options->keep_bytes,
                                       .memory_bytes = (size_t)options->memory_bytes,
                                       .queue_bytes = (size_t)options->queue_bytes};
-    return log_open(&server->log, &log_options, why, why_size);
+    if (log_open(&server->log, &log_options, why, why_size) != 0)
+        return -1;
+    if (log_was_put_back(server->log))
+        diag(DIAG_WARN,
+             "%s is not as it was left: an older copy, or another log; clients are told to "
+             "start over",
+             options->db);
+    return 0;
 }
 
 static int open_doors(struct server *server, char *why, size_t why_size)

@@ -85,7 +85,7 @@ char *file_resolve(const char *path, char *why, size_t why_size)
 
 /* ---- making one ---- */
 
-static int draw_epoch(char epoch[EPOCH_LEN + 1])
+int file_draw_epoch(char epoch[EPOCH_LEN + 1])
 {
     unsigned char bytes[EPOCH_LEN / 2];
 
@@ -122,7 +122,7 @@ static int build(const char *temp, char *why, size_t why_size)
     sqlite3 *db = NULL;
     int rc;
 
-    if (draw_epoch(epoch) != 0) {
+    if (file_draw_epoch(epoch) != 0) {
         SAY("no random number for the log's epoch: %s", strerror(errno));
         return -1;
     }
@@ -415,6 +415,7 @@ void file_close(struct file *file, bool trusted)
     if (rc != SQLITE_OK)
         sqlite3_db_config(file->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     sqlite3_close(file->db);
+    mark_sync(&file->mark);
     close(file->fd);
     free(file->path);
     *file = (struct file){.fd = -1};

@@ -16,6 +16,7 @@
 #include <stddef.h>
 
 #include "store/cursor.h"
+#include "store/mark.h"
 
 struct file {
     char *path;  /* absolute, without symbolic links */
@@ -24,7 +25,8 @@ struct file {
                     descriptor of a file drops this process's POSIX locks on it, SQLite's too: so
                     it is opened before SQLite opens it and closed after SQLite closed it */
     char epoch[EPOCH_LEN + 1];
-    bool pending; /* the write-ahead log of the last run is not all copied yet */
+    struct mark mark; /* how far it had come, beside it */
+    bool pending;     /* the write-ahead log of the last run is not all copied yet */
 };
 
 /* Returns path, absolute and without symbolic links, for free(); the last name need not exist yet.
@@ -36,6 +38,9 @@ char *file_resolve(const char *path, char *why, size_t why_size);
  * checks it and opens it. Blocks on the disk. Returns 0, or -1 with the reason in why, the file
  * untouched and *file empty. */
 int file_open(struct file *file, char *path, char *why, size_t why_size);
+
+/* Draws an epoch at random. Returns 0, or -1 with errno. */
+int file_draw_epoch(char epoch[EPOCH_LEN + 1]);
 
 /* Whether the path still leads to the file that was opened. */
 bool file_in_place(const struct file *file);

@@ -12,7 +12,7 @@
 
 static long read_owner(int fd)
 {
-    char text[32];
+    char text[LOCK_OWNER_SIZE];
     ssize_t len = pread(fd, text, sizeof text - 1, 0);
 
     text[len > 0 ? len : 0] = '\0';
@@ -22,10 +22,10 @@ static long read_owner(int fd)
 /* Only a courtesy to the next one, so a disk too full to hold it does not matter. */
 static void write_owner(int fd)
 {
-    char text[32];
-    int len = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+    char text[LOCK_OWNER_SIZE + 1];
 
-    if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)len, 0) != len)
+    snprintf(text, sizeof text, "%-*ld\n", LOCK_OWNER_SIZE - 1, (long)getpid());
+    if (pwrite(fd, text, LOCK_OWNER_SIZE, 0) != LOCK_OWNER_SIZE)
         return;
 }
 

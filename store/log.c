@@ -34,6 +34,7 @@ struct log {
     uint64_t *floors; /* of the channels of one read */
     size_t floors_size;
     bool failed;
+    bool put_back;
     char error[ERROR_SIZE];
 };
 
@@ -64,6 +65,7 @@ static int open_parts(struct log *log, const struct log_options *options, char *
     const struct retention_limits limits = {options->keep_messages, options->keep_age_ms,
                                             options->keep_bytes};
     char *path = file_resolve(options->path, why, why_size);
+    int put_back;
 
     if (!path)
         return -1;
@@ -72,6 +74,11 @@ static int open_parts(struct log *log, const struct log_options *options, char *
         free(path);
         return -1;
     }
+    put_back =
+        mark_open(&log->file.mark, log->lock_fd, log->file.db, log->file.epoch, why, why_size);
+    if (put_back < 0)
+        return -1;
+    log->put_back = put_back;
     if (pipe2(log->pipe, O_NONBLOCK | O_CLOEXEC) != 0) {
         snprintf(why, why_size, "no notification pipe: %s", strerror(errno));
         return -1;
@@ -187,6 +194,11 @@ int log_fd(const struct log *log)
 const char *log_epoch(const struct log *log)
 {
     return log->file.epoch;
+}
+
+bool log_was_put_back(const struct log *log)
+{
+    return log->put_back;
 }
 
 uint64_t log_head(const struct log *log)

@@ -74,8 +74,12 @@ enum log_status log_close(struct log *log);
  * log's own; watch it, do not read or close it. */
 int log_fd(const struct log *log);
 
-/* The log's epoch: EPOCH_LEN digits and a NUL, drawn when the file was created. */
+/* The log's epoch: EPOCH_LEN digits and a NUL, drawn when the file was created or put back. */
 const char *log_epoch(const struct log *log);
+
+/* Whether log_open found an older copy of the log, or another log, than was left at its path
+ * (mark.h). It has a new epoch: no seq of one epoch is ever given out twice. */
+bool log_was_put_back(const struct log *log);
 
 /* The visible head: the seq of the newest message that any reader may see; 0 for an empty log. */
 uint64_t log_head(const struct log *log);

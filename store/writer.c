@@ -171,6 +171,7 @@ static void committed(struct writer *writer, struct append_list *batch)
     }
     assert(seq == writer->ledger.now.head);
     ledger_committed(&writer->ledger);
+    mark_set(&writer->file->mark, seq, now_ms()); /* before anybody is told */
     writer->commits++;
     writer->checkpoint_ms = now_ms() + CHECKPOINT_IDLE_MS;
 }
@@ -231,6 +232,7 @@ static void checkpoint(struct writer *writer)
     int pages = 0, copied = 0;
     int rc;
 
+    mark_sync(&writer->file->mark);
     errno = 0;
     rc = sqlite3_wal_checkpoint_v2(writer->file->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &pages,
                                    &copied);
@@ -275,6 +277,7 @@ static void commit_batch(struct writer *writer, struct append_list *batch)
     set_status(batch, status);
     if (writer->commits != before || status != LOG_OK || !STAILQ_EMPTY(batch))
         deliver(writer, batch);
+    mark_sync_if_due(&writer->file->mark, now_ms());
     /* On a full disk, a checkpoint lets the write-ahead log start over in the room it has. */
     if (status == LOG_FULL || (status == LOG_OK && writer->wal_pages >= CHECKPOINT_PAGES))
         checkpoint(writer);

@@ -187,6 +187,30 @@ throughBoth(
   },
 );
 
+throughBoth('an older copy of the log that is put back has another epoch, and all are told', async (t, server) => {
+  const allow = [/^encke: warn: .* is not as it was left/];
+  const stack = await startStack(t, { server, allow });
+  const before = await fill(stack, 3);
+  await stack.daemon.stop();
+  fs.copyFileSync(stack.db, `${stack.db}.copy`);
+  await stack.daemon.start();
+  const lost = await until('the web server is back', () => fill(stack, 3));
+  await stack.daemon.kill('SIGKILL');
+  for (const suffix of ['-wal', '-shm']) fs.rmSync(stack.db + suffix, { force: true });
+  fs.copyFileSync(`${stack.db}.copy`, stack.db);
+  await stack.daemon.start();
+  const after = await until('the web server is back', () => fill(stack, 6));
+  assert.match(stack.daemon.stderr(), /is not as it was left/);
+  assert.notEqual(epochOf(after[0]), epochOf(before[0]));
+  for (const id of [before[0], before[2], ...lost]) {
+    const { messages } = expectUpdate(await stack.update({ id }), { reset: true });
+    assert.equal(messages.length, 9);
+  }
+  await stack.daemon.stop();
+  await stack.daemon.start();
+  expectUpdate(await until('the web server is back', () => stack.update({ id: after[0] })));
+});
+
 claim('an age limit of a log that was stopped for long is kept at the start', async (t) => {
   const stack = await startStack(t, { args: ['--keep-age', '1s'] });
   const ids = await fill(stack, 3);
