@@ -60,8 +60,7 @@ void mark_sync(struct mark *mark)
 
 void mark_sync_if_due(struct mark *mark, int64_t now_ms)
 {
-    /* the clock may have been set back */
-    if (now_ms >= mark->sync_ms || now_ms < mark->sync_ms - MARK_SYNC_MS)
+    if (now_ms >= mark->sync_ms)
         mark_sync(mark);
 }
 

@@ -53,7 +53,8 @@ struct mark {
 int mark_open(struct mark *mark, int fd, sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why,
               size_t why_size);
 
-/* Remembers that seq is committed; never blocks on the disk. */
+/* Remembers that seq is committed; never blocks on the disk. now_ms is of a clock that is never
+ * set. */
 void mark_set(struct mark *mark, uint64_t seq, int64_t now_ms);
 
 /* Syncs what was set, at once or only if that is due. Blocks on the disk. */

@@ -1,5 +1,7 @@
 #include "store/retention.h"
 
+#include <stdlib.h>
+
 #include "store/sql.h"
 
 /* Messages become too many, or too old, one by one; deleting each in its own transaction would cost
@@ -73,9 +75,27 @@ void retention_undo(struct retention *retention)
     retention->backlog = limits->keep_bytes > 0;
 }
 
-bool retention_is_due(const struct retention *retention, int64_t now_ms)
+static bool clock_was_set(const struct retention *retention, const struct moment *now)
 {
-    return retention->backlog || retention->sweeping || now_ms >= retention->due_ms;
+    return llabs(now->wall_ms - now->steady_ms - retention->offset_ms) > STAMPS_SLACK_MS;
+}
+
+/* Whether a message may be too old. */
+static bool age_is_due(const struct retention *retention, const struct moment *now)
+{
+    return now->steady_ms >= retention->due_ms ||
+           (retention->due_ms != INT64_MAX && clock_was_set(retention, now));
+}
+
+bool retention_is_due(const struct retention *retention, const struct moment *now)
+{
+    return retention->backlog || retention->sweeping || age_is_due(retention, now);
+}
+
+void retention_note(struct retention *retention, uint64_t seq, int64_t time_ms, int64_t steady_ms)
+{
+    if (retention->limits.keep_age_ms)
+        stamps_note(&retention->stamps, seq, time_ms, steady_ms);
 }
 
 /* Takes the rows that one of the two SELECTs, bound, gives off the books. *last is the seq of the
@@ -236,7 +256,7 @@ static enum verdict judge(const struct retention_limits *limits, uint64_t bytes,
 }
 
 /* Walks from the oldest message on while messages have to go. */
-static int find_prefix(struct retention *retention, int64_t now_ms, uint64_t rows,
+static int find_prefix(struct retention *retention, const struct moment *now, uint64_t rows,
                        struct prefix *prefix)
 {
     sqlite3_stmt *oldest = retention->oldest;
@@ -249,17 +269,20 @@ static int find_prefix(struct retention *retention, int64_t now_ms, uint64_t row
     if (rc != SQLITE_OK)
         return rc;
     while ((rc = sqlite3_step(oldest)) == SQLITE_ROW) {
-        int64_t stated_ms = sqlite3_column_int64(oldest, 3);
-        int64_t time_ms = stated_ms > 0 ? stated_ms : 0; /* keeps the sums below in range */
-        enum verdict verdict = judge(&retention->limits, prefix->bytes, time_ms, now_ms);
+        uint64_t seq = (uint64_t)sqlite3_column_int64(oldest, 0);
+        int64_t time_ms =
+            stamps_time(&retention->stamps, seq, sqlite3_column_int64(oldest, 3), now);
+        enum verdict verdict = judge(&retention->limits, prefix->bytes, time_ms, now->wall_ms);
 
+        if (prefix->rows == 0)
+            stamps_forget(&retention->stamps, seq);
         if (verdict == STAY)
             prefix->stay_ms = time_ms;
         prefix->bounded = prefix->rows == rows;
         if (verdict == STAY || prefix->bounded)
             break;
         if (verdict == GO)
-            prefix->last = (uint64_t)sqlite3_column_int64(oldest, 0);
+            prefix->last = seq;
         rc = ledger_channel_by_id(retention->ledger, sqlite3_column_int64(oldest, 1), &channel);
         if (rc != SQLITE_OK)
             break;
@@ -272,38 +295,38 @@ static int find_prefix(struct retention *retention, int64_t now_ms, uint64_t row
 }
 
 static int64_t next_due(const struct retention *retention, const struct prefix *prefix,
-                        int64_t now_ms)
+                        const struct moment *now)
 {
     int64_t age_ms = retention->limits.keep_age_ms;
     int64_t slack_ms = age_ms / SLACK_PART < SLACK_MAX_MS ? age_ms / SLACK_PART : SLACK_MAX_MS;
-    int64_t from_ms = prefix->stay_ms == INT64_MIN ? now_ms : prefix->stay_ms;
+    int64_t had_ms = prefix->stay_ms == INT64_MIN ? 0 : now->wall_ms - prefix->stay_ms;
 
-    if (age_ms == 0 || retention->ledger->now.messages == 0 || age_ms > INT64_MAX / 4 - from_ms)
+    if (age_ms == 0 || retention->ledger->now.messages == 0 || age_ms > INT64_MAX / 4)
         return INT64_MAX;
-    return from_ms + age_ms + slack_ms;
+    return now->steady_ms - had_ms + age_ms + slack_ms;
 }
 
 /* An empty log has nothing to wait for; its first message ends that. */
-static bool prefix_is_due(const struct retention *retention, int64_t now_ms)
+static bool prefix_is_due(const struct retention *retention, const struct moment *now)
 {
     const struct retention_limits *limits = &retention->limits;
-    const struct totals *now = &retention->ledger->now;
+    const struct totals *totals = &retention->ledger->now;
 
-    if (limits->keep_bytes && now->bytes > retention_most_bytes(limits))
+    if (limits->keep_bytes && totals->bytes > retention_most_bytes(limits))
         return true;
     return limits->keep_age_ms &&
-           (now_ms >= retention->due_ms || (retention->due_ms == INT64_MAX && now->messages));
+           (age_is_due(retention, now) || (retention->due_ms == INT64_MAX && totals->messages));
 }
 
-static int trim_prefix(struct retention *retention, int64_t now_ms, uint64_t *left)
+static int trim_prefix(struct retention *retention, const struct moment *now, uint64_t *left)
 {
     struct prefix prefix;
     int rc;
 
-    retention->backlog = prefix_is_due(retention, now_ms);
+    retention->backlog = prefix_is_due(retention, now);
     if (!retention->backlog || *left == 0)
         return SQLITE_OK;
-    rc = find_prefix(retention, now_ms, *left, &prefix);
+    rc = find_prefix(retention, now, *left, &prefix);
     if (rc == SQLITE_OK && prefix.last) {
         rc = sqlite3_bind_int64(retention->oldest, 1, (sqlite3_int64)prefix.last);
         if (rc == SQLITE_OK)
@@ -312,17 +335,18 @@ static int trim_prefix(struct retention *retention, int64_t now_ms, uint64_t *le
     if (rc != SQLITE_OK)
         return rc;
     retention->backlog = prefix.bounded && prefix.last;
-    retention->due_ms = next_due(retention, &prefix, now_ms);
+    retention->due_ms = next_due(retention, &prefix, now);
+    retention->offset_ms = now->wall_ms - now->steady_ms;
     return SQLITE_OK;
 }
 
-int retention_run(struct retention *retention, int64_t now_ms, uint64_t rows, bool idle)
+int retention_run(struct retention *retention, const struct moment *now, uint64_t rows, bool idle)
 {
     uint64_t left = rows;
     int rc = trim_touched(retention, &left);
 
     if (rc == SQLITE_OK)
-        rc = trim_prefix(retention, now_ms, &left);
+        rc = trim_prefix(retention, now, &left);
     if (rc == SQLITE_OK && idle)
         rc = sweep(retention, &left);
     return rc;

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "store/ledger.h"
+#include "store/stamps.h"
 
 struct retention_limits {
     uint64_t keep_messages; /* a channel; 0: no limit */
@@ -34,10 +35,13 @@ struct retention {
     sqlite3 *db;
     struct ledger *ledger;
     sqlite3_stmt *oldest_of_channel, *trim_channel, *oldest, *trim_oldest, *next_over;
+    struct stamps stamps;
     sqlite3_int64 swept; /* id up to which no channel is over its count, while sweeping */
     bool sweeping;       /* channels that no append touches may be over their count */
     bool backlog;        /* more is due already */
-    int64_t due_ms;      /* no message gets too old before this; INT64_MAX: nothing to wait for */
+    int64_t due_ms;      /* by the steady clock: no message gets too old before this; INT64_MAX:
+                            nothing to wait for */
+    int64_t offset_ms;   /* what the wall clock was ahead of the steady one when that was found */
 };
 
 /* Prepares the statements. Begins with a look at everything: the limits may be lower than at the
@@ -46,12 +50,16 @@ int retention_init(struct retention *retention, sqlite3 *db, struct ledger *ledg
                    const struct retention_limits *limits);
 void retention_free(struct retention *retention);
 
-/* Whether a transaction only for retention has something to do at now_ms. */
-bool retention_is_due(const struct retention *retention, int64_t now_ms);
+/* Whether a transaction only for retention has something to do now: also when the wall clock has
+ * been set, as messages from before the start may be too old by it. */
+bool retention_is_due(const struct retention *retention, const struct moment *now);
 
-/* Deletes what is due at now_ms, about rows messages at most, in the transaction that runs on the
+/* Deletes what is due now, about rows messages at most, in the transaction that runs on the
  * ledger. idle: no append waits, so channels that were not touched may be looked at. */
-int retention_run(struct retention *retention, int64_t now_ms, uint64_t rows, bool idle);
+int retention_run(struct retention *retention, const struct moment *now, uint64_t rows, bool idle);
+
+/* Message seq, stamped time_ms, was committed now. */
+void retention_note(struct retention *retention, uint64_t seq, int64_t time_ms, int64_t steady_ms);
 
 /* The transaction was rolled back: what was due may still be. */
 void retention_undo(struct retention *retention);

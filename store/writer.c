@@ -25,6 +25,9 @@ enum { RETENTION_ROWS = 1000 };
  * and twice as long each time. */
 enum { RETRY_MIN_MS = 1000, RETRY_MAX_MS = 60000 };
 
+/* A sleep until a message is too old ends after this long, as the wall clock may have been set. */
+enum { CLOCK_LOOK_MS = 60000 };
+
 struct writer {
     pthread_t thread;
     pthread_mutex_t mutex;
@@ -51,16 +54,6 @@ struct writer {
     bool failed;
     char error[ERROR_SIZE];
 };
-
-/* The wall clock, because messages are stamped with it and a sleep until one is too old should end
- * early when the clock is set forth. */
-static int64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 static int note_wal_pages(void *arg, sqlite3 *db, const char *name, int pages)
 {
@@ -139,6 +132,7 @@ static int insert_message(struct writer *writer, const struct message *message)
  * still be open. */
 static int transact(struct writer *writer, const struct append_list *batch)
 {
+    const struct moment now = stamps_now();
     uint64_t rows = RETENTION_ROWS;
     const struct append *append;
     int rc;
@@ -154,7 +148,7 @@ static int transact(struct writer *writer, const struct append_list *batch)
         rows++;
     }
     if (rc == SQLITE_OK)
-        rc = retention_run(&writer->retention, now_ms(), rows, STAILQ_EMPTY(batch));
+        rc = retention_run(&writer->retention, &now, rows, STAILQ_EMPTY(batch));
     if (rc == SQLITE_OK && !STAILQ_EMPTY(&writer->ledger.changed))
         rc = ledger_save(&writer->ledger);
     return rc == SQLITE_OK ? sql_run(writer->commit) : rc;
@@ -164,16 +158,18 @@ static int transact(struct writer *writer, const struct append_list *batch)
 static void committed(struct writer *writer, struct append_list *batch)
 {
     uint64_t seq = writer->ledger.committed.head;
+    int64_t now = stamps_steady_ms();
     struct append *append;
 
     STAILQ_FOREACH (append, batch, next) {
         append->message->seq = ++seq;
+        retention_note(&writer->retention, seq, append->message->time_ms, now);
     }
     assert(seq == writer->ledger.now.head);
     ledger_committed(&writer->ledger);
-    mark_set(&writer->file->mark, seq, now_ms()); /* before anybody is told */
+    mark_set(&writer->file->mark, seq, now); /* before anybody is told */
     writer->commits++;
-    writer->checkpoint_ms = now_ms() + CHECKPOINT_IDLE_MS;
+    writer->checkpoint_ms = now + CHECKPOINT_IDLE_MS;
 }
 
 static void fail(struct writer *writer, const char *doing, int rc)
@@ -196,7 +192,7 @@ static void retry_later(struct writer *writer)
         writer->retry_wait_ms = RETRY_MIN_MS;
     if (writer->retry_wait_ms > RETRY_MAX_MS)
         writer->retry_wait_ms = RETRY_MAX_MS;
-    writer->retry_ms = now_ms() + writer->retry_wait_ms;
+    writer->retry_ms = stamps_steady_ms() + writer->retry_wait_ms;
 }
 
 /* Takes back what transact did. What SQLite says of the error is asked first: rolling back changes
@@ -237,7 +233,7 @@ static void checkpoint(struct writer *writer)
     rc = sqlite3_wal_checkpoint_v2(writer->file->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &pages,
                                    &copied);
     status = sql_status(rc);
-    writer->checkpoint_ms = now_ms() + RETRY_MAX_MS;
+    writer->checkpoint_ms = stamps_steady_ms() + RETRY_MAX_MS;
     if (rc == SQLITE_OK && copied >= pages)
         writer->checkpoint_ms = INT64_MAX;
     if (status != LOG_FAILED)
@@ -277,7 +273,7 @@ static void commit_batch(struct writer *writer, struct append_list *batch)
     set_status(batch, status);
     if (writer->commits != before || status != LOG_OK || !STAILQ_EMPTY(batch))
         deliver(writer, batch);
-    mark_sync_if_due(&writer->file->mark, now_ms());
+    mark_sync_if_due(&writer->file->mark, stamps_steady_ms());
     /* On a full disk, a checkpoint lets the write-ahead log start over in the room it has. */
     if (status == LOG_FULL || (status == LOG_OK && writer->wal_pages >= CHECKPOINT_PAGES))
         checkpoint(writer);
@@ -287,10 +283,21 @@ static void commit_batch(struct writer *writer, struct append_list *batch)
 
 enum work { WORK_COMMIT, WORK_RETENTION, WORK_CHECKPOINT, WORK_SLEEP, WORK_STOP };
 
-/* What to do at now; *until is how long a sleep may last. The mutex is held. */
-static enum work next_work(const struct writer *writer, int64_t now, int64_t *until)
+/* When to look after retention; INT64_MAX: there is nothing to wait for. */
+static int64_t retention_ms(const struct writer *writer, const struct moment *now)
 {
-    int64_t due = writer->retention.due_ms;
+    int64_t due = writer->retention.due_ms, look = now->steady_ms + CLOCK_LOOK_MS;
+
+    if (retention_is_due(&writer->retention, now))
+        return now->steady_ms;
+    return due < look || due == INT64_MAX ? due : look;
+}
+
+/* What to do now; *until is when a sleep has to end. The mutex is held. */
+static enum work next_work(const struct writer *writer, int64_t *until)
+{
+    const struct moment clocks = stamps_now();
+    int64_t now = clocks.steady_ms, due;
 
     if (!STAILQ_EMPTY(&writer->queue))
         return WORK_COMMIT;
@@ -299,8 +306,7 @@ static enum work next_work(const struct writer *writer, int64_t now, int64_t *un
     *until = INT64_MAX;
     if (writer->failed)
         return WORK_SLEEP;
-    if (retention_is_due(&writer->retention, now))
-        due = now;
+    due = retention_ms(writer, &clocks);
     if (due < writer->retry_ms)
         due = writer->retry_ms;
     if (due <= now)
@@ -311,11 +317,16 @@ static enum work next_work(const struct writer *writer, int64_t now, int64_t *un
     return WORK_SLEEP;
 }
 
+/* The condition's clock is one that stands still in a suspended machine. */
 static void sleep_until(struct writer *writer, int64_t until_ms)
 {
-    struct timespec until = {.tv_sec = until_ms / 1000,
-                             .tv_nsec = (long)(until_ms % 1000) * 1000000};
+    int64_t left_ms = until_ms == INT64_MAX ? 0 : until_ms - stamps_steady_ms();
+    struct timespec until;
 
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    left_ms += until.tv_nsec / 1000000;
+    until.tv_sec += left_ms > 0 ? left_ms / 1000 : 0;
+    until.tv_nsec = left_ms > 0 ? left_ms % 1000 * 1000000 : 0;
     writer->sleeping = true;
     if (until_ms == INT64_MAX)
         pthread_cond_wait(&writer->wake, &writer->mutex);
@@ -331,7 +342,7 @@ static enum work wait_for_work(struct writer *writer, struct append_list *batch)
     int64_t until;
 
     pthread_mutex_lock(&writer->mutex);
-    while ((work = next_work(writer, now_ms(), &until)) == WORK_SLEEP)
+    while ((work = next_work(writer, &until)) == WORK_SLEEP)
         sleep_until(writer, until);
     STAILQ_CONCAT(batch, &writer->queue);
     pthread_mutex_unlock(&writer->mutex);
@@ -403,6 +414,16 @@ static void free_writer(struct writer *writer)
     free(writer);
 }
 
+static void init_wake(pthread_cond_t *wake)
+{
+    pthread_condattr_t steady;
+
+    pthread_condattr_init(&steady);
+    pthread_condattr_setclock(&steady, CLOCK_MONOTONIC);
+    pthread_cond_init(wake, &steady);
+    pthread_condattr_destroy(&steady);
+}
+
 int writer_start(struct writer **out, struct file *file, const struct retention_limits *limits,
                  int notify_fd, struct totals *totals, char *why, size_t why_size)
 {
@@ -415,11 +436,11 @@ int writer_start(struct writer **out, struct file *file, const struct retention_
     }
     writer->file = file;
     writer->notify_fd = notify_fd;
-    writer->checkpoint_ms = file->pending ? now_ms() : INT64_MAX;
+    writer->checkpoint_ms = file->pending ? stamps_steady_ms() : INT64_MAX;
     STAILQ_INIT(&writer->queue);
     clear_report(&writer->report);
     pthread_mutex_init(&writer->mutex, NULL);
-    pthread_cond_init(&writer->wake, NULL);
+    init_wake(&writer->wake);
     rc = prepare(writer, limits);
     if (rc != SQLITE_OK) {
         sql_explain(why, why_size, file->path, file->db, rc);

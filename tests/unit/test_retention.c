@@ -4,10 +4,28 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "store/retention.h"
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, store_setup, store_teardown)
+
+/* The clocks of this program, the writer's thread included. */
+static _Atomic int64_t passed_ms; /* by all of them */
+static _Atomic int64_t ahead_ms;  /* what the wall clock says too much */
+
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+    int result = (int)syscall(SYS_clock_gettime, clock, now);
+
+    if (clock == CLOCK_REALTIME)
+        now->tv_sec += (passed_ms + ahead_ms) / 1000;
+    else if (clock == CLOCK_BOOTTIME)
+        now->tv_sec += passed_ms / 1000;
+    return result;
+}
 
 static struct log_stats stats_of(const struct store *store)
 {
@@ -417,6 +435,140 @@ static void future_stamps_alone_stay_and_cost_nothing(void **state)
     assert_int_equal(commits, 5);
 }
 
+enum { MINUTE_MS = 60 * 1000, HOUR_MS = 60 * MINUTE_MS };
+
+static void a_clock_that_was_ahead_for_a_moment_holds_nothing_up(void **state)
+{
+    struct store *store = *state;
+
+    store->options.keep_age_ms = 2 * HOUR_MS;
+    store_open(store);
+    store_put(store, "a", "x");
+    ahead_ms = HOUR_MS;
+    store_put(store, "a", "x");
+    store_put(store, "b", "x");
+    ahead_ms = 0;
+    passed_ms += MINUTE_MS;
+    store_put(store, "a", "x");
+    passed_ms += 2 * HOUR_MS - MINUTE_MS / 2;
+    store_put(store, "a", "x");
+    assert_int_equal(stats_of(store).messages, 2);
+    passed_ms += MINUTE_MS;
+    store_put(store, "a", "x");
+    assert_int_equal(stats_of(store).messages, 2);
+}
+
+static void a_first_message_stamped_ahead_puts_off_nothing(void **state)
+{
+    struct store *store = *state;
+
+    store->options.keep_age_ms = 2 * HOUR_MS;
+    ahead_ms = HOUR_MS;
+    store_open(store);
+    store_put(store, "a", "x");
+    ahead_ms = 0;
+    passed_ms += 2 * HOUR_MS + MINUTE_MS;
+    store_put(store, "a", "x");
+    assert_int_equal(stats_of(store).messages, 1);
+}
+
+static void a_clock_that_is_wrong_for_a_moment_deletes_nothing_early(void **state)
+{
+    struct store *store = *state;
+
+    store->options.keep_age_ms = HOUR_MS;
+    store_open(store);
+    store_put(store, "a", "x");
+    for (int i = -1; i <= 1; i++) {
+        ahead_ms = i * (int64_t)1000 * HOUR_MS;
+        store_put(store, "a", "x");
+    }
+    ahead_ms = 0;
+    passed_ms += HOUR_MS / 2;
+    store_put(store, "a", "x");
+    assert_int_equal(stats_of(store).messages, 5);
+    passed_ms += HOUR_MS / 2 + MINUTE_MS;
+    store_put(store, "a", "x");
+    assert_int_equal(stats_of(store).messages, 2);
+}
+
+/* Of what was there at the start only the stamps are known. */
+static void after_a_restart_the_stamps_count(void **state)
+{
+    struct store *store = *state;
+
+    store->options.keep_age_ms = 2 * HOUR_MS;
+    store_open(store);
+    ahead_ms = HOUR_MS;
+    store_put(store, "a", "x");
+    ahead_ms = 0;
+    store_put(store, "a", "x");
+    store_reopen(store);
+    passed_ms += 2 * HOUR_MS + MINUTE_MS;
+    store_put(store, "a", "x");
+    assert_int_equal(stats_of(store).messages, 3);
+    passed_ms += HOUR_MS;
+    store_put(store, "a", "x");
+    assert_int_equal(stats_of(store).messages, 2);
+}
+
+static bool is_in_file(struct store *store, const char *text)
+{
+    size_t size;
+    char *bytes = store_slurp(store->path, &size);
+    bool found = memmem(bytes, size, text, strlen(text)) != NULL;
+
+    free(bytes);
+    return found;
+}
+
+static void a_clock_that_is_set_back_does_not_put_off_the_checkpoint(void **state)
+{
+    struct store *store = *state;
+    int waited_ms = 0;
+
+    store_open(store);
+    store_put(store, "a", "to be copied");
+    ahead_ms = -HOUR_MS;
+    for (; !is_in_file(store, "to be copied") && waited_ms < PATIENCE_MS; waited_ms += 10)
+        usleep(10000);
+    assert_true(waited_ms < PATIENCE_MS);
+    ahead_ms = 0;
+}
+
+static void a_stamp_is_told_by_the_clock_as_it_goes_now(void **state)
+{
+    struct stamps stamps = {.count = 0};
+    const struct moment now = {.wall_ms = 100 * HOUR_MS, .steady_ms = 50 * HOUR_MS};
+
+    assert_int_equal(stamps_time(&stamps, 1, 7, &now), 7);
+    assert_int_equal(stamps_time(&stamps, 1, -7, &now), 0);
+    stamps_note(&stamps, 10, 90 * HOUR_MS, 40 * HOUR_MS);
+    stamps_note(&stamps, 20, 92 * HOUR_MS, 41 * HOUR_MS); /* an hour ahead */
+    stamps_note(&stamps, 21, 92 * HOUR_MS + 5000, 41 * HOUR_MS);
+    stamps_note(&stamps, 30, 92 * HOUR_MS, 42 * HOUR_MS);
+    assert_int_equal(stamps.count, 3);
+    assert_int_equal(stamps_time(&stamps, 9, 7, &now), 7);
+    assert_int_equal(stamps_time(&stamps, 10, 90 * HOUR_MS, &now), 90 * HOUR_MS);
+    assert_int_equal(stamps_time(&stamps, 21, 92 * HOUR_MS + 5000, &now), 91 * HOUR_MS + 5000);
+    assert_int_equal(stamps_time(&stamps, 30, 92 * HOUR_MS, &now), 92 * HOUR_MS);
+    stamps_forget(&stamps, 20);
+    assert_int_equal(stamps.count, 2);
+    assert_int_equal(stamps_time(&stamps, 20, 92 * HOUR_MS, &now), 91 * HOUR_MS);
+}
+
+static void a_clock_that_is_set_more_often_than_is_kept_costs_no_more_memory(void **state)
+{
+    struct stamps stamps = {.count = 0};
+    const struct moment now = {.wall_ms = HOUR_MS, .steady_ms = HOUR_MS};
+
+    for (uint64_t seq = 1; seq <= 2 * STAMPS_MOST; seq++)
+        stamps_note(&stamps, seq, seq % 2 ? HOUR_MS : 0, 0);
+    assert_int_equal(stamps.count, STAMPS_MOST);
+    assert_int_equal(stamps_time(&stamps, 1, 7, &now), 7);
+    assert_int_equal(stamps_time(&stamps, 2 * STAMPS_MOST - 1, HOUR_MS, &now), 0);
+}
+
 /* ---- limits that were lowered ---- */
 
 static void lowered_limits_are_worked_off_while_nothing_comes(void **state)
@@ -481,6 +633,13 @@ int main(void)
         TEST(an_old_stamp_behind_a_young_one_waits_its_turn),
         TEST(a_stamp_from_the_future_goes_with_what_is_behind_it),
         TEST(future_stamps_alone_stay_and_cost_nothing),
+        TEST(a_clock_that_was_ahead_for_a_moment_holds_nothing_up),
+        TEST(a_first_message_stamped_ahead_puts_off_nothing),
+        TEST(a_clock_that_is_wrong_for_a_moment_deletes_nothing_early),
+        TEST(after_a_restart_the_stamps_count),
+        TEST(a_clock_that_is_set_back_does_not_put_off_the_checkpoint),
+        cmocka_unit_test(a_stamp_is_told_by_the_clock_as_it_goes_now),
+        cmocka_unit_test(a_clock_that_is_set_more_often_than_is_kept_costs_no_more_memory),
         TEST(lowered_limits_are_worked_off_while_nothing_comes),
         TEST(appends_are_taken_during_a_backlog),
     };
