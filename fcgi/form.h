@@ -39,7 +39,7 @@ struct text form_get(const struct form *form, const char *name);
 /* Whether text is exactly the NUL-terminated word. */
 bool text_is(struct text text, const char *word);
 
-/* Whether text is UTF-8 (RFC 3629): NULs are, surrogates are not. False also when out of memory. */
+/* Whether text is UTF-8 (RFC 3629): NULs are, surrogates are not. */
 bool text_is_utf8(struct text text);
 
 #endif

@@ -70,21 +70,26 @@ void sql_explain(char *text, size_t text_size, const char *doing, sqlite3 *db, i
 
 int sql_prepare(sqlite3 *db, sqlite3_stmt **out, const char *text)
 {
+    errno = 0;
     return sqlite3_prepare_v3(db, text, -1, SQLITE_PREPARE_PERSISTENT, out, NULL);
 }
 
 int sql_run(sqlite3_stmt *statement)
 {
-    int rc = sqlite3_step(statement);
+    int rc;
 
+    errno = 0;
+    rc = sqlite3_step(statement);
     sqlite3_reset(statement);
     return rc == SQLITE_DONE || rc == SQLITE_ROW ? SQLITE_OK : rc;
 }
 
 int sql_number(sqlite3_stmt *statement, sqlite3_int64 *value)
 {
-    int rc = sqlite3_step(statement);
+    int rc;
 
+    errno = 0;
+    rc = sqlite3_step(statement);
     if (rc == SQLITE_ROW)
         *value = sqlite3_column_int64(statement, 0);
     sqlite3_reset(statement);
@@ -93,5 +98,6 @@ int sql_number(sqlite3_stmt *statement, sqlite3_int64 *value)
 
 int sql_exec(sqlite3 *db, const char *text)
 {
+    errno = 0;
     return sqlite3_exec(db, text, NULL, NULL, NULL);
 }

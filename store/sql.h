@@ -12,8 +12,8 @@
 
 #include "store/log.h"
 
-/* What rc means for the log. Looks at errno, which is to be 0 before the work on SQLite begins, and
- * as SQLite left it. */
+/* What rc means for the log. Looks at errno, as SQLite left it: what each function below sets to 0
+ * before it begins, and whoever calls SQLite first without one of them, too. */
 enum log_status sql_status(int rc);
 
 /* Writes "doing: SQLite's text" about rc, just returned on db (NULL is allowed), into text; with

@@ -28,6 +28,9 @@ enum { RETRY_MIN_MS = 1000, RETRY_MAX_MS = 60000 };
 /* A sleep until a message is too old ends after this long, as the wall clock may have been set. */
 enum { CLOCK_LOOK_MS = 60000 };
 
+/* A byte that the kernel had no memory for is written again after this long. */
+enum { RING_AGAIN_MS = 10 };
+
 struct writer {
     pthread_t thread;
     pthread_mutex_t mutex;
@@ -36,7 +39,7 @@ struct writer {
     /* Shared; the mutex guards them. */
     struct append_list queue;
     struct report report;
-    bool reported; /* the report is not empty, and its byte is in the pipe */
+    bool reported; /* the report is not empty, and its byte is in the pipe or owed */
     bool sleeping;
     bool stopping;
 
@@ -46,6 +49,7 @@ struct writer {
     struct retention retention;
     sqlite3_stmt *begin, *commit, *rollback, *insert;
     int notify_fd;
+    int64_t ring_ms; /* when to write the byte that is owed; INT64_MAX: none is */
     uint64_t commits;
     int wal_pages;         /* as of the last commit */
     int64_t checkpoint_ms; /* when to checkpoint if nothing comes; INT64_MAX: nothing to do */
@@ -74,6 +78,20 @@ static void clear_report(struct report *report)
     STAILQ_INIT(&report->floors);
 }
 
+/* Writes the byte that tells of the report. One byte a report that was taken: a pipe that is full
+ * has bytes to be read, and that is as well. After any other error it is owed: without it, all who
+ * wait would wait for ever. */
+static void ring(struct writer *writer)
+{
+    ssize_t wrote;
+
+    do
+        wrote = write(writer->notify_fd, "", 1);
+    while (wrote < 0 && errno == EINTR);
+    writer->ring_ms =
+        wrote == 1 || errno == EAGAIN ? INT64_MAX : stamps_steady_ms() + RING_AGAIN_MS;
+}
+
 /* Nothing here may fail: a commit that cannot be told would be worse than none. */
 static void deliver(struct writer *writer, struct append_list *batch)
 {
@@ -91,9 +109,8 @@ static void deliver(struct writer *writer, struct append_list *batch)
     first = !writer->reported;
     writer->reported = true;
     pthread_mutex_unlock(&writer->mutex);
-    /* One byte a report that was taken: the pipe cannot fill. */
-    while (first && write(writer->notify_fd, "", 1) < 0 && errno == EINTR)
-        ;
+    if (first || writer->ring_ms != INT64_MAX)
+        ring(writer);
 }
 
 static void set_status(struct append_list *batch, enum log_status status)
@@ -135,10 +152,8 @@ static int transact(struct writer *writer, const struct append_list *batch)
     const struct moment now = stamps_now();
     uint64_t rows = RETENTION_ROWS;
     const struct append *append;
-    int rc;
+    int rc = sql_run(writer->begin);
 
-    errno = 0;
-    rc = sql_run(writer->begin);
     if (rc == SQLITE_OK)
         rc = ledger_begin(&writer->ledger);
     STAILQ_FOREACH (append, batch, next) {
@@ -281,7 +296,7 @@ static void commit_batch(struct writer *writer, struct append_list *batch)
 
 /* ---- the thread ---- */
 
-enum work { WORK_COMMIT, WORK_RETENTION, WORK_CHECKPOINT, WORK_SLEEP, WORK_STOP };
+enum work { WORK_COMMIT, WORK_RING, WORK_RETENTION, WORK_CHECKPOINT, WORK_SLEEP, WORK_STOP };
 
 /* When to look after retention; INT64_MAX: there is nothing to wait for. */
 static int64_t retention_ms(const struct writer *writer, const struct moment *now)
@@ -303,7 +318,9 @@ static enum work next_work(const struct writer *writer, int64_t *until)
         return WORK_COMMIT;
     if (writer->stopping)
         return WORK_STOP;
-    *until = INT64_MAX;
+    if (writer->ring_ms <= now)
+        return WORK_RING;
+    *until = writer->ring_ms;
     if (writer->failed)
         return WORK_SLEEP;
     due = retention_ms(writer, &clocks);
@@ -313,7 +330,10 @@ static enum work next_work(const struct writer *writer, int64_t *until)
         return WORK_RETENTION;
     if (writer->checkpoint_ms <= now)
         return WORK_CHECKPOINT;
-    *until = due < writer->checkpoint_ms ? due : writer->checkpoint_ms;
+    if (*until > due)
+        *until = due;
+    if (*until > writer->checkpoint_ms)
+        *until = writer->checkpoint_ms;
     return WORK_SLEEP;
 }
 
@@ -356,7 +376,9 @@ static void *run(void *arg)
     enum work work;
 
     while ((work = wait_for_work(writer, &batch)) != WORK_STOP) {
-        if (work == WORK_CHECKPOINT)
+        if (work == WORK_RING)
+            ring(writer);
+        else if (work == WORK_CHECKPOINT)
             checkpoint(writer);
         else
             commit_batch(writer, &batch);
@@ -436,6 +458,7 @@ int writer_start(struct writer **out, struct file *file, const struct retention_
     }
     writer->file = file;
     writer->notify_fd = notify_fd;
+    writer->ring_ms = INT64_MAX;
     writer->checkpoint_ms = file->pending ? stamps_steady_ms() : INT64_MAX;
     STAILQ_INIT(&writer->queue);
     clear_report(&writer->report);

@@ -4,6 +4,7 @@
 #include "support_store.h"
 #include "support_vfs.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -12,8 +13,11 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "store/sql.h"
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
@@ -27,6 +31,19 @@ static int teardown(void **state)
 {
     shim_install(); /* disarms */
     return store_teardown(state);
+}
+
+/* Single bytes that the kernel has no memory for: the writer's to the pipe. */
+static _Atomic int bytes_to_refuse;
+
+ssize_t write(int fd, const void *bytes, size_t len)
+{
+    if (len == 1 && bytes_to_refuse > 0) {
+        bytes_to_refuse--;
+        errno = ENOMEM;
+        return -1;
+    }
+    return syscall(SYS_write, fd, bytes, len);
 }
 
 /* Removes the log, so that the next case starts afresh. */
@@ -359,6 +376,36 @@ static void take_memory_back(void)
     sqlite3_config(SQLITE_CONFIG_MALLOC, &memory);
 }
 
+static void a_byte_that_could_not_be_written_is_written_again(void **state)
+{
+    struct store *store = *state;
+
+    store_open(store);
+    bytes_to_refuse = 3;
+    assert_int_equal(store_put(store, "a", "x"), 1);
+    assert_int_equal(bytes_to_refuse, 0);
+    bytes_to_refuse = 1;
+    store_put_many(store, "a", 100);
+    assert_int_equal(store_put(store, "a", "x"), 102);
+    assert_int_equal(bytes_to_refuse, 0);
+}
+
+/* What some call left in errno long before says nothing of SQLite's error. */
+static void a_stale_errno_makes_no_failure_a_full_disk(void **state)
+{
+    struct store *store = *state;
+    struct message *message;
+
+    store->options.memory_bytes = 0;
+    store_open(store);
+    store_put(store, "a", "x");
+    shim_arm(SHIM_READ, 1, SQLITE_IOERR_SHMMAP, true);
+    errno = ENOSPC;
+    assert_int_equal(log_newest(store->log, "a", UINT64_MAX, &message), LOG_FAILED);
+    assert_true(shim_met() > 0);
+    shim_disarm();
+}
+
 /* One allocation of SQLite's fails: what was asked fails with it, or not, and the log goes on. */
 static void every_allocation_may_fail(void **state)
 {
@@ -602,6 +649,8 @@ int main(void)
         TEST(every_write_may_fail),
         TEST(every_sync_may_fail_and_stops_the_writer),
         TEST(every_allocation_may_fail),
+        TEST(a_byte_that_could_not_be_written_is_written_again),
+        TEST(a_stale_errno_makes_no_failure_a_full_disk),
         TEST(a_read_that_fails_ends_the_log),
         TEST(every_operation_may_be_the_last),
         TEST(a_power_cut_loses_nothing_that_was_acknowledged),
