@@ -231,18 +231,23 @@ BINDIR  = $(DESTDIR)$(PREFIX)/bin
 SHARE   = $(DESTDIR)$(PREFIX)/share/encke
 UNITDIR = $(DESTDIR)$(PREFIX)/lib/systemd/system
 MANDIR  = $(DESTDIR)$(PREFIX)/share/man/man8
-EXAMPLES := deploy/lighttpd.conf deploy/nginx.conf deploy/encke.cgi deploy/relay.conf
-UNITS    := deploy/encke.service deploy/encke.socket
+# These two lie as they are to lie in /etc.
+SITES    := $(addprefix nginx/,conf.d/encke.conf snippets/encke.conf sites-available/encke) \
+            $(addprefix lighttpd/conf-available/,50-encke.conf 51-encke-page.conf)
+EXAMPLES := encke.cgi relay.conf $(SITES)
+UNITS    := encke.service encke.socket
 # The examples and units name /usr/local; what is installed names the real PREFIX.
-put = sed 's|/usr/local|$(PREFIX)|g' $(1) >$(2)/$(notdir $(1)) && chmod $(3) $(2)/$(notdir $(1))
+put = sed 's|/usr/local|$(PREFIX)|g' deploy/$(1) >$(2)/$(1) && chmod $(3) $(2)/$(1)
 
-install: all               ## install below PREFIX (default /usr/local), DESTDIR for packagers
-	$(INSTALL) -d $(BINDIR) $(SHARE)/www $(SHARE)/examples $(UNITDIR) $(MANDIR)
+# Only copies what `make` has built, since root should not compile.
+install:                   ## install what is built below PREFIX (/usr/local), DESTDIR for packagers
+	@[ -x $(B)/encke ] || { echo "install: $(B)/encke is not there: first run 'make', as yourself" >&2; exit 1; }
+	$(INSTALL) -d $(BINDIR) $(SHARE)/www $(addprefix $(SHARE)/examples/,$(dir $(EXAMPLES))) $(UNITDIR) $(MANDIR)
 	$(INSTALL) -m 755 $(B)/encke $(BINDIR)/encke
 	$(INSTALL) -m 644 $(wildcard www/*.*) $(SHARE)/www
 	$(foreach f,$(EXAMPLES),$(call put,$f,$(SHARE)/examples,$(if $(filter %.cgi,$f),755,644)) &&) :
 	$(foreach f,$(UNITS),$(call put,$f,$(UNITDIR),644) &&) :
-	$(call put,deploy/encke.8,$(MANDIR),644)
+	$(call put,encke.8,$(MANDIR),644)
 
 uninstall:                 ## remove what install put there (the log stays)
 	rm -f $(BINDIR)/encke $(MANDIR)/encke.8 $(addprefix $(UNITDIR)/,$(notdir $(UNITS)))

@@ -164,13 +164,13 @@ def start_lighttpd(bench, name, socket):
 
 
 def with_floor(*edits):
-    """Changes deploy/nginx.conf in these places, and adds the location /floor to it."""
+    """Changes deploy/nginx/ in these places, and adds the location /floor to it."""
     floor = f'\nserver {{\n    location = /floor {{ return 200 "{MESSAGE}"; }}'
     return lambda folder, _: replace_in(folder / "encke.conf", ("\nserver {", floor), *edits)
 
 
 def nginx(bench, daemon, workers=None, edits=()):
-    """An Encke behind an nginx of its own with deploy/nginx.conf."""
+    """An Encke behind an nginx of its own with deploy/nginx/."""
     configure = with_floor(*edits)
     port, pids = start_nginx(bench, daemon.process.name, daemon.socket, configure, workers)
     watch = {**daemon.straight.watch, "web": pids}
@@ -178,7 +178,7 @@ def nginx(bench, daemon, workers=None, edits=()):
 
 
 def lighttpd(bench, daemon):
-    """An Encke behind a lighttpd of its own with deploy/lighttpd.conf."""
+    """An Encke behind a lighttpd of its own with deploy/lighttpd/."""
     port, pids = start_lighttpd(bench, daemon.process.name, daemon.socket)
     watch = {**daemon.straight.watch, "web": pids}
     return Contestant("lighttpd+encke", f"http://127.0.0.1:{port}/comet/", watch)
@@ -188,7 +188,7 @@ def lighttpd(bench, daemon):
 
 
 def put_peer(bench, folder, name, port, *edits):
-    """Has a peer's configuration in the place of deploy/nginx.conf, with this port."""
+    """Has a peer's configuration in the place of deploy/nginx/, with this port."""
     text = (bench.root / "tests" / "bench" / "peers" / name).read_text()
     (folder / "encke.conf").write_text(text)
     listen = ("\n    listen 80 ", f"\n    listen 127.0.0.1:{port} ")
@@ -305,11 +305,11 @@ class Starter:
 #: What --contestants chooses from: those of several scenarios, by their names in the table.
 STARTERS = {
     "nginx+encke": Starter(
-        lambda bench: nginx(bench, bench.daemon), "nginx", "Encke behind deploy/nginx.conf"
+        lambda bench: nginx(bench, bench.daemon), "nginx", "Encke behind deploy/nginx/"
     ),
     "nginx+nchan": Starter(nchan, NCHAN, "nchan in the same nginx; messages in memory"),
     "lighttpd+encke": Starter(
-        lambda bench: lighttpd(bench, bench.daemon), "lighttpd", "Encke behind deploy/lighttpd.conf"
+        lambda bench: lighttpd(bench, bench.daemon), "lighttpd", "Encke behind deploy/lighttpd/"
     ),
     "encke": Starter(
         lambda bench: bench.daemon.straight, "setpriv", "Encke alone, asked straight, in FastCGI"

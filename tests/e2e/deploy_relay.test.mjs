@@ -52,6 +52,7 @@ const AROUND = {
     const site = change(
       block('upstream relay'),
       ['listen 80;', `listen 127.0.0.1:${port};`],
+      ['    listen [::]:80;\n', ''],
       ['/run/encke/encke.sock', socket],
     );
     const temp = ['client_body', 'fastcgi', 'proxy', 'scgi', 'uwsgi'];
