@@ -297,6 +297,13 @@
         };
     }
 
+    /* Why it was refused: in Encke's words, or for those in which the web server did, in plainer ones. */
+    function reason(failure) {
+        return /^403\b/.test(failure.message)
+            ? "this server does not take messages from here. Its configuration says who may publish."
+            : failure.message;
+    }
+
     /* The box to write in. What was not stored stays there; sending again is up to its writer. */
     function composer(chosen) {
         const text = $("#text");
@@ -332,7 +339,7 @@
             }, failure => {
                 say("bad", failure.unsure
                     ? "Perhaps not stored: " + failure.message + ". Look before you send again."
-                    : "Not stored (" + failure.status + "): " + failure.message);
+                    : "Not stored (" + failure.status + "): " + reason(failure));
             }).finally(() => busy(false));
         }
 

@@ -363,6 +363,18 @@ throughBoth('what retention deleted while nobody looked is told as a gap, and wh
   if (ids.length < 22) assert.match(shown[2].notice, /gap/); // unless it came back before they were deleted
 });
 
+throughBoth('where the web server lets nobody publish, the page says so in plain words', async (t, server) => {
+  const stack = await startStack(t, { server, webConfig: {
+    nginx: (text) => text.replace(/allow 127[.]0[.]0[.]1;/g, ''), lighttpd: (text) => text.replaceAll('127\\.0\\.0\\.1|', ''),
+  } });
+  const board = await openBoard(t, stack);
+  board.outage = true; // Chromium reports a 403 as a failed resource
+  await board.send('from elsewhere');
+  await board.says('#sent', /^Not stored \(403\): this server does not take messages from here\. Its configuration says who may publish\.$/);
+  assert.equal(await board.page.getByLabel('Message', { exact: true }).inputValue(), 'from elsewhere');
+  assert.equal((await stack.status()).creates, 0);
+});
+
 throughBoth('a message that is refused stays in the box, with the server\'s reason', async (t, server) => {
   const stack = await startStack(t, { server, args: ['--max-message', '100'] });
   const board = await openBoard(t, stack);
