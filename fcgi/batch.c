@@ -9,13 +9,15 @@
 enum { IOV_AT_ONCE = 1024 }; /* the kernel's UIO_MAXIOV */
 
 /* Writes message i of the page, or, if the page has none, the word of its reset. */
-static void put_item(struct buf *out, const struct shape *shape, const char *epoch,
+static void put_item(struct buf *out, const struct shape *shape, bool bare, const char *epoch,
                      const struct page *page, size_t i)
 {
     const struct transport *transport = transport_of(shape->format);
     buf_reset(out);
     if (page->reset && i == 0)
         transport->put_reset(out, shape);
+    if (i < page->count && !bare && transport->put_call)
+        transport->put_call(out, shape);
     if (i < page->count)
         transport->put_message(out, shape, epoch, page->messages[i]);
     else
@@ -41,17 +43,24 @@ struct batch *batch_new(struct buf *scratch, const struct shape *shape, const ch
     struct batch *batch = calloc(1, sizeof *batch);
     if (!batch)
         return NULL;
-    *batch = (struct batch){
-        .refs = 1, .next = page->next, .told = gap_hold(page->gap), .more = page->more};
+    *batch = (struct batch){.refs = 1,
+                            .next = page->next,
+                            .told = gap_hold(page->gap),
+                            .more = page->more,
+                            .bare = transport_of(shape->format)->put_call && !page->reset};
     batch->frames = count ? calloc(count, sizeof *batch->frames) : NULL;
     batch->iov = count ? calloc(count, sizeof *batch->iov) : NULL;
     bool complete = count == 0 || (batch->frames && batch->iov);
-    for (size_t i = 0; complete && i < count; i++) {
-        put_item(scratch, shape, epoch, page, i);
+    for (size_t i = 0; complete && i < count && batch->len < BATCH_BYTES; i++) {
+        put_item(scratch, shape, batch->bare, epoch, page, i);
         complete = add_frame(batch, transport_frame(shape, scratch),
                              i < page->count ? page->messages[i]->seq : page->next);
         if (complete)
             batch->frames[i]->messages = i < page->count;
+    }
+    if (complete && batch->count < page->count) {
+        batch->next = batch->frames[batch->count - 1]->seq;
+        batch->more = true;
     }
     if (complete)
         return batch;
@@ -77,12 +86,30 @@ void batch_drop(struct batch *batch)
     free(batch);
 }
 
-/* Sends frames from the first on. Returns the bytes taken, 0 for a full socket, -1 for no peer. */
-static ssize_t send_frames(const struct batch *batch, uint32_t first, int fd)
+/* Fills iov with frames from the first on, the call before each; returns how many parts these are.
+ */
+static size_t call_frames(const struct batch *batch, uint32_t first, struct frame *call,
+                          struct iovec iov[IOV_AT_ONCE])
 {
-    uint32_t count = batch->count - first;
+    size_t count = 0;
+    for (uint32_t i = first; i < batch->count && count < IOV_AT_ONCE; i++) {
+        iov[count++] = (struct iovec){call->bytes, call->len};
+        iov[count++] = batch->iov[i];
+    }
+    return count;
+}
+
+/* Sends frames from the first on. Returns the bytes taken, 0 for a full socket, -1 for no peer. */
+static ssize_t send_frames(const struct batch *batch, uint32_t first, struct frame *call, int fd)
+{
+    struct iovec called[IOV_AT_ONCE];
+    size_t count = batch->count - first;
     struct msghdr message = {.msg_iov = batch->iov + first,
                              .msg_iovlen = count < IOV_AT_ONCE ? count : IOV_AT_ONCE};
+    if (call) {
+        message.msg_iov = called;
+        message.msg_iovlen = call_frames(batch, first, call, called);
+    }
     ssize_t took;
     do
         took = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -108,22 +135,25 @@ static void learn(const struct batch *batch, struct progress *progress)
     progress->told = gap_hold(batch->told);
 }
 
-int batch_send(const struct batch *batch, int fd, struct progress *progress, uint64_t *messages)
+int batch_send(const struct batch *batch, struct frame *call, int fd, struct progress *progress,
+               uint64_t *messages)
 {
+    size_t call_len = call ? call->len : 0;
     uint32_t next = 0;
     while (next < batch->count) {
-        ssize_t took = send_frames(batch, next, fd);
+        ssize_t took = send_frames(batch, next, call, fd);
         if (took < 0)
             return -1;
         size_t left = (size_t)took;
-        for (; next < batch->count && left >= batch->frames[next]->len; next++) {
-            left -= batch->frames[next]->len;
+        for (; next < batch->count && left >= call_len + batch->frames[next]->len; next++) {
+            left -= call_len + batch->frames[next]->len;
             note(batch->frames[next], progress, messages);
         }
         if (left > 0) {
-            progress->frame = frame_hold(batch->frames[next]);
-            progress->sent = (uint32_t)left;
-            note(progress->frame, progress, messages);
+            progress->rest = (struct rest){.call = call ? frame_hold(call) : NULL,
+                                           .frame = frame_hold(batch->frames[next]),
+                                           .sent = (uint32_t)left};
+            note(progress->rest.frame, progress, messages);
         }
         if (took > 0)
             learn(batch, progress);

@@ -16,6 +16,7 @@
 
 #include "fcgi/buf.h"
 #include "fcgi/reply.h"
+#include "fcgi/unsent.h"
 #include "fcgi/wanted.h"
 #include "store/log.h"
 
@@ -26,13 +27,18 @@ struct batch {
     struct gap *told; /* the gap of which the first frame tells, or none need be told: one
                          reference; NULL: none */
     bool more;        /* there is more to read from there */
+    bool bare;        /* the call that goes before each message is not in the frames */
     size_t len;       /* bytes of all frames */
     struct frame **frames;
     struct iovec *iov; /* of the frames */
 };
 
-/* Renders page for streams of that shape; a reset is told with the first message, or instead of
- * one. scratch is overwritten. Returns one reference, or NULL when out of memory. */
+enum { BATCH_BYTES = 64 * 1024 }; /* a batch ends with the frame that reaches them */
+
+/* Renders page for streams of that shape: all of it, or as much as makes a batch, with more to
+ * read; a reset is told with the first message, or instead of one. Without one the call of scripts
+ * is left to batch_send, so that the frames are the same for all callbacks. scratch is overwritten.
+ * Returns one reference, or NULL when out of memory. */
 struct batch *batch_new(struct buf *scratch, const struct shape *shape, const char *epoch,
                         const struct page *page);
 
@@ -41,15 +47,16 @@ void batch_drop(struct batch *batch); /* NULL is allowed */
 
 /* How far a stream has come. */
 struct progress {
-    struct cursor cursor; /* what it has been given, the frame below included */
-    struct frame *frame;  /* that the socket cut through: one reference; NULL: none */
-    uint32_t sent;        /* bytes of it */
+    struct cursor cursor; /* what it has been given, the rest below included */
+    struct rest rest;     /* of the frame that the socket cut through */
     struct gap *told;     /* that it knows of: one reference; NULL: none (gap.h) */
 };
 
 /* Sends what the socket takes, without blocking, to a stream that has no frame cut through, and
- * notes in progress how far that was; messages counts those that were given. Returns 1 when all is
- * sent, 0 when the socket is full, -1 when the peer is gone. */
-int batch_send(const struct batch *batch, int fd, struct progress *progress, uint64_t *messages);
+ * notes in progress how far that was; messages counts those that were given. The call goes before
+ * each frame; it is NULL unless the batch is bare. Returns 1 when all is sent, 0 when the socket is
+ * full, -1 when the peer is gone. */
+int batch_send(const struct batch *batch, struct frame *call, int fd, struct progress *progress,
+               uint64_t *messages);
 
 #endif

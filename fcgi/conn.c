@@ -17,6 +17,7 @@
 #include "fcgi/server.h"
 #include "fcgi/stream.h"
 #include "fcgi/talk.h"
+#include "fcgi/unsent.h"
 
 /* A request that did not come at once: its bytes so far, and how far the gate has looked. */
 struct inbound {
@@ -48,12 +49,48 @@ static void set_timeout(struct conn *conn)
               (uint64_t)conn->server->options->request_timeout_s * 1000);
 }
 
+static void leave_list(struct conn *conn)
+{
+    if (conn->state == CONN_IDLE)
+        TAILQ_REMOVE(&conn->server->idle, conn, idle_link);
+    else
+        LIST_REMOVE(conn, link);
+}
+
 /* Enters a state in which the connection is in list. */
 static void enter(struct conn *conn, enum conn_state state, struct conn_list *list)
 {
-    LIST_REMOVE(conn, link);
+    leave_list(conn);
     LIST_INSERT_HEAD(list, conn, link);
     conn->state = (uint8_t)state;
+}
+
+static void enter_idle(struct conn *conn)
+{
+    leave_list(conn);
+    TAILQ_INSERT_HEAD(&conn->server->idle, conn, idle_link);
+    conn->state = CONN_IDLE;
+}
+
+/* Keeps what the socket has not taken of an answer, and takes over the reference. Returns false
+ * when out of memory. */
+static bool keep_rest(struct conn *conn, struct frame *frame, uint32_t sent)
+{
+    struct rest *rest = malloc(sizeof *rest);
+    if (!rest)
+        return false;
+    *rest = (struct rest){.frame = frame, .sent = sent};
+    unsent_note(&conn->server->unsent, rest, conn);
+    conn->u.rest = rest;
+    return true;
+}
+
+static void drop_rest(struct conn *conn)
+{
+    if (conn->u.rest)
+        unsent_drop(&conn->server->unsent, conn->u.rest);
+    free(conn->u.rest);
+    conn->u.rest = NULL;
 }
 
 void conn_end(struct conn *conn)
@@ -66,9 +103,9 @@ void conn_end(struct conn *conn)
     } else if (conn->state == CONN_CREATING) {
         conn->u.append->owner = NULL; /* it is committed all the same, and answers nobody */
     } else if (conn->state == CONN_SENDING) {
-        frame_drop(conn->u.sending.frame);
+        drop_rest(conn);
     }
-    LIST_REMOVE(conn, link);
+    leave_list(conn);
     if (conn->state == CONN_DEFERRED)
         hold_deferred_left(server, conn->u.deferred);
     else if (conn->state == CONN_HELD)
@@ -135,7 +172,7 @@ static void finish(struct conn *conn)
         return;
     }
     timer_clear(&conn->server->loop.timers, &conn->timer);
-    enter(conn, CONN_IDLE, &conn->server->idle);
+    enter_idle(conn);
     server_conn_idle(conn->server);
     if (conn->watch != WATCH_NONE)
         watch(conn, WATCH_INPUT);
@@ -150,6 +187,7 @@ static void stop_waiting(struct conn *conn)
     struct poll *poll = conn->u.poll;
     struct stream *stream = conn->u.stream;
     enter(conn, CONN_SENDING, &conn->server->busy);
+    conn->u.rest = NULL;
     if (was == CONN_DEFERRED)
         hold_deferred_left(conn->server, deferred);
     else if (was == CONN_HELD)
@@ -160,19 +198,24 @@ static void stop_waiting(struct conn *conn)
         stream_left(conn->server, stream);
 }
 
-/* Sends what the socket takes; the rest when it is writable again. */
+/* The socket is full: the rest goes out when it is writable again. */
+static void wait_to_send(struct conn *conn)
+{
+    set_timeout(conn); /* for the next bytes, not for all: it may move slowly */
+    watch(conn, WATCH_OUTPUT);
+}
+
 static void send_on(struct conn *conn)
 {
-    int sent =
-        frame_send(&conn->u.sending.frame, &conn->u.sending.sent, conn->fd, conn->request_id);
+    struct rest *rest = conn->u.rest;
+    int sent = frame_send(&rest->frame, &rest->sent, conn->fd, conn->request_id);
     if (sent < 0) {
         conn_end(conn);
     } else if (sent == 0) {
-        set_timeout(conn); /* for the next bytes, not for all: it may move slowly */
-        watch(conn, WATCH_OUTPUT);
+        unsent_note(&conn->server->unsent, rest, conn);
+        wait_to_send(conn);
     } else {
-        frame_drop(conn->u.sending.frame);
-        conn->u.sending.frame = NULL;
+        drop_rest(conn);
         finish(conn);
     }
 }
@@ -180,14 +223,19 @@ static void send_on(struct conn *conn)
 void conn_answer(struct conn *conn, struct frame *frame)
 {
     stop_waiting(conn);
-    conn->u.sending.frame = frame;
-    conn->u.sending.sent = 0;
-    if (frame) {
+    if (frame)
         conn->server->deliveries += frame->messages;
-        send_on(conn);
-    } else {
-        conn_end(conn);
+    uint32_t bytes = 0;
+    int sent = frame ? frame_send(&frame, &bytes, conn->fd, conn->request_id) : -1;
+    if (sent == 0 && keep_rest(conn, frame, bytes)) {
+        wait_to_send(conn);
+        return;
     }
+    frame_drop(frame);
+    if (sent > 0)
+        finish(conn);
+    else
+        conn_end(conn);
 }
 
 void conn_refuse(struct conn *conn, int status, const char *header, const char *text)
@@ -218,6 +266,7 @@ void conn_await(struct conn *conn, struct append *append)
 
 void conn_defer(struct conn *conn, struct deferred *deferred)
 {
+    timer_clear(&conn->server->loop.timers, &conn->timer);
     enter(conn, CONN_DEFERRED, &conn->server->busy);
     conn->u.deferred = deferred;
     watch(conn, WATCH_LATER);
@@ -296,8 +345,6 @@ static void dispatch(struct conn *conn, const struct gate *gate, const uint8_t *
     if (request) {
         route(conn, request);
         request_release(server->decoder);
-    } else if (errno == ENOMEM) {
-        conn_refuse_for(conn, LOG_NO_MEMORY);
     } else {
         diag(DIAG_WARN, "a request that looked whole could not be decoded");
         conn_end(conn);
@@ -450,7 +497,7 @@ void conn_accept(struct server *server, int fd, bool websocket)
     conn->fd = fd;
     conn->websocket = websocket;
     conn->state = CONN_IDLE;
-    LIST_INSERT_HEAD(&server->idle, conn, link);
+    TAILQ_INSERT_HEAD(&server->idle, conn, idle_link);
     server->conns++;
     /* The request is nearly always there already: a short one is answered before epoll has ever
      * heard of its connection. */

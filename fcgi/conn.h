@@ -33,6 +33,7 @@ struct server;
 struct group;
 struct inbound;
 struct poll;
+struct rest;
 struct stream;
 
 enum conn_state {
@@ -60,7 +61,10 @@ enum watch {
 struct conn {
     struct source source;
     struct timer timer;
-    LIST_ENTRY(conn) link; /* in one of the server's lists, its group's or its poll's */
+    union {
+        LIST_ENTRY(conn) link;       /* in one of the server's lists, its group's or its poll's */
+        TAILQ_ENTRY(conn) idle_link; /* IDLE: among the server's that are idle */
+    };
     struct server *server;
     int fd;
     uint16_t request_id; /* 0: a WebSocket's */
@@ -76,13 +80,11 @@ struct conn {
         struct group *group;       /* HELD: see hold.h */
         struct poll *poll;         /* RELAYED: see relay.h */
         struct stream *stream;     /* STREAM: see stream.h */
-        struct {
-            struct frame *frame; /* SENDING: one reference */
-            uint32_t sent;
-        } sending;
+        struct rest *rest;         /* SENDING: what is left of the answer, owned; NULL: nothing */
     } u;
 };
 LIST_HEAD(conn_list, conn);
+TAILQ_HEAD(idle_list, conn);
 
 /* Takes over a connected, non-blocking socket and reads what is already there: FastCGI, or a
  * WebSocket's handshake. Closes fd when out of memory. */

@@ -45,9 +45,7 @@ static bool has_input(const struct conn *conn)
 static bool make_room(struct door *door)
 {
     struct server *server = door->server;
-    struct conn *oldest = LIST_FIRST(&server->idle);
-    while (oldest && LIST_NEXT(oldest, link))
-        oldest = LIST_NEXT(oldest, link);
+    struct conn *oldest = TAILQ_LAST(&server->idle, idle_list);
     if (!oldest)
         return false;
     if (has_input(oldest)) {

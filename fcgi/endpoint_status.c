@@ -80,7 +80,7 @@ static json_t *status_of(const struct server *server)
         json_object_set_new(streams, transport_name((enum stream_kind)kind),
                             json_integer(server->streams[kind]));
     /* clang-format off */
-    return json_pack("{s:s, s:I, s:s, s:s, s:i, s:i, s:i, s:o, s:I, s:o, s:i, s:b, s:I, s:I, s:I, s:I, s:I, s:s?, s:o}",
+    return json_pack("{s:s, s:I, s:s, s:s, s:i, s:i, s:i, s:o, s:I, s:o, s:i, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:s?, s:o}",
                      "version", ENCKE_VERSION,
                      "uptime", (json_int_t)(timer_now_ms() - server->started_ms) / 1000,
                      "epoch", log_epoch(server->log),
@@ -92,6 +92,8 @@ static json_t *status_of(const struct server *server)
                      "holds_refused", (json_int_t)server->refused,
                      "streams", streams,
                      "streams_behind", (int)server->streams_behind,
+                     "unsent", (json_int_t)server->unsent.bytes,
+                     "readers_cut_off", (json_int_t)server->cut_off,
                      "websocket", server->websocket.listener.fd >= 0,
                      "messages", (json_int_t)log.messages,
                      "bytes", (json_int_t)log.bytes,

@@ -21,11 +21,10 @@ static char json_escape(unsigned char c)
     }
 }
 
-void escape_json(struct buf *out, const char *text, size_t len)
+void escape_json_text(struct buf *out, const char *text, size_t len)
 {
     static const char hex[] = "0123456789ABCDEF";
     size_t done = 0;
-    buf_puts(out, "\"");
     for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)text[i];
         if (c >= ' ' && c != '"' && c != '\\')
@@ -36,6 +35,12 @@ void escape_json(struct buf *out, const char *text, size_t len)
         done = i + 1;
     }
     buf_add(out, text + done, len - done);
+}
+
+void escape_json(struct buf *out, const char *text, size_t len)
+{
+    buf_puts(out, "\"");
+    escape_json_text(out, text, len);
     buf_puts(out, "\"");
 }
 

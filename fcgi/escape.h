@@ -12,6 +12,9 @@
 /* A JSON string (RFC 8259, 7), quotes included. */
 void escape_json(struct buf *out, const char *text, size_t len);
 
+/* The same without its quotes. */
+void escape_json_text(struct buf *out, const char *text, size_t len);
+
 /* The text of an HTML element or quoted attribute. */
 void escape_html(struct buf *out, const char *text, size_t len);
 

@@ -53,7 +53,6 @@ static bool pairs_sane(struct gate *gate, const uint8_t *content, size_t len)
             return false;
         gate->pair_skip = name + value;
         gate->length_len = 0;
-        gate->pairs++;
     }
     return true;
 }

@@ -4,18 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fcgi/batch.h"
-
-/* A rendering that groups of that shape share in this round. */
-struct shared {
-    SLIST_ENTRY(shared) next;
-    struct shape shape;
-    struct rendering rendering;
-};
-SLIST_HEAD(shared_list, shared);
-
-/* Renderings that a channel keeps in a round: clients choose the shapes. */
-enum { SHARED_MOST = 32 };
+#include "fcgi/transport.h"
 
 /* A channel that somebody reads. */
 struct channel {
@@ -23,8 +12,6 @@ struct channel {
     LIST_HEAD(, member) members;
     bool news;                       /* in this round */
     STAILQ_ENTRY(channel) next_news; /* in this round's list */
-    struct shared_list shared;       /* by the groups for which only this channel has news */
-    unsigned shared_count;
     char name[CHANNEL_MAX + 1];
 };
 STAILQ_HEAD(channel_list, channel);
@@ -63,7 +50,6 @@ static struct channel *channel_get(struct groups *groups, const char *name)
         return channel;
     snprintf(channel->name, sizeof channel->name, "%s", name);
     LIST_INIT(&channel->members);
-    SLIST_INIT(&channel->shared);
     HASH_ADD_STR(groups->channels, name, channel);
     if (!channel->hh.tbl) {
         free(channel);
@@ -86,6 +72,7 @@ static void group_free(struct groups *groups, struct group *group)
         LIST_REMOVE(&group->members[i], link);
         channel_let_go(groups, group->members[i].channel);
     }
+    frame_drop(group->call);
     free(group->members);
     free(group->key);
     free(group);
@@ -158,6 +145,16 @@ void group_leave(struct groups *groups, struct group *group)
     group_let_go(groups, group);
 }
 
+struct frame *group_call(struct group *group, struct buf *scratch)
+{
+    if (!group->call) {
+        buf_reset(scratch);
+        transport_of(group->shape.format)->put_call(scratch, &group->shape);
+        group->call = transport_frame(&group->shape, scratch);
+    }
+    return group->call;
+}
+
 size_t group_channels(const struct group *group, const char *names[WANTED_CHANNELS_MAX])
 {
     for (size_t i = 0; i < group->member_count; i++)
@@ -201,54 +198,12 @@ static void note_woken(const struct channel_list *channels, struct group_list *w
                 STAILQ_INSERT_TAIL(woken, member->group, next_woken);
 }
 
-/* The channel that alone has news for the group; NULL if there are several. */
-static struct channel *only_news(const struct group *group)
-{
-    if (group->news > 1)
-        return NULL;
-    for (size_t i = 0;; i++)
-        if (group->members[i].channel->news)
-            return group->members[i].channel;
-}
-
-/* Where what the group gets in this round is kept: with its channel, if that alone has news. */
-static struct rendering *rendering_of(struct group *group)
-{
-    struct channel *channel = only_news(group);
-    struct shared *shared;
-    if (!channel)
-        return &group->rendering;
-    SLIST_FOREACH (shared, &channel->shared, next)
-        if (shape_same(&shared->shape, &group->shape))
-            return &shared->rendering;
-    if (channel->shared_count >= SHARED_MOST || !(shared = calloc(1, sizeof *shared)))
-        return &group->rendering;
-    channel->shared_count++;
-    shared->shape = group->shape; /* its callback too is there until the round ends */
-    SLIST_INSERT_HEAD(&channel->shared, shared, next);
-    return &shared->rendering;
-}
-
-static void rendering_drop(struct rendering *rendering)
-{
-    frame_drop(rendering->frame);
-    batch_drop(rendering->batch);
-    *rendering = (struct rendering){0};
-}
-
 static void end_round(struct groups *groups, struct channel_list *channels,
                       struct group_list *woken)
 {
     struct channel *channel;
     while ((channel = STAILQ_FIRST(channels)) != NULL) {
         STAILQ_REMOVE_HEAD(channels, next_news);
-        struct shared *shared;
-        while ((shared = SLIST_FIRST(&channel->shared)) != NULL) {
-            SLIST_REMOVE_HEAD(&channel->shared, next);
-            rendering_drop(&shared->rendering);
-            free(shared);
-        }
-        channel->shared_count = 0;
         channel->news = false;
         channel_let_go(groups, channel);
     }
@@ -261,19 +216,15 @@ static void end_round(struct groups *groups, struct channel_list *channels,
 }
 
 void groups_news(struct groups *groups, const struct log_news *news,
-                 void (*wake)(void *context, struct group *group, struct rendering *rendering,
-                              uint64_t before),
-                 void *context)
+                 void (*wake)(void *context, struct group *group, uint64_t before), void *context)
 {
     struct channel_list channels = STAILQ_HEAD_INITIALIZER(channels);
     struct group_list woken = STAILQ_HEAD_INITIALIZER(woken);
     note_news(groups, news, &channels);
     note_woken(&channels, &woken);
     struct group *group;
-    STAILQ_FOREACH (group, &woken, next_woken) {
-        wake(context, group, rendering_of(group), news->before);
-        rendering_drop(&group->rendering);
-    }
+    STAILQ_FOREACH (group, &woken, next_woken)
+        wake(context, group, news->before);
     end_round(groups, &channels, &woken);
 }
 

@@ -3,7 +3,8 @@
  * Readers that want the same - the same channels in the same shape - form a group. Whoever waits in
  * one has found nothing newer than its cursor, and only the loop moves the head; so all that wait
  * in a group lack the same messages, and get the same bytes: rendered once, framed once, sent to
- * each (invariants 3 and 4 of the design). One that waits needs no cursor.
+ * each (invariants 3 and 4 of the design). One that waits needs no cursor. Groups that lack the
+ * same share what is rendered, too (round.h).
  *
  *     channel "main" ---- member ---- group {main; json; 1000} ---- conn, conn, conn ...
  *               \------- member ---- group {main, news; events} --- conn ...
@@ -20,7 +21,6 @@
 
 #include "fcgi/buf.h"
 #include "fcgi/conn.h"
-#include "fcgi/reply.h"
 #include "fcgi/wanted.h"
 #include "store/log.h"
 #include "store/table.h"
@@ -28,22 +28,15 @@
 struct channel;
 struct member;
 
-/* What a group's readers get in one round of news. Groups of one shape for which the same channel
- * alone has news share it. Whoever needs it first fills it in; the round's end drops it. */
-struct rendering {
-    struct frame *frame; /* for holds */
-    struct batch *batch; /* for streams */
-};
-
 struct group {
     UT_hash_handle hh;
     char *key;
-    struct shape shape;         /* callback points into key */
-    uint64_t serial;            /* no other group ever had it */
-    struct conn_list conns;     /* those that wait for news */
-    unsigned readers;           /* these, and polls and streams that are behind */
-    unsigned news;              /* channels with news in this round */
-    struct rendering rendering; /* of several channels' news */
+    struct shape shape;     /* callback points into key */
+    struct frame *call;     /* see transport.h; NULL: none, or not yet */
+    uint64_t serial;        /* no other group ever had it */
+    struct conn_list conns; /* those that wait for news */
+    unsigned readers;       /* these, and polls and streams that are behind */
+    unsigned news;          /* channels with news in this round */
     STAILQ_ENTRY(group) next_woken;
     size_t member_count;
     struct member *members;
@@ -54,6 +47,10 @@ struct groups {
     struct group *groups;     /* by what they want */
     uint64_t serial;
 };
+
+/* What goes before each frame of a bare batch (batch.h) to the group's readers: the group's own, or
+ * NULL when out of memory. scratch is overwritten. */
+struct frame *group_call(struct group *group, struct buf *scratch);
 
 /* The group of all that want the same as wanted, which is copied. It is joined: see group_leave.
  * NULL when out of memory. */
@@ -68,9 +65,7 @@ size_t group_news_channels(const struct group *group, const char *names[WANTED_C
 
 /* Calls wake with every group that the drained news concern; before is the head until then. */
 void groups_news(struct groups *groups, const struct log_news *news,
-                 void (*wake)(void *context, struct group *group, struct rendering *rendering,
-                              uint64_t before),
-                 void *context);
+                 void (*wake)(void *context, struct group *group, uint64_t before), void *context);
 
 /* Calls each with every group. It may make the group's readers leave. */
 void groups_each(struct groups *groups, void (*each)(void *context, struct group *group),

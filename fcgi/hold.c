@@ -62,29 +62,51 @@ void hold_deferred_left(struct server *server, struct deferred *deferred)
     free(deferred);
 }
 
+/* Lets one that is held take what came after `before` in its turn, instead of at once. */
+static void defer_held(struct server *server, struct conn *conn, struct group *group,
+                       uint64_t before)
+{
+    struct deferred *deferred = malloc(sizeof *deferred);
+    if (!deferred) {
+        conn_refuse_for(conn, LOG_NO_MEMORY);
+        return;
+    }
+    *deferred = (struct deferred){group, {CURSOR_AT, before}, 0}; /* it stays joined */
+    server->held--;
+    server_left(server);
+    conn_defer(conn, deferred);
+}
+
 /* ---- answering at once ---- */
+
+/* How much of it. */
+static size_t answer_bytes(const struct server *server)
+{
+    return unsent_is_much(&server->unsent) ? ANSWER_BYTES_FEW : ANSWER_BYTES;
+}
 
 /* Whether this round has given as much as it may. */
 static bool round_is_over(struct server *server)
 {
-    if (server->round != server->loop.rounds) {
-        server->round = server->loop.rounds;
-        server->round_bytes = 0;
+    if (server->loop_round != server->loop.rounds) {
+        server->loop_round = server->loop.rounds;
+        server->loop_round_bytes = 0;
     }
-    return server->round_bytes >= ROUND_BYTES;
+    return server->loop_round_bytes >= ROUND_BYTES;
 }
 
 static void answer(struct conn *conn, const struct shape *shape, const char *const *channels,
-                   size_t count, const struct page *page)
+                   size_t count, const struct page *page, size_t most)
 {
     struct server *server = conn->server;
     const char *epoch = log_epoch(server->log);
     struct frame *frame;
     if (shape->format == FORMAT_JSON && page->count >= STRIP_FROM)
-        frame = render_behind(&server->strips, &server->scratch, epoch, channels, count, page);
+        frame =
+            render_behind(&server->strips, &server->scratch, epoch, channels, count, page, most);
     else
-        frame = render_page(&server->scratch, shape->format, epoch, page);
-    server->round_bytes += frame ? frame->len : 0;
+        frame = render_page(&server->scratch, shape->format, epoch, page, most);
+    server->loop_round_bytes += frame ? frame->len : 0;
     conn_answer(conn, frame);
 }
 
@@ -95,14 +117,15 @@ static bool answered(struct conn *conn, const struct shape *shape, const char *c
                      size_t count, struct cursor cursor, uint64_t wait_ms)
 {
     struct server *server = conn->server;
+    size_t most = answer_bytes(server);
     struct page page;
     enum log_status status = log_read(server->log, channels, count, cursor,
-                                      (struct page_limit){shape->limit, ANSWER_BYTES}, &page);
+                                      (struct page_limit){shape->limit, most}, &page);
     bool nothing = status == LOG_OK && page.count == 0 && !page.reset && wait_ms > 0;
     if (status != LOG_OK)
         conn_refuse_for(conn, status);
     else if (!nothing)
-        answer(conn, shape, channels, count, &page);
+        answer(conn, shape, channels, count, &page, most);
     page_free(&page);
     return !nothing;
 }
@@ -174,27 +197,42 @@ void hold_release(struct server *server, struct group *group)
     frame_drop(frame);
 }
 
+/* Lets everybody who waits in the group take the news in its turn. */
+static void defer_all(struct server *server, struct group *group, uint64_t before)
+{
+    struct conn *conn = LIST_FIRST(&group->conns);
+    while (conn) {
+        struct conn *next = LIST_NEXT(conn, link);
+        defer_held(server, conn, group, before);
+        conn = next;
+    }
+}
+
 static struct frame *render_news(struct server *server, const struct group *group, uint64_t before)
 {
     const char *channels[WANTED_CHANNELS_MAX];
+    size_t most = answer_bytes(server);
     struct page page;
     enum log_status status = log_read(server->log, channels, group_news_channels(group, channels),
                                       (struct cursor){CURSOR_AT, before},
-                                      (struct page_limit){group->shape.limit, ANSWER_BYTES}, &page);
+                                      (struct page_limit){group->shape.limit, most}, &page);
     if (status != LOG_OK)
         return render_refusal(status);
-    struct frame *frame =
-        render_page(&server->scratch, group->shape.format, log_epoch(server->log), &page);
+    struct frame *frame = round_frame(&server->round, &server->scratch, group->shape.format,
+                                      log_epoch(server->log), &page, most);
     page_free(&page);
     return frame;
 }
 
-void hold_wake(struct server *server, struct group *group, struct rendering *rendering,
-               uint64_t before)
+void hold_wake(struct server *server, struct group *group, uint64_t before)
 {
     if (LIST_EMPTY(&group->conns))
         return; /* all are deferred */
-    if (!rendering->frame)
-        rendering->frame = render_news(server, group, before);
-    answer_all(group, rendering->frame);
+    if (server_news_can_wait(server)) {
+        defer_all(server, group, before);
+        return;
+    }
+    struct frame *frame = render_news(server, group, before);
+    answer_all(group, frame);
+    frame_drop(frame);
 }

@@ -30,9 +30,9 @@ void hold_poll(struct conn *conn, const struct wanted *wanted);
 /* The turn of a poll that was deferred has come; called by conn.c. */
 void hold_turn(struct conn *conn);
 
-/* Answers every hold of the group, which news concern that came after `before`. */
-void hold_wake(struct server *server, struct group *group, struct rendering *rendering,
-               uint64_t before);
+/* Answers every hold of the group, which news concern that came after `before`; or defers them,
+ * when much has been given in this round of news, or is not taken. */
+void hold_wake(struct server *server, struct group *group, uint64_t before);
 
 /* Ends a hold whose time is over, with the answer that says so. */
 void hold_expired(struct conn *conn);

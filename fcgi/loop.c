@@ -78,15 +78,17 @@ void loop_free_later(struct loop *loop, void *memory)
 }
 
 /* Calls the sources of the events. Returns whether some are ready whose turn is later. */
-static bool call(const struct epoll_event *events, int count)
+static bool call(struct loop *loop, const struct epoll_event *events, int count)
 {
     bool later = false;
     for (int i = 0; i < count; i++) {
         struct source *source = events[i].data.ptr;
-        if (!source)
+        if (!source) {
             later = true;
-        else if (source->ready)
+        } else if (source->ready) {
             source->ready(source, events[i].events);
+            loop->settle(loop);
+        }
     }
     return later;
 }
@@ -99,7 +101,7 @@ static void serve_later(struct loop *loop)
     struct epoll_event event;
     for (int i = 0; i < LATER_EVENTS; i++) {
         int count = epoll_wait(loop->later_fd, &event, 1, 0);
-        call(&event, count);
+        call(loop, &event, count);
         if (count < 1 || timer_now_ms() >= until_ms)
             return;
     }
@@ -113,9 +115,10 @@ int loop_run(struct loop *loop)
         if (count < 0 && errno != EINTR)
             return -1;
         loop->rounds++;
-        if (call(events, count))
+        if (call(loop, events, count))
             serve_later(loop);
         timers_run(&loop->timers);
+        loop->settle(loop);
         bury(loop);
     }
     return 0;

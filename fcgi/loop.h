@@ -4,6 +4,9 @@
  * Each round serves up to 64 that are ready, and of those that are to be served LATER only a few,
  * for about 2 ms, after the others: so a crowd that has much to do cannot keep the rest waiting.
  *
+ * Callbacks walk lists of connections, whose members they may end only with care. What ends any of
+ * them is done in between: see settle.
+ *
  * A source may be ended by any callback, its own or another's, in the same round: so what held it
  * is freed with loop_free_later, and its `ready` is made NULL by loop_forget.
  *
@@ -34,6 +37,7 @@ struct loop {
     int epoll_fd;
     int later_fd; /* an epoll too, watched by the first */
     bool stopped;
+    void (*settle)(struct loop *loop); /* called behind each callback; set it after loop_init */
     uint64_t rounds;
     struct timers timers;
     void **graves; /* freed at the end of the round */

@@ -59,6 +59,8 @@ static const struct row rows[] = {
      "bytes of recent messages held in memory"},
     {"queue", "SIZE", SIZE, AT(queue_bytes), "64M", 1, TERABYTE,
      "bytes of messages that may wait for the disk;\nmore get 503"},
+    {"unsent", "SIZE", SIZE, AT(unsent_bytes), "32M", 1 << 20, TERABYTE,
+     "bytes that readers have not taken; beyond it\nwho takes nothing is cut off"},
     {"request-timeout", "SECONDS", NUMBER, AT(request_timeout_s), "10", 1, 3600,
      "for a request to arrive whole, and for a\nstuck answer to move"},
     {"websocket-socket", "PATH", TEXT, AT(websocket_socket), NULL, 0, 0,

@@ -36,6 +36,7 @@ struct options {
     int64_t keep_bytes;           /* the whole log */
     int64_t memory_bytes;         /* recent messages in memory */
     int64_t queue_bytes;          /* creates waiting for their commit */
+    int64_t unsent_bytes;         /* what readers have not taken */
     int64_t request_timeout_s;    /* for a request to arrive whole, and for a full socket to move */
     const char *websocket_socket; /* as socket; NULL: no WebSockets, unless one is inherited */
     const char *websocket_origin; /* parted by commas, or "any"; NULL: none but the same host */

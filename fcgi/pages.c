@@ -5,7 +5,7 @@
 
 /* Of one page: about what a socket takes at once (net.core.wmem_default is 212,992 with the
  * kernel's overhead), so that little is rendered in vain. */
-static const struct page_limit limit = {.messages = 256, .bytes = 64 * 1024};
+static const struct page_limit limit = {.messages = 256, .bytes = BATCH_BYTES};
 
 /* The first failure of several, and the end of them. */
 static void note(struct pages *pages, enum log_status status)
@@ -28,14 +28,15 @@ static void forgive(struct page *page, const struct gap *told, struct cursor cur
 }
 
 static struct batch *read(struct server *server, const struct group *group,
-                          const char *const *channels, size_t count, struct cursor cursor,
-                          const struct gap *told, enum log_status *status)
+                          const struct progress *progress, enum log_status *status)
 {
+    const char *channels[WANTED_CHANNELS_MAX];
+    size_t count = group_channels(group, channels);
     struct page page;
     struct batch *batch = NULL;
-    *status = log_read(server->log, channels, count, cursor, limit, &page);
+    *status = log_read(server->log, channels, count, progress->cursor, limit, &page);
     if (*status == LOG_OK) {
-        forgive(&page, told, cursor);
+        forgive(&page, progress->told, progress->cursor);
         batch = batch_new(&server->scratch, &group->shape, log_epoch(server->log), &page);
         page_free(&page);
         if (!batch)
@@ -63,9 +64,7 @@ struct batch *pages_get(struct server *server, const struct group *group,
     *status = LOG_OK;
     if (fits(kept, group, progress, head))
         return batch_hold(kept->batch);
-    const char *channels[WANTED_CHANNELS_MAX];
-    size_t count = group_channels(group, channels);
-    struct batch *batch = read(server, group, channels, count, cursor, progress->told, status);
+    struct batch *batch = read(server, group, progress, status);
     if (batch && batch->count > 0 && batch->len <= PAGES_KEPT_BYTES) {
         batch_drop(kept->batch);
         gap_drop(kept->told);
@@ -82,8 +81,19 @@ struct batch *pages_news(struct server *server, const struct group *group, uint6
 {
     const char *channels[WANTED_CHANNELS_MAX];
     size_t count = group_news_channels(group, channels);
-    enum log_status status;
-    return read(server, group, channels, count, (struct cursor){CURSOR_AT, seq}, NULL, &status);
+    struct batch *batch = NULL;
+    struct page page;
+    enum log_status status =
+        log_read(server->log, channels, count, (struct cursor){CURSOR_AT, seq}, limit, &page);
+    if (status == LOG_OK) {
+        batch = round_batch(&server->round, &server->scratch, &group->shape, log_epoch(server->log),
+                            &page);
+        page_free(&page);
+        if (!batch)
+            status = LOG_NO_MEMORY;
+    }
+    note(&server->pages, status);
+    return batch;
 }
 
 void pages_free(struct pages *pages)

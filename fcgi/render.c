@@ -26,45 +26,74 @@ void render_message(struct buf *out, const char *epoch, const struct message *me
     buf_puts(out, "}");
 }
 
-static void write_json_begin(struct buf *out, const char *epoch, const struct page *page)
+/* ---- pages ---- */
+
+/* A page as an answer is made of it, of which the answer may give only the first messages. */
+struct answer {
+    struct buf *out;
+    enum format format;
+    const char *epoch;
+    const struct page *page;
+    size_t count; /* messages given */
+};
+
+enum {
+    /* left free in front of what is written: an answer's beginning tells its end */
+    BEGIN_ROOM = sizeof "{'id':'','messages':[" + CURSOR_SIZE
+};
+
+static uint64_t next_of(const struct answer *answer)
 {
-    buf_puts(out, "{\"id\":\"");
-    render_cursor(out, epoch, page->next);
-    buf_puts(out, "\",\"messages\":[");
+    const struct page *page = answer->page;
+    return answer->count < page->count ? page->messages[answer->count - 1]->seq : page->next;
 }
 
-static void write_json_end(struct buf *out, const struct page *page)
+static void put_message(const struct answer *answer, const struct message *message,
+                        struct buf *html)
 {
-    buf_puts(out, page->more ? "],\"more\":true" : "],\"more\":false");
-    buf_puts(out, page->reset ? ",\"reset\":true}\n" : "}\n");
-}
-
-static void write_json(struct buf *out, const char *epoch, const struct page *page)
-{
-    write_json_begin(out, epoch, page);
-    for (size_t i = 0; i < page->count; i++) {
-        if (i > 0)
-            buf_puts(out, ",");
-        render_message(out, epoch, page->messages[i]);
+    struct buf *out = answer->out;
+    if (answer->format == FORMAT_HTML) {
+        buf_reset(html);
+        buf_puts(html, "<div>");
+        escape_html(html, message_data(message), message->data_len);
+        buf_puts(html, "</div>");
+        escape_json_text(out, html->bytes ? html->bytes : "", html->len);
+    } else if (answer->format == FORMAT_SAYS) {
+        buf_puts(out, "Server says: ");
+        escape_line(out, message_data(message), message->data_len);
+        buf_puts(out, "\n");
+    } else {
+        buf_puts(out, answer->count > 0 ? "," : "");
+        render_message(out, answer->epoch, message);
     }
-    write_json_end(out, page);
 }
 
-static void write_html(struct buf *out, const char *epoch, const struct page *page)
+/* Writes messages until they have `most` bytes. */
+static void put_messages(struct answer *answer, size_t most)
 {
-    struct buf html = {0};
-    for (size_t i = 0; i < page->count; i++) {
-        buf_puts(&html, "<div>");
-        escape_html(&html, message_data(page->messages[i]), page->messages[i]->data_len);
-        buf_puts(&html, "</div>");
+    struct buf *out = answer->out, html = {0};
+    size_t from = out->len;
+    while (answer->count < answer->page->count && out->len - from < most && buf_ok(out)) {
+        put_message(answer, answer->page->messages[answer->count], &html);
+        answer->count++;
     }
-    buf_puts(out, "{\"html\":");
-    escape_json(out, html.bytes ? html.bytes : "", html.len);
-    buf_puts(out, ",\"id\":\"");
-    render_cursor(out, epoch, page->next);
-    buf_puts(out, "\"}\n");
     out->failed |= html.failed;
     buf_free(&html);
+}
+
+static void put_json_end(const struct answer *answer)
+{
+    const struct page *page = answer->page;
+    bool more = page->more || answer->count < page->count;
+    buf_puts(answer->out, more ? "],\"more\":true" : "],\"more\":false");
+    buf_puts(answer->out, page->reset ? ",\"reset\":true}\n" : "}\n");
+}
+
+static void put_html_end(const struct answer *answer)
+{
+    buf_puts(answer->out, "\",\"id\":\"");
+    render_cursor(answer->out, answer->epoch, next_of(answer));
+    buf_puts(answer->out, "\"}\n");
 }
 
 static const char *word(bool news)
@@ -72,78 +101,86 @@ static const char *word(bool news)
     return news ? "{\"ret\":\"new\"}\n" : "{\"ret\":\"punt\"}\n";
 }
 
-static void write_word(struct buf *out, const struct page *page)
-{
-    buf_puts(out, word(page->count > 0 || page->reset));
-}
-
 struct frame *render_word(bool news)
 {
     return frame_new(200, TYPE_JSON, NULL, word(news), strlen(word(news)));
 }
 
-static void write_says(struct buf *out, const struct page *page)
+/* Starts an answer in the buffer. */
+static void start(struct buf *out)
 {
-    for (size_t i = 0; i < page->count; i++) {
-        buf_puts(out, "Server says: ");
-        escape_line(out, message_data(page->messages[i]), page->messages[i]->data_len);
-        buf_puts(out, "\n");
-    }
+    buf_reset(out);
+    if (buf_room(out, BEGIN_ROOM))
+        out->len = BEGIN_ROOM;
 }
 
-/* Plain text has no place for the cursor and the gap. */
-static struct frame *frame_says(const struct buf *body, const char *epoch, const struct page *page)
+/* Frames what was written, with the beginning before it; NULL if there was no memory for it. */
+static struct frame *frame_answer(const struct answer *answer, const char *type, const char *header,
+                                  const char *begin)
 {
-    char id[CURSOR_SIZE], header[CURSOR_SIZE + 64];
-    snprintf(header, sizeof header, "Last-Event-ID: %s\r\n%s", cursor_print(id, epoch, page->next),
-             page->reset ? "Encke-Reset: true\r\n" : "");
-    return frame_new(200, TYPE_TEXT, header, body->bytes, body->len);
-}
-
-/* The answer whose body was written; NULL if there was no memory for it. */
-static struct frame *frame_page(const struct buf *body, enum format format, const char *epoch,
-                                const struct page *page)
-{
-    if (!buf_ok(body))
+    if (!buf_ok(answer->out))
         return NULL;
-    struct frame *frame = format == FORMAT_SAYS
-                              ? frame_says(body, epoch, page)
-                              : frame_new(200, TYPE_JSON, NULL, body->bytes, body->len);
+    size_t len = strlen(begin), at = BEGIN_ROOM - len;
+    memcpy(answer->out->bytes + at, begin, len);
+    struct frame *frame =
+        frame_new(200, type, header, answer->out->bytes + at, answer->out->len - at);
     if (frame)
-        frame->messages = format == FORMAT_WORD ? 0 : (uint16_t)page->count;
+        frame->messages = (uint16_t)answer->count;
     return frame;
 }
 
-struct frame *render_page(struct buf *scratch, enum format format, const char *epoch,
-                          const struct page *page)
+static struct frame *frame_json(const struct answer *answer)
 {
-    buf_reset(scratch);
+    char id[CURSOR_SIZE], begin[BEGIN_ROOM];
+    snprintf(begin, sizeof begin, "{\"id\":\"%s\",\"messages\":[",
+             cursor_print(id, answer->epoch, next_of(answer)));
+    return frame_answer(answer, TYPE_JSON, NULL, begin);
+}
+
+/* Plain text has no place for the cursor and the gap. */
+static struct frame *frame_says(const struct answer *answer)
+{
+    char id[CURSOR_SIZE], header[CURSOR_SIZE + 64];
+    snprintf(header, sizeof header, "Last-Event-ID: %s\r\n%s",
+             cursor_print(id, answer->epoch, next_of(answer)),
+             answer->page->reset ? "Encke-Reset: true\r\n" : "");
+    return frame_answer(answer, TYPE_TEXT, header, "");
+}
+
+struct frame *render_page(struct buf *scratch, enum format format, const char *epoch,
+                          const struct page *page, size_t most)
+{
+    struct answer answer = {scratch, format, epoch, page, 0};
     if (format == FORMAT_WORD)
-        write_word(scratch, page);
-    else if (format == FORMAT_HTML)
-        write_html(scratch, epoch, page);
-    else if (format == FORMAT_SAYS)
-        write_says(scratch, page);
-    else
-        write_json(scratch, epoch, page);
-    return frame_page(scratch, format, epoch, page);
+        return render_word(page->count > 0 || page->reset);
+    start(scratch);
+    put_messages(&answer, most);
+    if (format == FORMAT_SAYS)
+        return frame_says(&answer);
+    if (format == FORMAT_HTML) {
+        put_html_end(&answer);
+        return frame_answer(&answer, TYPE_JSON, NULL, "{\"html\":\"");
+    }
+    put_json_end(&answer);
+    return frame_json(&answer);
 }
 
 struct frame *render_behind(struct strips *strips, struct buf *scratch, const char *epoch,
-                            const char *const *channels, size_t count, const struct page *page)
+                            const char *const *channels, size_t count, const struct page *page,
+                            size_t most)
 {
-    buf_reset(scratch);
-    write_json_begin(scratch, epoch, page);
-    strip_page(strips, scratch, epoch, channels, count, page);
-    write_json_end(scratch, page);
-    return frame_page(scratch, FORMAT_JSON, epoch, page);
+    struct answer answer = {scratch, FORMAT_JSON, epoch, page, 0};
+    start(scratch);
+    answer.count = strip_page(strips, scratch, epoch, channels, count, page, most);
+    put_json_end(&answer);
+    return frame_json(&answer);
 }
 
 struct frame *render_nothing(struct buf *scratch, enum format format, const char *epoch,
                              uint64_t head)
 {
     struct page nothing = {.next = head};
-    return render_page(scratch, format, epoch, &nothing);
+    return render_page(scratch, format, epoch, &nothing, 1);
 }
 
 struct frame *render_id(const char *epoch, uint64_t seq)

@@ -16,15 +16,17 @@
 #include "fcgi/wanted.h"
 #include "store/log.h"
 
-/* The framed answer that gives page to a reader of the log of that epoch. scratch is overwritten.
- * Returns one reference, or NULL when out of memory. */
+/* The framed answer that gives page to a reader of the log of that epoch: all of it, or as much as
+ * takes `most` bytes (at least 1; it ends with the message that reaches them), with more to ask
+ * for. scratch is overwritten. Returns one reference, or NULL when out of memory. */
 struct frame *render_page(struct buf *scratch, enum format format, const char *epoch,
-                          const struct page *page);
+                          const struct page *page, size_t most);
 
 /* The same as JSON, for a page that was read from count channels and has messages: they are cut out
  * of a strip. */
 struct frame *render_behind(struct strips *strips, struct buf *scratch, const char *epoch,
-                            const char *const *channels, size_t count, const struct page *page);
+                            const char *const *channels, size_t count, const struct page *page,
+                            size_t most);
 
 /* The answer at the end of a hold: nothing new, and the cursor to go on with. */
 struct frame *render_nothing(struct buf *scratch, enum format format, const char *epoch,

@@ -263,6 +263,7 @@ static bool set_request_id(struct frame **frame, uint16_t id)
             return false;
         memcpy(copy, *frame, sizeof *copy + (*frame)->len);
         copy->refs = 1;
+        copy->lacking = 0;
         frame_drop(*frame);
         *frame = copy;
     }

@@ -16,6 +16,7 @@
 struct frame {
     uint32_t refs;
     uint32_t len;
+    uint32_t lacking;    /* connections that have not taken all of it: see unsent.h */
     uint16_t request_id; /* that the records carry now; 0: it has none */
     uint16_t messages;   /* how many messages it delivers, for the counters */
     uint64_t seq;        /* of a stream's part: the cursor once it is sent */

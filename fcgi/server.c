@@ -62,6 +62,12 @@ static void refuse_for_now(struct conn *conn, const char *why)
     conn_refuse(conn, 503, retry_after(header), why);
 }
 
+bool server_news_can_wait(const struct server *server)
+{
+    enum { NEWS_BYTES = 8 << 20 };
+    return unsent_is_too_much(&server->unsent) || server->round.rendered >= NEWS_BYTES;
+}
+
 bool server_admit(struct conn *conn)
 {
     struct server *server = conn->server;
@@ -77,6 +83,33 @@ void server_left(struct server *server)
 {
     if (server->full && waiting(server) < server->waiting_max - server->waiting_max / 10)
         server->full = false;
+}
+
+/* ---- what readers do not take ---- */
+
+/* Told once, and again only after it had become half as much. */
+static void note_cut_off(struct server *server)
+{
+    server->cut_off++;
+    if (!server->crowded)
+        diag(DIAG_WARN,
+             "%zu bytes are not taken by their readers, the limit (--unsent): cutting off those "
+             "who take nothing",
+             server->unsent.bytes);
+    server->crowded = true;
+}
+
+/* No list of connections is being walked. */
+static void settle(struct loop *loop)
+{
+    struct server *server = OWNER(struct server, loop, loop);
+    struct conn *worst;
+    while ((worst = unsent_worst(&server->unsent)) != NULL) {
+        note_cut_off(server);
+        conn_end(worst);
+    }
+    if (server->crowded && !unsent_is_much(&server->unsent))
+        server->crowded = false;
 }
 
 /* ---- draining ---- */
@@ -163,12 +196,12 @@ void server_note_create(struct server *server, enum log_status status)
              error ? error : log_status_text(status));
 }
 
-static void wake(void *context, struct group *group, struct rendering *rendering, uint64_t before)
+static void wake(void *context, struct group *group, uint64_t before)
 {
     if (format_streams(group->shape.format))
-        stream_wake(context, group, rendering, before);
+        stream_wake(context, group, before);
     else
-        hold_wake(context, group, rendering, before);
+        hold_wake(context, group, before);
 }
 
 static void on_log(struct source *source, uint32_t events)
@@ -185,6 +218,7 @@ static void on_log(struct source *source, uint32_t events)
             conn_answer(conn, create_answer(append, log_epoch(server->log)));
     }
     groups_news(&server->groups, &news, wake, server);
+    round_end(&server->round);
     /* only now: a stream that falls behind over such an answer goes on from the new head, and must
      * have been given what came before it */
     STAILQ_FOREACH (append, &news.done, next) {
@@ -289,6 +323,7 @@ static int watch_all(struct server *server)
     server->signal_source.ready = on_signal;
     server->drain_timer.fire = on_drain_timer;
     struct loop *loop = &server->loop;
+    loop->settle = settle;
     if (door_open(&server->fastcgi) != 0 || door_open(&server->websocket) != 0 ||
         loop_watch(loop, log_fd(server->log), TURN_NOW, EPOLLIN, &server->log_source) != 0)
         return -1;
@@ -304,6 +339,8 @@ int server_open(struct server *server, const struct options *options)
                               .loop = {.epoll_fd = -1, .later_fd = -1},
                               .started_ms = timer_now_ms()};
     char why[512] = "";
+    TAILQ_INIT(&server->idle);
+    unsent_init(&server->unsent, (size_t)options->unsent_bytes);
     set_limits(server);
     if (upstreams_open(&server->upstreams, options, why, sizeof why) != 0 ||
         open_doors(server, why, sizeof why) != 0 || (server->signal_fd = signals_open()) < 0 ||
@@ -344,7 +381,8 @@ static void end_all(struct conn_list *list)
 
 int server_close(struct server *server)
 {
-    end_all(&server->idle);
+    while (!TAILQ_EMPTY(&server->idle))
+        conn_end(TAILQ_FIRST(&server->idle));
     end_all(&server->busy);
     end_all(&server->behind);
     groups_each(&server->groups, end_group, NULL);

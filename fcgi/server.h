@@ -21,8 +21,10 @@
 #include "fcgi/pages.h"
 #include "fcgi/relay.h"
 #include "fcgi/request.h"
+#include "fcgi/round.h"
 #include "fcgi/stream.h"
 #include "fcgi/strip.h"
+#include "fcgi/unsent.h"
 #include "fcgi/upstream.h"
 #include "store/log.h"
 
@@ -38,11 +40,13 @@ struct server {
     struct groups groups;           /* all who wait for news */
     struct pages pages;             /* for streams */
     struct strips strips;           /* for long polls */
+    struct round round;             /* for all whom the news of this moment concern */
+    struct unsent unsent;           /* what sockets have not taken */
     struct upstreams upstreams;
     struct relay *relay; /* NULL without upstreams, as is feeds */
     struct feeds *feeds;
 
-    struct conn_list idle;   /* connections kept open by the web server, most recently used first */
+    struct idle_list idle;   /* connections kept open by the web server, most recently used first */
     struct conn_list busy;   /* reading, waiting for a commit or its turn, sending, lingering */
     struct conn_list behind; /* streams that catch up, or take nothing */
     unsigned conns;          /* all connections, those in groups included */
@@ -55,11 +59,13 @@ struct server {
     unsigned waiting_max;           /* how many of both there may be */
     uint64_t refused;               /* for being too many, since the start */
     bool full;                      /* and the operator has been told */
+    uint64_t cut_off;               /* for not taking what they asked for, since the start */
+    bool crowded;                   /* and the operator has been told */
 
     uint64_t started_ms;
     uint64_t deliveries; /* messages handed to readers */
-    uint64_t round;      /* of the loop, in which was given to polls: */
-    size_t round_bytes;
+    uint64_t loop_round; /* in which was given to polls: */
+    size_t loop_round_bytes;
     bool draining; /* answer at once, hold nothing */
     uint64_t drain_until_ms;
     enum log_status last_status; /* of the latest create */
@@ -89,6 +95,10 @@ void server_note_create(struct server *server, enum log_status status);
 
 /* Whether one more request may wait or stream; else answers it. */
 bool server_admit(struct conn *conn);
+
+/* Whether this round of news has given so much that the next readers had better take it from the
+ * log, each when its turn comes. */
+bool server_news_can_wait(const struct server *server);
 
 /* One that waited or streamed has left. */
 void server_left(struct server *server);

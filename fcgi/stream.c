@@ -69,7 +69,17 @@ static void part(struct conn *conn)
  * ended or is behind now. */
 static bool give(struct conn *conn, const struct batch *batch)
 {
-    int sent = batch_send(batch, conn->fd, &conn->u.stream->progress, &conn->server->deliveries);
+    struct server *server = conn->server;
+    struct stream *stream = conn->u.stream;
+    struct progress *progress = &stream->progress;
+    struct frame *call = batch->bare ? group_call(stream->group, &server->scratch) : NULL;
+    if (batch->bare && !call) {
+        conn_end(conn);
+        return false;
+    }
+    int sent = batch_send(batch, call, conn->fd, progress, &server->deliveries);
+    if (sent == 0 && progress->rest.frame)
+        unsent_note(&server->unsent, &progress->rest, conn);
     if (sent < 0)
         part(conn);
     else if (sent == 0)
@@ -80,15 +90,16 @@ static bool give(struct conn *conn, const struct batch *batch)
 /* Sends what is left of the frame that was cut through. Returns as give. */
 static bool give_rest(struct conn *conn)
 {
-    struct progress *progress = &conn->u.stream->progress;
-    int sent = frame_send(&progress->frame, &progress->sent, conn->fd, progress->frame->request_id);
+    struct unsent *unsent = &conn->server->unsent;
+    struct rest *rest = &conn->u.stream->progress.rest;
+    int sent = rest_send(rest, conn->fd);
     if (sent < 0) {
         part(conn);
     } else if (sent == 0) {
+        unsent_note(unsent, rest, conn);
         fall_behind(conn);
     } else {
-        frame_drop(progress->frame);
-        progress->frame = NULL;
+        unsent_drop(unsent, rest);
     }
     return sent > 0;
 }
@@ -103,8 +114,7 @@ static bool give_frame(struct conn *conn, struct frame *frame, struct cursor cur
     }
     struct progress *progress = &conn->u.stream->progress;
     progress->cursor = cursor;
-    progress->frame = frame;
-    progress->sent = 0;
+    progress->rest = (struct rest){.frame = frame};
     return give_rest(conn);
 }
 
@@ -135,7 +145,7 @@ static void catch_up(struct conn *conn)
 void stream_writable(struct conn *conn)
 {
     struct stream *stream = conn->u.stream;
-    if (stream->progress.frame && !give_rest(conn))
+    if (stream->progress.rest.frame && !give_rest(conn))
         return;
     if (conn->server->draining)
         end(conn);
@@ -214,7 +224,7 @@ void stream_left(struct server *server, struct stream *stream)
     server->streams[stream->kind]--;
     if (!stream->live)
         server->streams_behind--;
-    frame_drop(stream->progress.frame);
+    unsent_drop(&server->unsent, &stream->progress.rest);
     gap_drop(stream->progress.told);
     talk_free(stream->talk);
     group_leave(&server->groups, stream->group);
@@ -286,28 +296,36 @@ static void cut_off(struct conn *conn, const void *context)
     conn_end(conn);
 }
 
+static void leave_behind(struct conn *conn, const void *context)
+{
+    const struct cursor *before = context;
+    conn->u.stream->progress.cursor = *before;
+    fall_behind(conn);
+}
+
 /* More pages than a socket takes at once are for each to catch up with. */
-void stream_wake(struct server *server, struct group *group, struct rendering *rendering,
-                 uint64_t before)
+void stream_wake(struct server *server, struct group *group, uint64_t before)
 {
     enum { PAGES_AT_ONCE = 4 };
-    if (LIST_EMPTY(&group->conns))
-        return; /* all are behind */
-    if (!rendering->batch)
-        rendering->batch = pages_news(server, group, before);
-    struct batch *batch = rendering->batch ? batch_hold(rendering->batch) : NULL;
-    struct news news = {.batch = batch, .before = {CURSOR_AT, before}};
-    for (int page = 1; news.batch; page++) {
+    struct news news = {.before = {CURSOR_AT, before}};
+    for (int page = 1; !LIST_EMPTY(&group->conns); page++) {
+        if (server_news_can_wait(server)) {
+            each_live(group, leave_behind, &news.before);
+            return;
+        }
+        struct batch *batch = pages_news(server, group, news.before.seq);
+        if (!batch) {
+            each_live(group, cut_off, NULL);
+            return;
+        }
+        news.batch = batch;
         news.last = !batch->more || page == PAGES_AT_ONCE;
         each_live(group, give_news, &news);
-        bool done = news.last || LIST_EMPTY(&group->conns);
         news.before.seq = batch->next;
         batch_drop(batch);
-        if (done)
+        if (news.last)
             return;
-        news.batch = batch = pages_news(server, group, news.before.seq);
     }
-    each_live(group, cut_off, NULL);
 }
 
 static void heartbeat(struct conn *conn)
@@ -327,7 +345,7 @@ void stream_due(struct conn *conn)
     struct server *server = conn->server;
     bool over = timer_now_ms() >= stream->ends_ms;
     bool dead = stream->talk && talk_is_dead(stream->talk);
-    if (dead || (over && stream->progress.frame)) {
+    if (dead || (over && stream->progress.rest.frame)) {
         conn_end(conn); /* it takes nothing; its reader will go on from where it is */
     } else if (over) {
         end(conn);
@@ -354,7 +372,7 @@ void stream_release_behind(struct server *server)
     struct conn *conn = LIST_FIRST(&server->behind);
     while (conn) {
         struct conn *next = LIST_NEXT(conn, link);
-        if (!conn->u.stream->progress.frame)
+        if (!conn->u.stream->progress.rest.frame)
             end(conn);
         conn = next;
     }

@@ -49,9 +49,9 @@ struct stream {
 void stream_open(struct conn *conn, const struct wanted *wanted, const char *greeting,
                  struct talk *talk);
 
-/* Gives the group's live streams what came after `before`. */
-void stream_wake(struct server *server, struct group *group, struct rendering *rendering,
-                 uint64_t before);
+/* Gives the group's live streams what came after `before`; or lets them catch up with it, when much
+ * has been given in this round of news, or is not taken. */
+void stream_wake(struct server *server, struct group *group, uint64_t before);
 
 /* The socket of a stream that is behind takes bytes again. */
 void stream_writable(struct conn *conn);

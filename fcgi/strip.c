@@ -87,15 +87,18 @@ static struct strip *choose(struct strips *strips, const char *const *channels, 
     return oldest;
 }
 
-/* Adds the messages of the page from the one numbered `from` on. */
-static void extend(struct strip *strip, const char *epoch, const struct page *page, size_t from)
+static void extend(struct strip *strip, const char *epoch, const struct message *message)
 {
-    for (size_t i = from; i < page->count; i++) {
-        struct place place = {page->messages[i]->seq, strip->text.len};
-        buf_add(&strip->places, &place, sizeof place);
-        render_message(&strip->text, epoch, page->messages[i]);
-        buf_puts(&strip->text, ",");
-    }
+    struct place place = {message->seq, strip->text.len};
+    buf_add(&strip->places, &place, sizeof place);
+    render_message(&strip->text, epoch, message);
+    buf_puts(&strip->text, ",");
+}
+
+/* Where the text of message i ends, with its comma. */
+static size_t end_of(const struct strip *strip, size_t i)
+{
+    return i + 1 < length(strip) ? places(strip)[i + 1].at : strip->text.len;
 }
 
 static bool is_whole(const struct strip *strip)
@@ -103,25 +106,27 @@ static bool is_whole(const struct strip *strip)
     return buf_ok(&strip->channels) && buf_ok(&strip->text) && buf_ok(&strip->places);
 }
 
-void strip_page(struct strips *strips, struct buf *out, const char *epoch,
-                const char *const *channels, size_t count, const struct page *page)
+size_t strip_page(struct strips *strips, struct buf *out, const char *epoch,
+                  const char *const *channels, size_t count, const struct page *page, size_t most)
 {
-    size_t first;
+    size_t first, given = 0, from = 0, to = 0;
     struct strip *strip = choose(strips, channels, count, page, &first);
-    size_t had = length(strip) - first;
     strip->used = ++strips->pages;
-    if (had < page->count)
-        extend(strip, epoch, page, had);
-    if (is_whole(strip)) {
-        size_t end = first + page->count;
-        size_t from = places(strip)[first].at;
-        size_t to = end < length(strip) ? places(strip)[end].at : strip->text.len;
-        buf_add(out, strip->text.bytes + from, to - 1 - from);
-    } else {
-        out->failed = true;
+    while (given < page->count && to - from < most && is_whole(strip)) {
+        if (first + given == length(strip))
+            extend(strip, epoch, page->messages[given]);
+        if (is_whole(strip)) {
+            from = places(strip)[first].at;
+            to = end_of(strip, first + given++);
+        }
     }
+    if (is_whole(strip))
+        buf_add(out, strip->text.bytes + from, to - 1 - from);
+    else
+        out->failed = true;
     if (!is_whole(strip) || strip->text.len > STRIP_BYTES)
         empty(strip);
+    return given;
 }
 
 void strips_free(struct strips *strips)

@@ -35,9 +35,10 @@ struct strips {
 };
 
 /* Appends the messages of the page, which was read from count channels (sorted; at least one
- * message), to out: JSON objects with commas between them. */
-void strip_page(struct strips *strips, struct buf *out, const char *epoch,
-                const char *const *channels, size_t count, const struct page *page);
+ * message), to out: JSON objects with commas between them. It ends with the one that reaches `most`
+ * bytes. Returns how many these are. */
+size_t strip_page(struct strips *strips, struct buf *out, const char *epoch,
+                  const char *const *channels, size_t count, const struct page *page, size_t most);
 
 void strips_free(struct strips *strips);
 

@@ -199,7 +199,7 @@ void talk_created(struct conn *conn, const struct append *append)
         conn_end(conn);
         return;
     }
-    if (!stream->progress.frame && work_off(conn) && stream->live)
+    if (!stream->progress.rest.frame && work_off(conn) && stream->live)
         stream_rewatch(conn);
 }
 
@@ -217,7 +217,7 @@ void talk_hear(struct conn *conn, const uint8_t *bytes, size_t len)
     talk->silent = 0;
     buf_reset(out);
     websocket_feed(talk->websocket, bytes, len, timer_now_ms(), out);
-    if (conn->u.stream->progress.frame)
+    if (conn->u.stream->progress.rest.frame)
         return; /* its opening is not out yet: a ping before that has no pong to expect */
     if (out->len > 0 && !stream_say(conn, buf_ok(out) ? frame_raw(out->bytes, out->len) : NULL))
         return;

@@ -58,11 +58,16 @@ static void put_document(struct buf *out)
     buf_printf(out, "%*s\n", PADDING, "");
 }
 
+static void put_script_call(struct buf *out, const struct shape *shape)
+{
+    buf_printf(out, "<script>parent.%s(", shape->callback);
+}
+
 static void put_script(struct buf *out, const struct shape *shape, const char *epoch,
                        const struct message *message)
 {
+    (void)shape;
     char id[CURSOR_SIZE];
-    buf_printf(out, "<script>parent.%s(", shape->callback);
     escape_script(out, message_data(message), message->data_len);
     buf_printf(out, ",\"%s\",\"%s\",%lld)</script>\n", cursor_print(id, epoch, message->seq),
                message_channel(message), (long long)message->time_ms);
@@ -191,17 +196,17 @@ static void put_frame_reset(struct buf *out, const struct shape *shape)
 enum { FIRST = FORMAT_LINES }; /* of the formats of streams */
 
 static const struct transport transports[] = {
-    [FORMAT_LINES - FIRST] = {STREAM_LINES, "application/x-ndjson", NULL, put_nothing, put_line,
-                              put_line_cursor, put_line_cursor, put_line_reset},
+    [FORMAT_LINES - FIRST] = {STREAM_LINES, "application/x-ndjson", NULL, put_nothing, NULL,
+                              put_line, put_line_cursor, put_line_cursor, put_line_reset},
     [FORMAT_SCRIPT - FIRST] = {STREAM_IFRAME, "text/html; charset=utf-8", iframe_header,
-                               put_document, put_script, put_script_cursor, put_script_cursor,
-                               put_script_reset},
-    [FORMAT_EVENTS - FIRST] = {STREAM_EVENTS, "text/event-stream", NULL, put_retry, put_event,
+                               put_document, put_script_call, put_script, put_script_cursor,
+                               put_script_cursor, put_script_reset},
+    [FORMAT_EVENTS - FIRST] = {STREAM_EVENTS, "text/event-stream", NULL, put_retry, NULL, put_event,
                                put_event_cursor, put_event_heartbeat, put_event_reset},
-    [FORMAT_EVENTS_JSON - FIRST] = {STREAM_EVENTS, "text/event-stream", NULL, put_retry,
+    [FORMAT_EVENTS_JSON - FIRST] = {STREAM_EVENTS, "text/event-stream", NULL, put_retry, NULL,
                                     put_event_json, put_event_cursor, put_event_heartbeat,
                                     put_event_reset},
-    [FORMAT_FRAMES - FIRST] = {STREAM_WEBSOCKET, NULL, NULL, put_nothing, put_frame_message,
+    [FORMAT_FRAMES - FIRST] = {STREAM_WEBSOCKET, NULL, NULL, put_nothing, NULL, put_frame_message,
                                put_frame_cursor, put_frame_heartbeat, put_frame_reset},
 };
 

@@ -25,6 +25,9 @@ struct transport {
     const char *type;   /* the response's content type; NULL: these are WebSocket frames */
     const char *header; /* further header lines, or NULL */
     void (*put_opening)(struct buf *out);
+    /* what stands before a message, the same for all messages, other for each callback; NULL:
+     * nothing. What put_message writes goes on from there. */
+    void (*put_call)(struct buf *out, const struct shape *shape);
     void (*put_message)(struct buf *out, const struct shape *shape, const char *epoch,
                         const struct message *message);
     void (*put_cursor)(struct buf *out, const struct shape *shape, const char *epoch, uint64_t seq);

@@ -117,12 +117,6 @@ static const char *parse_callback(struct wanted *wanted, const struct request *r
                  "of A-Z a-z 0-9 _";
 }
 
-bool shape_same(const struct shape *a, const struct shape *b)
-{
-    return a->format == b->format && a->limit == b->limit && a->request_id == b->request_id &&
-           strcmp(a->callback, b->callback) == 0;
-}
-
 const char *wanted_parse(struct wanted *wanted, const struct request *request,
                          const struct terms *terms, size_t max_channels, const char *epoch)
 {

@@ -15,10 +15,11 @@
 #include "store/message.h"
 
 enum {
-    WANTED_CHANNELS_MAX = 512, /* the most that --max-channels allows */
-    LIMIT_MAX = 1000,          /* messages of one answer */
-    ANSWER_BYTES = 1 << 20,    /* of data: an answer ends with the message that reaches them */
-    CALLBACK_MAX = 64          /* bytes */
+    WANTED_CHANNELS_MAX = 512,  /* the most that --max-channels allows */
+    LIMIT_MAX = 1000,           /* messages of one answer */
+    ANSWER_BYTES = 1 << 20,     /* an answer ends with the message that reaches them … */
+    ANSWER_BYTES_FEW = 1 << 16, /* … or these, which most sockets take at once: see unsent.h */
+    CALLBACK_MAX = 64           /* bytes */
 };
 
 enum format {
@@ -47,8 +48,6 @@ struct shape {
     uint16_t request_id; /* in a stream's records; 0: an answer, which is patched when it is sent */
     const char *callback; /* of scripts; else "" */
 };
-
-bool shape_same(const struct shape *a, const struct shape *b);
 
 struct wanted {
     const char *channels[WANTED_CHANNELS_MAX]; /* sorted, distinct; the request's memory */

@@ -41,10 +41,13 @@ static struct batch *make_batch(const struct shape *shape, size_t count, bool re
     return batch;
 }
 
-static void add_all(struct buf *out, const struct batch *batch)
+static void add_all(struct buf *out, const struct batch *batch, const struct frame *call)
 {
-    for (uint32_t i = 0; i < batch->count; i++)
+    for (uint32_t i = 0; i < batch->count; i++) {
+        if (call)
+            buf_add(out, call->bytes, call->len);
         buf_add(out, batch->frames[i]->bytes, batch->frames[i]->len);
+    }
 }
 
 /* Takes up to len bytes that the batch's reader has been sent. */
@@ -57,31 +60,33 @@ static void take(int fd, struct buf *out, size_t len)
 }
 
 static const struct shape lines = {.format = FORMAT_LINES, .request_id = 1, .callback = ""};
+static const struct shape scripts = {.format = FORMAT_SCRIPT, .request_id = 1, .callback = "add_x"};
 
 /* What is not sent of a batch is read again from the progress's cursor, as stream.c does. */
-static void send_again(int fd, const struct batch *batch, struct progress *progress,
-                       uint64_t *messages)
+static void send_again(int fd, const struct batch *batch, struct frame *call,
+                       struct progress *progress, uint64_t *messages)
 {
-    if (progress->frame) {
-        if (frame_send(&progress->frame, &progress->sent, fd, 1) != 1)
+    if (progress->rest.frame) {
+        if (rest_send(&progress->rest, fd) != 1)
             return;
-        frame_drop(progress->frame);
-        progress->frame = NULL;
+        frame_drop(progress->rest.frame);
+        frame_drop(progress->rest.call);
+        progress->rest = (struct rest){0};
     }
     uint64_t first = progress->cursor.seq;
     struct batch rest = {.count = batch->count - (uint32_t)first,
                          .next = batch->next,
                          .frames = batch->frames + first,
                          .iov = batch->iov + first};
-    batch_send(&rest, fd, progress, messages);
+    batch_send(&rest, call, fd, progress, messages);
 }
 
-static void however_the_socket_cuts_every_byte_comes_once(void **state)
+static void check_every_cut(const struct shape *shape, struct frame *call)
 {
-    (void)state;
-    struct batch *batch = make_batch(&lines, MESSAGES, false);
+    struct batch *batch = make_batch(shape, MESSAGES, false);
     struct buf expected = {0};
-    add_all(&expected, batch);
+    assert_int_equal(batch->bare, call != NULL);
+    add_all(&expected, batch, call);
     for (unsigned seed = 1; seed <= 50; seed++) {
         struct progress progress = {.cursor = {CURSOR_AT, 0}};
         struct buf got = {0};
@@ -92,20 +97,34 @@ static void however_the_socket_cuts_every_byte_comes_once(void **state)
         srand(seed);
         for (int round = 0; got.len < expected.len; round++) {
             assert_true(round < 100000);
-            send_again(pair[0], batch, &progress, &messages);
+            send_again(pair[0], batch, call, &progress, &messages);
             take(pair[1], &got, 1 + (size_t)rand() % 700);
         }
         assert_int_equal(got.len, expected.len);
         assert_memory_equal(got.bytes, expected.bytes, expected.len);
         assert_int_equal(messages, MESSAGES);
         assert_int_equal(progress.cursor.seq, MESSAGES);
-        assert_null(progress.frame);
+        assert_null(progress.rest.frame);
         buf_free(&got);
         close(pair[0]);
         close(pair[1]);
     }
     buf_free(&expected);
     batch_drop(batch);
+}
+
+static void however_the_socket_cuts_every_byte_comes_once(void **state)
+{
+    (void)state;
+    check_every_cut(&lines, NULL);
+}
+
+static void so_it_does_with_each_readers_own_call_before_each_frame(void **state)
+{
+    (void)state;
+    struct frame *call = frame_part(1, "<script>parent.add_x(", strlen("<script>parent.add_x("));
+    check_every_cut(&scripts, call);
+    frame_drop(call);
 }
 
 static bool says(const struct frame *frame, const char *text)
@@ -133,13 +152,48 @@ static void a_reset_of_nothing_gives_the_cursor(void **state)
     batch_drop(batch);
 }
 
+/* Nothing of theirs is shared: the call comes twice in the first frame. */
+static void scripts_with_a_reset_have_their_call_in_the_frames(void **state)
+{
+    (void)state;
+    struct batch *batch = make_batch(&scripts, 2, true);
+    assert_false(batch->bare);
+    assert_true(says(batch->frames[0], "<script>parent.add_x(null,null)</script>\n"
+                                       "<script>parent.add_x(\"xxx"));
+    assert_true(says(batch->frames[1], "<script>parent.add_x(\"x\",\"0123456789ab-2\""));
+    batch_drop(batch);
+}
+
+/* JSON makes six bytes of each: what is rendered counts, not what it is rendered from. */
+static void a_batch_ends_with_the_frame_that_reaches_its_bytes(void **state)
+{
+    (void)state;
+    enum { COUNT = 8, LEN = 5000 };
+    static char text[LEN];
+    struct buf scratch = {0};
+    struct page page = {.next = 100, .messages = calloc(COUNT, sizeof *page.messages)};
+    memset(text, 1, sizeof text);
+    for (; page.count < COUNT; page.count++) {
+        page.messages[page.count] = message_new("main", text, sizeof text, 0);
+        page.messages[page.count]->seq = page.count + 1;
+    }
+    struct batch *batch = batch_new(&scratch, &lines, epoch, &page);
+    assert_int_equal(batch->count, 3);
+    assert_true(batch->more);
+    assert_int_equal(batch->next, 3);
+    assert_in_range(batch->len, BATCH_BYTES, BATCH_BYTES + 6 * LEN + 200);
+    batch_drop(batch);
+    page_free(&page);
+    buf_free(&scratch);
+}
+
 static void nothing_new_is_sent_at_once(void **state)
 {
     (void)state;
     struct batch *batch = make_batch(&lines, 0, false);
     struct progress progress = {.cursor = {CURSOR_START, 0}};
     uint64_t messages = 0;
-    assert_int_equal(batch_send(batch, -1, &progress, &messages), 1);
+    assert_int_equal(batch_send(batch, NULL, -1, &progress, &messages), 1);
     assert_int_equal(progress.cursor.kind, CURSOR_AT);
     batch_drop(batch);
 }
@@ -153,7 +207,7 @@ static void a_reader_that_is_gone_is_noticed(void **state)
     int pair[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
     close(pair[1]);
-    assert_int_equal(batch_send(batch, pair[0], &progress, &messages), -1);
+    assert_int_equal(batch_send(batch, NULL, pair[0], &progress, &messages), -1);
     close(pair[0]);
     batch_drop(batch);
 }
@@ -162,6 +216,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(however_the_socket_cuts_every_byte_comes_once),
+        cmocka_unit_test(so_it_does_with_each_readers_own_call_before_each_frame),
+        cmocka_unit_test(a_batch_ends_with_the_frame_that_reaches_its_bytes),
+        cmocka_unit_test(scripts_with_a_reset_have_their_call_in_the_frames),
         cmocka_unit_test(a_reset_comes_with_what_follows_it),
         cmocka_unit_test(a_reset_of_nothing_gives_the_cursor),
         cmocka_unit_test(nothing_new_is_sent_at_once),

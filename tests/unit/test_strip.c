@@ -61,8 +61,9 @@ static struct page read_page(const struct fake *fake, unsigned set, uint64_t aft
     return page;
 }
 
-static void check(struct strips *strips, const struct fake *fake, unsigned set, uint64_t after,
-                  size_t limit)
+/* Of the messages that the limit lets in, as many as reach `most` bytes. */
+static void check_bytes(struct strips *strips, const struct fake *fake, unsigned set,
+                        uint64_t after, size_t limit, size_t most)
 {
     const char *channels[CHANNELS];
     size_t count = 0;
@@ -71,12 +72,13 @@ static void check(struct strips *strips, const struct fake *fake, unsigned set, 
     for (int i = 0; i < CHANNELS; i++)
         if (set >> i & 1)
             channels[count++] = names[i];
-    for (size_t i = 0; i < page.count; i++) {
-        buf_puts(&want, i > 0 ? "," : "");
-        render_message(&want, epoch, page.messages[i]);
+    size_t given = 0;
+    for (; given < page.count && want.len + (given > 0) < most; given++) {
+        buf_puts(&want, given > 0 ? "," : "");
+        render_message(&want, epoch, page.messages[given]);
     }
     if (page.count > 0) {
-        strip_page(strips, &got, epoch, channels, count, &page);
+        assert_int_equal(strip_page(strips, &got, epoch, channels, count, &page, most), given);
         assert_true(buf_ok(&got));
         assert_int_equal(got.len, want.len);
         assert_memory_equal(got.bytes, want.bytes, want.len);
@@ -84,6 +86,12 @@ static void check(struct strips *strips, const struct fake *fake, unsigned set, 
     buf_free(&got);
     buf_free(&want);
     page_free(&page);
+}
+
+static void check(struct strips *strips, const struct fake *fake, unsigned set, uint64_t after,
+                  size_t limit)
+{
+    check_bytes(strips, fake, set, after, limit, SIZE_MAX);
 }
 
 /* Deletes a channel's messages up to seq. */
@@ -120,8 +128,10 @@ static void a_page_is_what_rendering_it_gives(void **state)
         else if (what < 17)
             forget(&fake, below(CHANNELS), (uint64_t)below((int)fake.count + 1));
         else
-            check(&strips, &fake, 1 + (unsigned)below(7), (uint64_t)below((int)fake.count + 1),
-                  below(2) ? MOST : 1 + (size_t)below(50));
+            check_bytes(&strips, &fake, 1 + (unsigned)below(7),
+                        (uint64_t)below((int)fake.count + 1),
+                        below(2) ? MOST : 1 + (size_t)below(50),
+                        below(2) ? SIZE_MAX : 1 + (size_t)below(2000));
     }
     fake_free(&fake);
     strips_free(&strips);
