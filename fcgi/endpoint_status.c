@@ -1,7 +1,5 @@
 /* status - how the daemon is doing, as JSON. */
 #include <jansson.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "fcgi/routes.h"
 #include "fcgi/server.h"
@@ -105,18 +103,28 @@ static json_t *status_of(const struct server *server)
     /* clang-format on */
 }
 
+/* json_dumps goes on where it found no memory for a part: so all of it is asked for first. */
+static void dump(struct buf *out, const json_t *json)
+{
+    size_t len = json ? json_dumpb(json, NULL, 0, JSON_INDENT(2)) : 0;
+    char *room = len > 0 ? buf_room(out, len) : NULL;
+    if (room && json_dumpb(json, room, len, JSON_INDENT(2)) == len)
+        out->len += len;
+    else
+        out->failed = true;
+}
+
 void endpoint_status(struct conn *conn, const struct request *request)
 {
     (void)request;
+    struct buf *out = &conn->server->scratch;
     json_t *status = status_of(conn->server);
-    char *text = status ? json_dumps(status, JSON_INDENT(2)) : NULL;
-    struct frame *frame = NULL;
-    if (text) {
-        size_t len = strlen(text);
-        text[len] = '\n'; /* in the place of the NUL, for whoever asks with curl */
-        frame = frame_new(200, TYPE_JSON, NULL, text, len + 1);
-    }
-    free(text);
+    buf_reset(out);
+    dump(out, status);
     json_decref(status);
-    conn_answer(conn, frame);
+    buf_puts(out, "\n"); /* for whoever asks with curl */
+    if (buf_ok(out))
+        conn_answer(conn, frame_new(200, TYPE_JSON, NULL, out->bytes, out->len));
+    else
+        conn_refuse_for(conn, LOG_NO_MEMORY);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "fcgi/diag.h"
+#include "fcgi/escape.h"
 #include "fcgi/form.h"
 #include "fcgi/server.h"
 
@@ -184,13 +185,19 @@ static void on_committed(struct feed *feed, enum log_status status)
 static struct message *word(const struct feed *feed, const char *cursor)
 {
     const char *field = feed->upstream->cursor_field;
-    json_t *json = cursor ? json_pack("{s:s,s:s}", "ret", "new", field, cursor)
-                          : json_pack("{s:s}", "ret", "new");
-    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
-    struct message *message =
-        text ? message_new(feed->upstream->channel, text, strlen(text), message_time_now()) : NULL;
-    free(text);
-    json_decref(json);
+    struct message *message = NULL;
+    struct buf text = {0};
+    buf_puts(&text, "{\"ret\":\"new\"");
+    if (cursor) {
+        buf_puts(&text, ",");
+        escape_json(&text, field, strlen(field));
+        buf_puts(&text, ":");
+        escape_json(&text, cursor, strlen(cursor));
+    }
+    buf_puts(&text, "}");
+    if (buf_ok(&text))
+        message = message_new(feed->upstream->channel, text.bytes, text.len, message_time_now());
+    buf_free(&text);
     return message;
 }
 

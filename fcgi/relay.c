@@ -23,6 +23,10 @@ void relay_ask(struct relay *relay, struct conn *conn, const struct upstream *up
     if (!server_admit(conn))
         return;
     struct poll *poll = poll_for(uplink, query, true);
+    if (!poll && !relay_is_full(relay)) {
+        conn_refuse_for(conn, LOG_NO_MEMORY);
+        return;
+    }
     if (!poll) {
         char header[RETRY_AFTER_SIZE];
         conn_refuse(conn, 503, retry_after(header), "too many different requests are under way");

@@ -415,14 +415,19 @@ static void on_fetched(struct fetch *fetch, enum fetch_end end)
 
 /* ---- for relay.c ---- */
 
+bool relay_is_full(const struct relay *relay)
+{
+    return relay->polls - relay->kept >= relay->polls_max;
+}
+
 struct poll *poll_for(struct uplink *uplink, const char *query, bool limited)
 {
     struct relay *relay = uplink->relay;
     struct poll *poll;
     HASH_FIND_STR(uplink->polls, query, poll);
-    if (!poll && limited && relay->polls - relay->kept >= relay->polls_max)
+    if (!poll && limited && relay_is_full(relay))
         forget_one(relay);
-    if (!poll && limited && relay->polls - relay->kept >= relay->polls_max)
+    if (!poll && limited && relay_is_full(relay))
         note_too_many(uplink);
     else if (!poll)
         poll = poll_new(uplink, query);

@@ -78,8 +78,11 @@ struct relay {
 /* Returns 0, or -1 with errno set; either way target_close its target. */
 int uplink_open(struct uplink *uplink, struct relay *relay, const struct upstream *upstream);
 
+/* Whether there are as many polls as may be, of those that are limited. */
+bool relay_is_full(const struct relay *relay);
+
 /* The poll of that query, perhaps a new one. NULL: there is no memory; or there are too many, if
- * they are limited. */
+ * they are limited, and then relay_is_full. */
 struct poll *poll_for(struct uplink *uplink, const char *query, bool limited);
 
 void poll_set_keeper(struct poll *poll, struct keeper *keeper);
