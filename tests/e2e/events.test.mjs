@@ -105,26 +105,41 @@ throughBoth('as=text keeps all but the kind of line break', async (t, server) =>
   assert.deepEqual(reader.ids, ids);
 });
 
-// What a page would keep of an EventSource: every event, its id, and how often it (re)connected.
-function listenTo(source) {
+// What a page would keep of an EventSource: every event, its id, and how often it (re)connected. As the README has it,
+// a source that gives up (at a 502 or 503, while there is no daemon) is opened again.
+function follow(at, id, EventSource) {
   const heard = { messages: [], ids: [], cursors: [], resets: 0, opens: 0, errors: 0 };
-  source.addEventListener('open', () => heard.opens++);
-  source.addEventListener('error', () => heard.errors++);
-  source.addEventListener('reset', () => heard.resets++);
-  source.addEventListener('cursor', (event) => heard.cursors.push(event.lastEventId));
-  source.addEventListener('message', (event) => {
-    heard.messages.push(event.data);
-    heard.ids.push(event.lastEventId);
-  });
-  return heard;
+  const followed = { heard, cursor: id, source: null, over: false };
+  const open = () => {
+    if (followed.over) return;
+    const source = new EventSource(`${at}?id=${followed.cursor}`);
+    followed.source = source;
+    const keep = (event, list) => list.push((followed.cursor = event.lastEventId));
+    source.addEventListener('open', () => heard.opens++);
+    source.addEventListener('reset', () => heard.resets++);
+    source.addEventListener('cursor', (event) => keep(event, heard.cursors));
+    source.addEventListener('message', (event) => {
+      heard.messages.push(event.data);
+      keep(event, heard.ids);
+    });
+    source.addEventListener('error', () => {
+      heard.errors++;
+      if (source.readyState === EventSource.CLOSED) setTimeout(open, 200);
+    });
+  };
+  open();
+  followed.close = () => {
+    followed.over = true;
+    followed.source.close();
+  };
+  return followed;
 }
 
 throughBoth('the eventsource package hears each message once, in order', async (t, server) => {
   const stack = await startStack(t, { server });
   const first = await stack.publish('before');
-  const source = new EventSource(`${stack.url}/events`);
-  defer(t, () => source.close());
-  const heard = listenTo(source);
+  const { heard, close } = follow(`${stack.url}/events`, '', EventSource);
+  defer(t, close);
   await until('what was there', () => heard.messages.length === 1);
   const ids = await stack.publish(LINES);
   await until('all', () => heard.messages.length === 1 + LINES.length);
@@ -146,12 +161,9 @@ async function goesOn(t, server) {
   await publish(); // before `now`: not heard
   sent.pop();
   const [resumed] = await stack.publish('seen');
-  const sources = [
-    new EventSource(`${stack.url}/events?id=now`),
-    new EventSource(`${stack.url}/events?id=${resumed}`),
-  ];
-  defer(t, () => sources.forEach((source) => source.close()));
-  const all = sources.map(listenTo);
+  const followed = ['now', resumed].map((id) => follow(`${stack.url}/events`, id, EventSource));
+  defer(t, () => followed.forEach(({ close }) => close()));
+  const all = followed.map(({ heard }) => heard);
   await until('both are open', () => all.every((heard) => heard.cursors.length > 0));
   for (const signal of [null, 'SIGTERM', null, 'SIGKILL', null]) {
     await publish();
@@ -177,14 +189,13 @@ async function goesOnInChromium(t, server) {
   const stack = await startStack(t, { server, args: ['--stream', '1s'] });
   const { page } = await openPage(t, `${stack.url}/status`, { outage: true });
   await page.evaluate(
-    ([from, listen]) => {
-      const listenTo = new Function(`return ${listen}`)();
-      globalThis.source = new EventSource(from);
-      globalThis.heard = listenTo(globalThis.source);
+    ([at, text]) => {
+      const follow = new Function(`return ${text}`)();
+      globalThis.followed = follow(at, 'now', EventSource);
     },
-    [`${stack.url}/events?id=now`, String(listenTo)],
+    [`${stack.url}/events`, String(follow)],
   );
-  const heard = () => page.evaluate(() => globalThis.heard);
+  const heard = () => page.evaluate(() => globalThis.followed.heard);
   await until('it is open', async () => (await heard()).cursors.length > 0);
   const sent = [];
   for (const signal of [null, 'SIGTERM', null, 'SIGKILL']) {
@@ -203,7 +214,7 @@ async function goesOnInChromium(t, server) {
   const { messages, resets } = await heard();
   assert.deepEqual(messages, sent.map(asEvents));
   assert.equal(resets, 0);
-  await page.evaluate(() => globalThis.source.close());
+  await page.evaluate(() => globalThis.followed.close());
   await stack.streams();
 }
 
