@@ -8,7 +8,7 @@ import { atOnce, ROOT, run, tempDir } from './lib/harness.mjs';
 async function play(t, name, text, env = {}) {
   const file = path.join(tempDir(t), name);
   fs.writeFileSync(file, text.replaceAll('LIB', path.join(ROOT, 'tests/e2e/lib')));
-  const all = { ...process.env, E2E_FILE_SECONDS: '60', E2E_LEFT_SECONDS: '60', ...env };
+  const all = { ...process.env, E2E_QUIET_SECONDS: '60', E2E_LEFT_SECONDS: '60', ...env };
   delete all.NODE_TEST_CONTEXT; // or it would take itself for a part of this run
   const node = run([process.execPath, '--test', '--test-reporter=spec', file], { env: all });
   const { code } = await node.exited;
@@ -31,14 +31,14 @@ atOnce('a test file', [
 
   ['with a test that hangs says its name', async (t) => {
     const { code, said } = await play(t, 'hangs.test.mjs', `${PASSES}
-      claim('hangs', () => new Promise((resolve) => setTimeout(resolve, 100_000)));`, { E2E_FILE_SECONDS: '2' });
+      claim('hangs', () => new Promise((resolve) => setTimeout(resolve, 100_000)));`, { E2E_QUIET_SECONDS: '2' });
     assert.equal(code, 1, said);
-    assert.match(said, /hangs\.test\.mjs: not at its end after 2 s; open are: .*Timeout/);
+    assert.match(said, /hangs\.test\.mjs: no test has ended for 2 s; open are: .*Timeout/);
   }],
 
   ['that spins as it ends is killed, by name', async (t) => {
     const { code, said } = await play(t, 'spins.test.mjs', `${PASSES} process.on('exit', () => { for (;;); });`,
-      { E2E_FILE_SECONDS: '2' });
+      { E2E_QUIET_SECONDS: '2' });
     assert.equal(code, 1, said);
     assert.match(said, /spins\.test\.mjs: not at its end after 2 s, .*: killed/);
   }],
@@ -60,7 +60,7 @@ atOnce('a test file', [
         };
         const client = net.connect(upstream.port, '127.0.0.1', () => client.write('GET / HTTP/1.1\\r\\n\\r\\n'));
         await new Promise((resolve) => client.on('error', () => {}).resume().once('close', resolve));
-      });`, { E2E_FILE_SECONDS: '15' });
+      });`, { E2E_QUIET_SECONDS: '15' });
     assert.equal(code, 0, said);
   }],
 ]);

@@ -18,15 +18,15 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import './ends.mjs';
+import { ended } from './ends.mjs';
 import { Connection, ask } from './fcgi.mjs';
 
 export const ROOT = fileURLToPath(new URL('../../..', import.meta.url)).replace(/\/$/, '');
 export const SERVERS = ['nginx', 'lighttpd'];
 
-const READY_MS = 30_000; // a sanitized daemon on a busy machine
+const READY_MS = 60_000; // a sanitized daemon on a busy machine
 const ANSWER_MS = 90_000; // longer than any hold: no answer by then is a hang
-const STOP_MS = 20_000;
+const STOP_MS = 60_000;
 
 const tick = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -56,9 +56,14 @@ export async function until(what, condition, { within = READY_MS, every = 10 } =
   }
 }
 
+const TEST_MS = 300_000; // what a test may take on a machine that is busy with ten times as much
+
 // A claim is a test with a bound. Its name says what must be so.
-export function claim(name, fn, { timeout = 120_000, ...options } = {}) {
-  test(name, { timeout, ...options }, fn);
+export function claim(name, fn, { timeout = TEST_MS, ...options } = {}) {
+  test(name, { timeout, ...options }, (t) => {
+    t.after(ended);
+    return fn(t);
+  });
 }
 
 // The same claim through each web server; fn gets (t, server).
@@ -68,7 +73,7 @@ export function throughBoth(name, fn, options) {
 
 // Claims that mostly wait, made at the same time: `through` is a list of [name, fn], where fn gets
 // (t, server).
-export function together(name, through, { timeout = 120_000 } = {}) {
+export function together(name, through, { timeout = TEST_MS } = {}) {
   test(name, { concurrency: true, timeout }, (t) =>
     Promise.all(
       through.flatMap(([what, fn]) =>
@@ -79,7 +84,7 @@ export function together(name, through, { timeout = 120_000 } = {}) {
 }
 
 // The same without a web server: `claims` is a list of [name, fn], where fn gets (t).
-export function atOnce(name, claims, { timeout = 120_000 } = {}) {
+export function atOnce(name, claims, { timeout = TEST_MS } = {}) {
   test(name, { concurrency: true, timeout }, (t) =>
     Promise.all(claims.map(([what, fn]) => t.test(what, { timeout }, fn))),
   );
