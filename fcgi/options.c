@@ -1,5 +1,6 @@
 #include "fcgi/options.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
@@ -7,6 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#include "fcgi/conflicts.h"
+#include "fcgi/spelling.h"
 
 #ifndef ENCKE_VERSION
 #define ENCKE_VERSION "unknown"
@@ -91,7 +96,10 @@ static const struct row rows[] = {
      "different requests to upstreams under way;\nmore get 503"},
     {"log-level", "LEVEL", LEVEL, AT(log_level), "info", 0, 0, "error, warn, info or debug"},
 };
-enum { ROWS = sizeof rows / sizeof *rows, HELP = ROWS, SHOW_VERSION };
+enum { ROWS = sizeof rows / sizeof *rows, HELP = ROWS, SHOW_VERSION, NAME_SIZE = 64 };
+static_assert(ROWS <= 64, "options.given has a bit for each");
+
+#define ENVIRONMENT "ENCKE_"
 
 static void help(void)
 {
@@ -113,15 +121,15 @@ static void help(void)
          "  --version                  the version\n\n"
          "Sizes take K, M or G, times s, m, h or d. Each option may also come from the "
          "environment:\n"
-         "--keep-age 1d is ENCKE_KEEP_AGE=1d; the command line wins. A listening socket that the\n"
+         "--keep-age 1d is ENCKE_KEEP_AGE=1d; the command line wins. Options that contradict each\n"
+         "other are an error, and so are other ENCKE_ variables. A listening socket that the\n"
          "daemon inherits (systemd's LISTEN_FDS, or descriptor 0 from lighttpd or spawn-fcgi) is\n"
          "used instead of --socket. SIGTERM answers every held request, commits, and ends.\n\n"
          "  encke --socket /run/encke/encke.sock --db /var/lib/encke/encke.db\n"
          "  curl -d msg=hello http://localhost/comet/create");
 }
 
-/* Says what is wrong, in one line like all that the daemon says. Returns -1. */
-static int __attribute__((format(printf, 1, 2))) complain(const char *format, ...)
+int options_complain(const char *format, ...)
 {
     char text[256];
     va_list args;
@@ -191,14 +199,16 @@ static bool prefix_valid(const char *text)
 
 static bool origins_valid(const char *text)
 {
+    bool any = false;
     for (size_t len; *text; text += len + (text[len] == ',')) {
         len = strcspn(text, ",");
         size_t before = strspn(text, " "), after = before + strcspn(text + before, " ,");
         if (after + strspn(text + after, " ") < len || /* a blank inside */
             (after > before && !origin_valid(text + before, after - before)))
             return false;
+        any |= after > before;
     }
-    return true;
+    return any;
 }
 
 /* Stores text into the row's field; origin is what a person typed, for the complaint. */
@@ -208,41 +218,46 @@ static int set(struct options *options, const struct row *row, const char *text,
     if (row->kind == REPEATED) {
         struct given *given = field;
         if (given->count == GIVEN_MAX)
-            return complain("%s may be given %d times", origin, GIVEN_MAX);
+            return options_complain("%s may be given %d times", origin, GIVEN_MAX);
         given->texts[given->count++] = text;
-        return *text ? 0 : complain("%s is empty", origin);
+        return *text ? 0 : options_complain("%s is empty", origin);
     }
     if (row->kind == TEXT || row->kind == ORIGINS || row->kind == PREFIX) {
         *(const char **)field = text;
         if (row->kind == PREFIX && !prefix_valid(text))
-            return complain("%s is a path of letters, digits and . _ ~ - that begins and ends "
-                            "with /, such as /comet/",
-                            origin);
+            return options_complain(
+                "%s is a path of letters, digits and . _ ~ - that begins and ends "
+                "with /, such as /comet/",
+                origin);
         if (row->kind == ORIGINS && !origins_valid(text))
-            return complain("%s is any, or origins such as https://www.example.org with commas "
-                            "between",
-                            origin);
-        return *text ? 0 : complain("%s is empty", origin);
+            return options_complain(
+                "%s is any, or origins such as https://www.example.org with commas "
+                "between",
+                origin);
+        return *text ? 0 : options_complain("%s is empty", origin);
     }
     if (row->kind == YES_NO) {
         *(bool *)field = strcmp(text, "yes") == 0;
-        return *(bool *)field || strcmp(text, "no") == 0 ? 0 : complain("%s is yes or no", origin);
+        return *(bool *)field || strcmp(text, "no") == 0
+                   ? 0
+                   : options_complain("%s is yes or no", origin);
     }
     if (row->kind == LEVEL)
-        return diag_level_parse(text, field) ? 0
-                                             : complain("%s is error, warn, info or debug", origin);
+        return diag_level_parse(text, field)
+                   ? 0
+                   : options_complain("%s is error, warn, info or debug", origin);
     if (parse_value(row, text, field) == 0)
         return 0;
     if (row->kind == OCTAL)
-        return complain("%s is an octal mode such as 0660", origin);
-    return complain("%s is a %s from %lld to %lld%s", origin,
-                    row->kind == SIZE  ? "size"
-                    : row->kind == AGE ? "time"
-                                       : "whole number",
-                    (long long)row->least, (long long)row->most,
-                    row->kind == SIZE  ? " (bytes, or with K, M, G)"
-                    : row->kind == AGE ? " (seconds, or with s, m, h, d)"
-                                       : "");
+        return options_complain("%s is an octal mode such as 0660", origin);
+    return options_complain("%s is a %s from %lld to %lld%s", origin,
+                            row->kind == SIZE  ? "size"
+                            : row->kind == AGE ? "time"
+                                               : "whole number",
+                            (long long)row->least, (long long)row->most,
+                            row->kind == SIZE  ? " (bytes, or with K, M, G)"
+                            : row->kind == AGE ? " (seconds, or with s, m, h, d)"
+                                               : "");
 }
 
 static struct given *given_of(struct options *options, const struct row *row)
@@ -264,7 +279,7 @@ static int set_each(struct options *options, const struct row *row, const char *
     char *rest;
     given->copy = strdup(texts);
     if (!given->copy)
-        return complain("out of memory");
+        return options_complain("out of memory");
     for (char *text = strtok_r(given->copy, " \t\n", &rest); text;
          text = strtok_r(NULL, " \t\n", &rest))
         if (set(options, row, text, origin) != 0)
@@ -272,17 +287,90 @@ static int set_each(struct options *options, const struct row *row, const char *
     return 0;
 }
 
+/* ---- names ---- */
+
+struct name {
+    char text[NAME_SIZE];
+};
+
+/* As the environment has it. */
+static struct name variable(const struct row *row)
+{
+    struct name name;
+    snprintf(name.text, sizeof name.text, ENVIRONMENT "%s", row->name);
+    for (char *c = name.text; *c; c++)
+        *c = *c == '-' ? '_' : (char)toupper(*c);
+    return name;
+}
+
+/* As the command line has it. */
+static struct name flag(const struct row *row)
+{
+    struct name name;
+    snprintf(name.text, sizeof name.text, "--%s", row->name);
+    return name;
+}
+
+/* What somebody may have meant who wrote so. */
+static struct name nearest(const char *written, size_t len,
+                           struct name (*name_of)(const struct row *))
+{
+    struct name best = {""};
+    size_t least = SIZE_MAX;
+    for (const struct row *row = rows; row < rows + ROWS; row++) {
+        struct name name = name_of(row);
+        size_t away = spelling_distance(name.text, written, len);
+        if (away < least) {
+            least = away;
+            best = name;
+        }
+    }
+    return best;
+}
+
+/* ---- the environment ---- */
+
+bool options_given(const struct options *options, const char *name)
+{
+    for (int i = 0; i < ROWS; i++)
+        if (strcmp(rows[i].name, name) == 0)
+            return options->given >> i & 1;
+    return false;
+}
+
+static void note_given(struct options *options, const struct row *row)
+{
+    options->given |= UINT64_C(1) << (row - rows);
+}
+
 static int from_environment(struct options *options, const struct row *row)
 {
-    char name[64];
-    snprintf(name, sizeof name, "ENCKE_%s", row->name);
-    for (char *c = name; *c; c++)
-        *c = *c == '-' ? '_' : (char)toupper(*c);
-    const char *text = getenv(name);
+    struct name name = variable(row);
+    const char *text = getenv(name.text);
     if (!text || !*text)
         return 0;
-    return row->kind == REPEATED ? set_each(options, row, text, name)
-                                 : set(options, row, text, name);
+    note_given(options, row);
+    return row->kind == REPEATED ? set_each(options, row, text, name.text)
+                                 : set(options, row, text, name.text);
+}
+
+/* An option that is misspelt would be missing in silence. */
+static int expect_known_variables(void)
+{
+    for (char **entry = environ; *entry; entry++) {
+        size_t len = strcspn(*entry, "=");
+        if (strncmp(*entry, ENVIRONMENT, strlen(ENVIRONMENT)) != 0)
+            continue;
+        struct name near = nearest(*entry, len, variable);
+        if (strlen(near.text) == len && memcmp(near.text, *entry, len) == 0)
+            continue;
+        char shown[NAME_SIZE];
+        snprintf(shown, sizeof shown, "%.*s", (int)len, *entry);
+        diag_printable(shown);
+        return options_complain("%s in the environment is no option, the nearest is %s", shown,
+                                near.text);
+    }
+    return 0;
 }
 
 static int start_values(struct options *options)
@@ -296,6 +384,8 @@ static int start_values(struct options *options)
     }
     return 0;
 }
+
+/* ---- the command line ---- */
 
 enum options_verdict options_parse(struct options *options, int argc, char **argv)
 {
@@ -320,29 +410,31 @@ enum options_verdict options_parse(struct options *options, int argc, char **arg
             return OPTIONS_DONE;
         }
         if (which == ':' || which == '?') {
-            complain(which == ':' ? "%s wants a value" : "unknown or ambiguous option %s",
-                     argv[optind - 1]);
+            const char *written = argv[optind - 1];
+            if (which == ':')
+                options_complain("%s wants a value", written);
+            else
+                options_complain("unknown or ambiguous option %s, the nearest is %s", written,
+                                 nearest(written, strcspn(written, "="), flag).text);
             return OPTIONS_BAD;
         }
-        char origin[64];
-        snprintf(origin, sizeof origin, "--%s", rows[which].name);
         if (rows[which].kind == REPEATED && !said[which])
             given_reset(given_of(options, &rows[which]));
         said[which] = true;
-        if (set(options, &rows[which], optarg, origin) != 0)
+        note_given(options, &rows[which]);
+        if (set(options, &rows[which], optarg, flag(&rows[which]).text) != 0)
             return OPTIONS_BAD;
     }
     if (optind < argc) {
-        complain("unexpected argument '%s'", argv[optind]);
+        options_complain("unexpected argument '%s'", argv[optind]);
         return OPTIONS_BAD;
     }
     if (!options->db) {
-        complain("no message log: give --db PATH (or ENCKE_DB)");
+        options_complain("no message log: give --db PATH (or ENCKE_DB)");
         return OPTIONS_BAD;
     }
-    if (options->hold_max_s < options->hold_s)
-        options->hold_max_s = options->hold_s;
-    return OPTIONS_RUN;
+    return expect_known_variables() == 0 && conflicts_settle(options) == 0 ? OPTIONS_RUN
+                                                                           : OPTIONS_BAD;
 }
 
 void options_free(struct options *options)

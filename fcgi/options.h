@@ -1,5 +1,7 @@
 /* options.h - what the daemon was asked to do, from ENCKE_ environment variables and the command
  * line, which wins. One table holds every option with its default, its range and its help.
+ *
+ * A variable of that prefix that names no option is an error, as is what contradicts (conflicts.h).
  */
 #ifndef ENCKE_FCGI_OPTIONS_H
 #define ENCKE_FCGI_OPTIONS_H
@@ -52,6 +54,7 @@ struct options {
     int64_t upstream_answer;    /* bytes of the largest answer that is passed on */
     int64_t upstream_requests;  /* different requests to upstreams under way at once */
     enum diag_level log_level;
+    uint64_t given; /* a bit for each that was, by command line or environment: options_given */
 };
 
 enum options_verdict { OPTIONS_RUN, OPTIONS_DONE, OPTIONS_BAD };
@@ -59,6 +62,13 @@ enum options_verdict { OPTIONS_RUN, OPTIONS_DONE, OPTIONS_BAD };
 /* Fills options. OPTIONS_DONE: --help or --version has been answered on stdout; OPTIONS_BAD: what
  * is wrong has been said on stderr. Not thread-safe (getopt). */
 enum options_verdict options_parse(struct options *options, int argc, char **argv);
+
+/* Whether the option of that name (as in --help) was given, so that what it has is no default. */
+bool options_given(const struct options *options, const char *name);
+
+/* Says what is wrong with the options, on stderr in one line like all that the daemon says. Returns
+ * -1. */
+int options_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Frees what options_parse allocated, whatever it returned. */
 void options_free(struct options *options);

@@ -8,6 +8,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "fcgi/conflicts.h"
 #include "fcgi/diag.h"
 #include "fcgi/hold.h"
 #include "fcgi/routes.h"
@@ -292,8 +293,13 @@ static int open_doors(struct server *server, char *why, size_t why_size)
     mode_t mode = (mode_t)options->socket_mode;
     if (listener_open(&server->fastcgi.listener, options->socket, mode, why, why_size) != 0)
         return -1;
-    return listener_open_websocket(&server->websocket.listener, options->websocket_socket, mode,
-                                   why, why_size);
+    if (listener_open_websocket(&server->websocket.listener, options->websocket_socket, mode, why,
+                                why_size) != 0)
+        return -1;
+    const struct listener *fastcgi = &server->fastcgi.listener;
+    const struct listener *websocket = &server->websocket.listener;
+    return conflicts_with_sockets(options, fastcgi->path || websocket->path, websocket->fd >= 0,
+                                  why, why_size);
 }
 
 static void say_relay(const struct upstream *upstream)

@@ -121,6 +121,8 @@ def parse(arguments):
     shims = environment("ENCKE_SHIMS") or options.programs.parent / "tests"
     options.fault = Path(shims, "fault.so").absolute()
     options.encke_args = shlex.split(environment("ENCKE_ARGS", ""))
+    for name in ("ENCKE_BIN", "ENCKE_SHIMS", "ENCKE_ARGS"):
+        os.environ.pop(name, None)  # the daemon refuses what is no option of its own
     options.dir = options.dir or options.programs
     if not options.workers and environment("NGINX_WORKERS"):
         try:

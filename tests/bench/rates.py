@@ -99,8 +99,8 @@ def slowdisk(bench):
     control.write_text(f"sync=delay:{bench.options.fsync}")
     slow = {
         "LD_PRELOAD": str(bench.options.fault),
-        "ENCKE_FAULT_CONTROL": str(control),
-        "ENCKE_FAULT_FILES": f"{bench.scratch.resolve()}/",
+        "FAULT_CONTROL": str(control),
+        "FAULT_FILES": f"{bench.scratch.resolve()}/",
     }
     with Encke(bench, "slowdisk", env=slow) as daemon:
         site = nginx(bench, daemon)

@@ -1,15 +1,16 @@
-/*
- * Faults of the disk, for the end-to-end tests: a library preloaded into the daemon that makes
+/* Faults of the disk, for the end-to-end tests: a library preloaded into the daemon that makes
  * calls on the log's files fail, wait or take long, as a control file says at that moment.
  *
- *   ENCKE_FAULT_FILES    files whose path begins with this are the log's
- *   ENCKE_FAULT_CONTROL  the control file, replaced by rename so that it is never seen half
- * written: words among write=ENOSPC|EIO      writing, growing and truncating fail sync=EIO fsync
- * and fdatasync fail sync=gate             they wait until the control file no longer says so
- *       sync=delay:N          they take N milliseconds more
- *       read=EIO|garbage      reading fails, or gives bytes that were never written
- *   ENCKE_FAULT_CONTROL with ".hits": a line is appended for each call that a word was for, before
- * it takes effect
+ * FAULT_FILES: files whose path begins with this are the log's.
+ * FAULT_CONTROL: the control file, replaced by rename so that it is never seen half written. Words:
+ *  - write=ENOSPC or write=EIO: writing, growing and truncating fail;
+ *  - sync=EIO: fsync and fdatasync fail;
+ *  - sync=gate: they wait until the control file no longer says so;
+ *  - sync=delay:N: they take N milliseconds more;
+ *  - read=EIO or read=garbage: reading fails, or gives bytes that were never written.
+ *
+ * FAULT_CONTROL with ".hits": a line is appended for each call that a word was for, before it takes
+ * effect.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -37,7 +38,7 @@ static void *real(const char *name)
 
 static bool of_the_log(int fd)
 {
-    const char *prefix = getenv("ENCKE_FAULT_FILES");
+    const char *prefix = getenv("FAULT_FILES");
     char link[64], path[4096];
     ssize_t n;
 
@@ -54,7 +55,7 @@ static bool of_the_log(int fd)
 /* What the control file says of `kind` now, or "" for nothing; `word` has room for 32 bytes. */
 static const char *ordered(const char *kind, char *word)
 {
-    const char *path = getenv("ENCKE_FAULT_CONTROL");
+    const char *path = getenv("FAULT_CONTROL");
     char text[256], *save = NULL;
     size_t len = strlen(kind);
     long fd, n;
@@ -78,7 +79,7 @@ static void tell(const char *kind)
     int n = snprintf(line, sizeof line, "%s\n", kind);
     long fd;
 
-    snprintf(path, sizeof path, "%s.hits", getenv("ENCKE_FAULT_CONTROL"));
+    snprintf(path, sizeof path, "%s.hits", getenv("FAULT_CONTROL"));
     fd = syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     if (fd >= 0) {
         syscall(SYS_write, fd, line, n);

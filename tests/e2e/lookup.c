@@ -1,6 +1,6 @@
 /*
  * Name look-ups for the end-to-end tests: a library preloaded into the daemon that answers for
- * every name below .test, as the first word in the file ENCKE_LOOKUP_CONTROL says at that moment:
+ * every name below .test, as the first word in the file LOOKUP_CONTROL says at that moment:
  *
  * "fail", there is no such name; "again", nobody can be asked at present; "gate", the answer does
  * not come until the file says otherwise; nothing, the name is this machine, 127.0.0.1.
@@ -32,7 +32,7 @@ static bool ours(const char *node)
 
 static bool ordered(const char *word)
 {
-    const char *path = getenv("ENCKE_LOOKUP_CONTROL");
+    const char *path = getenv("LOOKUP_CONTROL");
     char text[64];
     int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     ssize_t n;
@@ -47,7 +47,7 @@ static bool ordered(const char *word)
 
 static void tell(const char *node)
 {
-    const char *control = getenv("ENCKE_LOOKUP_CONTROL");
+    const char *control = getenv("LOOKUP_CONTROL");
     char path[4096];
     int fd;
 

@@ -4,10 +4,11 @@ import net from 'node:net';
 import { claim, startStack, until } from './lib/harness.mjs';
 import { request } from './lib/fcgi.mjs';
 import { random } from './lib/random.mjs';
+import { settings } from './lib/settings.mjs';
 import { LIVE, openReader } from './lib/readers.mjs';
 import { closeFrame, frame, handshake, OP } from './lib/websocket.mjs';
 
-const CONNECTIONS = Number(process.env.ENCKE_FUZZ ?? 8000);
+const CONNECTIONS = Number(settings.fuzz ?? 8000);
 
 const QUERIES = ['', '?id=now', '?id=&channel=a&channel=b', '?as=echo', '?to=c&id=1'];
 QUERIES.push('?id=%ff%00', '?timeout=0', '?callback=add_x', '?limit=1&as=json');

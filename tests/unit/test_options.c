@@ -9,11 +9,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
+#include "fcgi/conflicts.h"
 #include "fcgi/options.h"
+#include "fcgi/spelling.h"
 
-/* Parses a command line of words parted by spaces; what it prints goes to /dev/null. */
+static char said[1024]; /* what the latest parse printed on stderr */
+
+/* Parses a command line of words parted by spaces; what it prints on stdout goes to /dev/null. */
 static enum options_verdict parse(struct options *options, const char *line)
 {
     static char words[4096]; /* the options point into it */
@@ -25,15 +30,19 @@ static enum options_verdict parse(struct options *options, const char *line)
     optind = 0; /* getopt starts anew */
     fflush(stdout);
     int null = open("/dev/null", O_WRONLY), out = dup(STDOUT_FILENO), err = dup(STDERR_FILENO);
+    int kept = memfd_create("stderr", MFD_CLOEXEC);
     dup2(null, STDOUT_FILENO);
-    dup2(null, STDERR_FILENO);
+    dup2(kept, STDERR_FILENO);
     enum options_verdict verdict = options_parse(options, argc, argv);
     fflush(stdout);
     dup2(out, STDOUT_FILENO);
     dup2(err, STDERR_FILENO);
+    ssize_t len = pread(kept, said, sizeof said - 1, 0);
+    said[len > 0 ? len : 0] = '\0';
     close(null);
     close(out);
     close(err);
+    close(kept);
     return verdict;
 }
 
@@ -143,6 +152,7 @@ static void what_is_wrong_is_refused(void **state)
         "--db /x --mount /comet/?",
         "--db /x --mount /c%6Fmet/",
         "--db /x --websocket-origin=",
+        "--db /x --websocket-origin ,",
         "--db /x --websocket-origin www.example.org",
         "--db /x --websocket-origin https://a.example/",
         "--db /x --websocket-origin https://a.example,b.example",
@@ -183,6 +193,150 @@ static void the_longest_hold_is_never_below_the_ordinary_one(void **state)
     struct options options;
     assert_int_equal(parse(&options, "--db /x --hold 300"), OPTIONS_RUN);
     assert_int_equal(options.hold_max_s, 300);
+    assert_int_equal(parse(&options, "--db /x --hold-max 30"), OPTIONS_RUN);
+    assert_int_equal(options.hold_s, 30);
+    assert_int_equal(parse(&options, "--db /x --hold 30 --hold-max 30"), OPTIONS_RUN);
+    assert_int_equal(options.hold_s, 30);
+}
+
+static void expect_said(const char *what)
+{
+    if (!strstr(said, what))
+        fail_msg("no \"%s\" in: %s", what, said);
+}
+
+static void what_contradicts_is_refused_with_what_to_do(void **state)
+{
+    static const struct {
+        const char *line, *says;
+    } cases[] = {
+        {"--hold 500 --hold-max 60", "--hold (500) is above --hold-max (60): lower the one"},
+        {"--max-message 8M --queue 1M", "--max-message (8388608) is above --queue (1048576)"},
+        {"--max-message 64K --keep-bytes 10K", "is above --keep-bytes (10240)"},
+        {"--socket /s --websocket-socket /s", "are one path"},
+        {"--socket /x", "--socket is a file of the log"},
+        {"--socket /x-wal", "--socket is a file of the log"},
+        {"--socket /x.lock", "--socket is a file of the log"},
+        {"--websocket-socket /x-shm", "--websocket-socket is a file of the log"},
+        {"--socket-mode 0", "--socket-mode 0000 lets nobody connect"},
+        {"--socket-mode 0555", "--socket-mode 0555 lets nobody connect"},
+        {"--upstream-ca /c", "--upstream-ca is for a relay: give --upstream URL too"},
+        {"--upstream-proxy http://p:1", "--upstream-proxy is for a relay"},
+        {"--upstream-timeout 5", "--upstream-timeout is for a relay"},
+        {"--upstream-answer 1M", "--upstream-answer is for a relay"},
+        {"--upstream-requests 5", "--upstream-requests is for a relay"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct options options;
+        char line[128];
+        snprintf(line, sizeof line, "--db /x %s", cases[i].line);
+        if (parse(&options, line) != OPTIONS_BAD)
+            fail_msg("accepted: encke %s", line);
+        expect_said(cases[i].says);
+    }
+}
+
+static void what_does_not_contradict_is_taken(void **state)
+{
+    static const char *const lines[] = {
+        "--db /x --max-message 1M --keep-bytes 0",
+        "--db /x --queue 10K",
+        "--db /x --max-message 64K --queue 64K",
+        "--db /x --socket /xy --websocket-socket /x.sock",
+        "--db /x --socket-mode 0200",
+        "--db /x --stream 4s --heartbeat 3600",
+        "--db /x --upstream http://a --upstream-timeout 5",
+    };
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        struct options options;
+        if (parse(&options, lines[i]) != OPTIONS_RUN)
+            fail_msg("refused: encke %s: %s", lines[i], said);
+    }
+}
+
+static void options_from_the_environment_contradict_too(void **state)
+{
+    struct options options;
+    setenv("ENCKE_HOLD", "500", 1);
+    assert_int_equal(parse(&options, "--db /x --hold-max 60"), OPTIONS_BAD);
+    assert_int_equal(parse(&options, "--db /x --hold-max 60 --hold 10"), OPTIONS_RUN);
+    setenv("ENCKE_HOLD", "", 1); /* as good as none */
+    assert_int_equal(parse(&options, "--db /x --hold-max 50"), OPTIONS_RUN);
+    assert_int_equal(options.hold_s, 50);
+    unsetenv("ENCKE_HOLD");
+}
+
+static void a_variable_that_is_no_option_is_refused_and_the_nearest_named(void **state)
+{
+    static const char *const cases[][2] = {
+        {"ENCKE_KEEP_AGEE", "ENCKE_KEEP_AGE"},
+        {"ENCKE_HODL", "ENCKE_HOLD"},
+        {"ENCKE_keep_age", "ENCKE_KEEP_AGE"},
+        {"ENCKE_", "ENCKE_DB"},
+        {"ENCKE_MAX_CHANNEL", "ENCKE_MAX_CHANNELS"},
+        {"ENCKE_UPSTREAMS", "ENCKE_UPSTREAM"},
+        {"ENCKE_WEBSOCKETSOCKET", "ENCKE_WEBSOCKET_SOCKET"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct options options;
+        char says[160];
+        snprintf(says, sizeof says, "error: %s in the environment is no option, the nearest is %s;",
+                 cases[i][0], cases[i][1]);
+        setenv(cases[i][0], i % 2 ? "1" : "", 1);
+        assert_int_equal(parse(&options, "--db /x"), OPTIONS_BAD);
+        expect_said(says);
+        unsetenv(cases[i][0]);
+    }
+    struct options options;
+    setenv("ENCKEX", "1", 1); /* somebody else's */
+    assert_int_equal(parse(&options, "--db /x"), OPTIONS_RUN);
+    unsetenv("ENCKEX");
+    assert_int_equal(parse(&options, "--db /x --keep-agee 1d"), OPTIONS_BAD);
+    expect_said("unknown or ambiguous option --keep-agee, the nearest is --keep-age;");
+}
+
+static void options_for_sockets_that_are_not_there_are_refused(void **state)
+{
+    static const struct {
+        const char *line;
+        bool own, websocket, good;
+    } cases[] = {
+        {"", false, false, true},
+        {"--socket-mode 0666", true, false, true},
+        {"--socket-mode 0666", false, true, false},
+        {"--websocket-create no", true, false, false},
+        {"--websocket-origin any", true, false, false},
+        {"--websocket-rate 5", false, false, false},
+        {"--websocket-rate 5 --websocket-create yes", false, true, true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct options options;
+        char line[128], why[256] = "";
+        snprintf(line, sizeof line, "--db /x %s", cases[i].line);
+        assert_int_equal(parse(&options, line), OPTIONS_RUN);
+        int rc =
+            conflicts_with_sockets(&options, cases[i].own, cases[i].websocket, why, sizeof why);
+        assert_int_equal(rc, cases[i].good ? 0 : -1);
+        assert_int_equal(*why == '\0', cases[i].good);
+    }
+}
+
+static void names_are_as_far_apart_as_letters_must_change(void **state)
+{
+    static const struct {
+        const char *name, *written;
+        size_t away;
+    } cases[] = {
+        {"hold", "hold", 0},  {"hold", "", 4},    {"", "hold", 4},     {"hold", "hodl", 2},
+        {"hold", "holds", 1}, {"hold", "old", 1}, {"hold", "bold", 1}, {"kitten", "sitting", 3},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(
+            spelling_distance(cases[i].name, cases[i].written, strlen(cases[i].written)),
+            cases[i].away);
+    char endless[1000];
+    memset(endless, 'x', sizeof endless);
+    assert_int_equal(spelling_distance("x", endless, sizeof endless), 63);
 }
 
 static void origins_are_written_as_browsers_send_them(void **state)
@@ -276,6 +430,12 @@ int main(void)
         cmocka_unit_test(how_many_upstreams_has_an_end),
         cmocka_unit_test(help_and_version_need_nothing_else),
         cmocka_unit_test(the_longest_hold_is_never_below_the_ordinary_one),
+        cmocka_unit_test(what_contradicts_is_refused_with_what_to_do),
+        cmocka_unit_test(what_does_not_contradict_is_taken),
+        cmocka_unit_test(options_from_the_environment_contradict_too),
+        cmocka_unit_test(a_variable_that_is_no_option_is_refused_and_the_nearest_named),
+        cmocka_unit_test(options_for_sockets_that_are_not_there_are_refused),
+        cmocka_unit_test(names_are_as_far_apart_as_letters_must_change),
     };
     return cmocka_run_group_tests_name("options", tests, NULL, NULL);
 }

@@ -2,11 +2,12 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { ROOT, plainBinary, until } from './harness.mjs';
+import { settings } from './settings.mjs';
 
 // Options for startStack (a directory of its own, the shim, the daemon without sanitizers), and the
 // handle.
 export function faultyDisk(dir) {
-  const shims = process.env.ENCKE_SHIMS ?? path.join(ROOT, 'build/tests');
+  const shims = settings.shims ?? path.join(ROOT, 'build/tests');
   const shim = path.join(shims, 'fault.so');
   if (!fs.existsSync(shim)) throw new Error(`${shim} is not built: make shims`);
   const control = path.join(dir, 'fault');
@@ -16,8 +17,8 @@ export function faultyDisk(dir) {
       bin: plainBinary(),
       env: {
         LD_PRELOAD: shim,
-        ENCKE_FAULT_FILES: path.join(dir, 'encke.db'),
-        ENCKE_FAULT_CONTROL: control,
+        FAULT_FILES: path.join(dir, 'encke.db'),
+        FAULT_CONTROL: control,
       },
     },
     // Words as fault.c explains them; none: the disk is well.

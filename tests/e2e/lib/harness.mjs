@@ -20,6 +20,7 @@ import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { ended } from './ends.mjs';
 import { Connection, ask } from './fcgi.mjs';
+import { settings } from './settings.mjs';
 
 export const ROOT = fileURLToPath(new URL('../../..', import.meta.url)).replace(/\/$/, '');
 export const SERVERS = ['nginx', 'lighttpd'];
@@ -92,7 +93,7 @@ export function atOnce(name, claims, { timeout = TEST_MS } = {}) {
 
 // The daemon to test: ENCKE_BIN as given (from here or from the checkout's top), else build/encke.
 export function daemonBinary() {
-  const given = process.env.ENCKE_BIN || 'build/encke';
+  const given = settings.bin ?? 'build/encke';
   if (path.isAbsolute(given)) return given;
   return (
     [path.resolve(given), path.join(ROOT, given)].find((p) => fs.existsSync(p)) ??
@@ -102,8 +103,8 @@ export function daemonBinary() {
 
 // The daemon without sanitizers, for tests that preload a library of their own.
 export function plainBinary() {
-  return process.env.ENCKE_PLAIN_BIN
-    ? path.resolve(ROOT, process.env.ENCKE_PLAIN_BIN)
+  return settings.plainBin
+    ? path.resolve(ROOT, settings.plainBin)
     : path.join(ROOT, 'build/encke');
 }
 

@@ -2,11 +2,12 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { ROOT, plainBinary, until } from './harness.mjs';
+import { settings } from './settings.mjs';
 
 // Options for startStack (a directory of its own, the shim, the daemon without sanitizers), and the
 // handle.
 export function nameService(dir) {
-  const shims = process.env.ENCKE_SHIMS ?? path.join(ROOT, 'build/tests');
+  const shims = settings.shims ?? path.join(ROOT, 'build/tests');
   const shim = path.join(shims, 'lookup.so');
   if (!fs.existsSync(shim)) throw new Error(`${shim} is not built: make shims`);
   const control = path.join(dir, 'lookup');
@@ -14,7 +15,7 @@ export function nameService(dir) {
     options: {
       dir,
       bin: plainBinary(),
-      env: { LD_PRELOAD: shim, ENCKE_LOOKUP_CONTROL: control },
+      env: { LD_PRELOAD: shim, LOOKUP_CONTROL: control },
     },
     // A word as lookup.c explains them; none: names are this machine.
     set(word = '') {

@@ -1,9 +1,10 @@
 // Random numbers that a failing run can be repeated with: the seed is told, and ENCKE_SEED sets it.
 import { createHash } from 'node:crypto';
+import { settings } from './settings.mjs';
 
 // With `fixed` it is that each time, unless ENCKE_SEED says otherwise.
 export function random(name, fixed) {
-  const seed = process.env.ENCKE_SEED ?? fixed ?? String(Date.now());
+  const seed = settings.seed ?? fixed ?? String(Date.now());
   if (seed !== fixed) process.stderr.write(`# ENCKE_SEED=${seed} for ${name}\n`);
   let state = createHash('sha256').update(`${seed} ${name}`).digest().readUInt32LE(0);
   const next = () => {

@@ -1,0 +1,126 @@
+#include "fcgi/conflicts.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static bool both_given(const struct options *options, const char *one, const char *other)
+{
+    return options_given(options, one) && options_given(options, other);
+}
+
+static int complain_of_order(const char *lower, int64_t least, const char *upper, int64_t most)
+{
+    return options_complain("--%s (%lld) is above --%s (%lld): lower the one or raise the other",
+                            lower, (long long)least, upper, (long long)most);
+}
+
+/* The ordinary hold is none that a client could not ask for. */
+static int settle_holds(struct options *options)
+{
+    if (options->hold_s <= options->hold_max_s)
+        return 0;
+    if (both_given(options, "hold", "hold-max"))
+        return complain_of_order("hold", options->hold_s, "hold-max", options->hold_max_s);
+    if (options_given(options, "hold-max"))
+        options->hold_s = options->hold_max_s;
+    else
+        options->hold_max_s = options->hold_s;
+    return 0;
+}
+
+/* One message has room where all that wait for the disk have, and all that are kept. */
+static int settle_sizes(const struct options *options)
+{
+    int64_t largest = options->max_message;
+    if (largest > options->queue_bytes && both_given(options, "max-message", "queue"))
+        return complain_of_order("max-message", largest, "queue", options->queue_bytes);
+    if (options->keep_bytes > 0 && largest > options->keep_bytes &&
+        both_given(options, "max-message", "keep-bytes"))
+        return complain_of_order("max-message", largest, "keep-bytes", options->keep_bytes);
+    return 0;
+}
+
+/* A log's files are its own name and some more that begin with it. */
+static bool is_file_of_log(const char *path, const char *db)
+{
+    static const char *const suffixes[] = {"", "-wal", "-shm", "-journal", ".lock"};
+    size_t len = strlen(db);
+    if (strncmp(path, db, len) != 0)
+        return false;
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++)
+        if (strcmp(path + len, suffixes[i]) == 0)
+            return true;
+    return false;
+}
+
+static int settle_paths(const struct options *options)
+{
+    const char *fastcgi = options->socket, *websocket = options->websocket_socket;
+    const char *bad = NULL;
+    if (fastcgi && websocket && strcmp(fastcgi, websocket) == 0)
+        return options_complain("--socket and --websocket-socket are one path: give each its own");
+    if (fastcgi && is_file_of_log(fastcgi, options->db))
+        bad = "socket";
+    else if (websocket && is_file_of_log(websocket, options->db))
+        bad = "websocket-socket";
+    return bad ? options_complain("--%s is a file of the log (--db): give it a path of its own",
+                                  bad)
+               : 0;
+}
+
+/* Connecting to a socket needs the permission to write. */
+static int settle_socket_mode(const struct options *options)
+{
+    enum { WRITE = 0222 };
+    if (options->socket_mode & WRITE)
+        return 0;
+    return options_complain("--socket-mode %04o lets nobody connect: that takes permission to "
+                            "write, as in 0660",
+                            (unsigned)options->socket_mode);
+}
+
+/* The first of these that was given, or NULL. */
+static const char *first_given(const struct options *options, const char *const *names)
+{
+    while (*names && !options_given(options, *names))
+        names++;
+    return *names;
+}
+
+/* The other options of a relay name one of its upstreams: upstreams_open looks for it. */
+static int settle_upstreams(const struct options *options)
+{
+    static const char *const names[] = {"upstream-ca",     "upstream-proxy",    "upstream-timeout",
+                                        "upstream-answer", "upstream-requests", NULL};
+    const char *given = options->upstream.count == 0 ? first_given(options, names) : NULL;
+    if (!given)
+        return 0;
+    return options_complain("--%s is for a relay: give --upstream URL too, or leave it out", given);
+}
+
+int conflicts_settle(struct options *options)
+{
+    if (settle_holds(options) != 0 || settle_sizes(options) != 0 || settle_paths(options) != 0 ||
+        settle_socket_mode(options) != 0 || settle_upstreams(options) != 0)
+        return -1;
+    return 0;
+}
+
+int conflicts_with_sockets(const struct options *options, bool own, bool websocket, char *why,
+                           size_t why_size)
+{
+    static const char *const names[] = {"websocket-create", "websocket-origin", "websocket-rate",
+                                        NULL};
+    const char *given = websocket ? NULL : first_given(options, names);
+    if (given)
+        snprintf(why, why_size,
+                 "--%s is for WebSockets: give --websocket-socket PATH too, or leave it out",
+                 given);
+    else if (!own && options_given(options, "socket-mode"))
+        snprintf(why, why_size,
+                 "--socket-mode is for a socket that the daemon makes: set the mode where the "
+                 "inherited one is made, or leave it out");
+    else
+        return 0;
+    return -1;
+}
