@@ -89,11 +89,12 @@ static void put_script_reset(struct buf *out, const struct shape *shape)
 /* ---- events: Server-Sent Events (HTML standard, 9.2) ---- */
 
 /* How long a browser waits until it connects again; each its own time, so that not all come back
- * at once. */
+ * at once. It stands in the block of the first event: some clients make an empty message of a block
+ * of its own. */
 static void put_retry(struct buf *out)
 {
     enum { LEAST_MS = 1000, SPREAD_MS = 2000 };
-    buf_printf(out, "retry: %u\n\n", LEAST_MS + arc4random_uniform(SPREAD_MS + 1));
+    buf_printf(out, "retry: %u\n", LEAST_MS + arc4random_uniform(SPREAD_MS + 1));
 }
 
 static void put_event_id(struct buf *out, const char *epoch, uint64_t seq)
