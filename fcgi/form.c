@@ -1,7 +1,8 @@
 #include "fcgi/form.h"
 
-#include <stdint.h>
 #include <string.h>
+
+#include "fcgi/utf8.h"
 
 static int hex_digit(char c)
 {
@@ -69,38 +70,8 @@ bool text_is(struct text text, const char *word)
     return text.bytes && text.len == strlen(word) && memcmp(text.bytes, word, text.len) == 0;
 }
 
-/* The length of the character at bytes, of which left are there; 0: it is none. RFC 3629, section
- * 4: the second byte's range depends on the first, so that there is one way to write each. */
-static size_t character_len(const uint8_t *bytes, size_t left)
-{
-    uint8_t first = bytes[0], least = 0x80, most = 0xbf;
-    size_t len = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
-    if (first < 0x80)
-        return 1;
-    if (first < 0xc2 || first > 0xf4 || left < len)
-        return 0;
-    if (first == 0xe0)
-        least = 0xa0;
-    else if (first == 0xed)
-        most = 0x9f; /* surrogates */
-    else if (first == 0xf0)
-        least = 0x90;
-    else if (first == 0xf4)
-        most = 0x8f; /* beyond U+10FFFF */
-    if (bytes[1] < least || bytes[1] > most)
-        return 0;
-    for (size_t i = 2; i < len; i++)
-        if (bytes[i] < 0x80 || bytes[i] > 0xbf)
-            return 0;
-    return len;
-}
-
 bool text_is_utf8(struct text text)
 {
-    const uint8_t *bytes = (const uint8_t *)text.bytes;
-    size_t len;
-    for (size_t at = 0; at < text.len; at += len)
-        if ((len = character_len(bytes + at, text.len - at)) == 0)
-            return false;
-    return true;
+    bool wrong;
+    return utf8_prefix(text.bytes, text.len, &wrong) == text.len;
 }

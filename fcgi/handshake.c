@@ -26,6 +26,7 @@ struct handshaker {
     char head[HANDSHAKE_MAX + 1]; /* a copy, taken apart in place; the texts point into it */
     struct text uri;
     struct text name;            /* of the field whose value comes next */
+    struct text protocol;        /* the first that is offered */
     struct text single[SINGLES]; /* values without the blanks around them */
     bool complete;               /* its end was seen */
     bool upgrade;                /* Upgrade names websocket */
@@ -120,6 +121,9 @@ static int on_value(http_parser *parser, const char *at, size_t len)
         handshaker->upgrade |= lists(value, "websocket");
     else if (named(name, "Connection"))
         handshaker->connection |= lists(value, "upgrade");
+    else if (named(name, "Sec-WebSocket-Protocol")) /* may come in several lines: 11.3.4 */
+        while (handshaker->protocol.len == 0 && next_element(&value, &handshaker->protocol))
+            ;
     else
         for (int i = 0; i < SINGLES; i++) {
             if (!named(name, single_names[i]))
@@ -191,6 +195,22 @@ static bool origin_allowed(const struct handshaker *handshaker, struct text host
         if (named(allowed, "any") || same(allowed, origin))
             return true;
     return false;
+}
+
+/* RFC 9110, 5.6.2. */
+static bool is_token(struct text text)
+{
+    static const char marks[] = "!#$%&'*+-.^_`|~";
+    enum { TOKEN_MAX = 255 };
+    if (text.len == 0 || text.len > TOKEN_MAX)
+        return false;
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.bytes[i], letter = (char)(c | 0x20);
+        if (!(letter >= 'a' && letter <= 'z') && !(c >= '0' && c <= '9') &&
+            !memchr(marks, c, sizeof marks - 1))
+            return false;
+    }
+    return true;
 }
 
 /* 16 bytes of base64 (RFC 6455, 4.2.1). */
@@ -324,6 +344,9 @@ static enum handshake_verdict check_upgrade(const struct handshaker *handshaker,
         return refuse(handshake, 400, "", "Sec-WebSocket-Key is missing");
     if (!key_valid(single[KEY]))
         return refuse(handshake, 400, "", "Sec-WebSocket-Key must be 16 bytes in base64");
+    if (handshaker->protocol.len > 0 && !is_token(handshaker->protocol))
+        return refuse(handshake, 400, "",
+                      "Sec-WebSocket-Protocol must be a list of names, of 255 characters at most");
     if (!origin_allowed(handshaker, host))
         return refuse(handshake, 403, "",
                       "pages of this origin may not connect; the option --websocket-origin lists "
@@ -357,6 +380,7 @@ static void start(struct handshaker *handshaker, const uint8_t *bytes, size_t le
     memcpy(handshaker->head, bytes, len);
     handshaker->head[len] = '\0';
     handshaker->uri = handshaker->name = (struct text){NULL, 0};
+    handshaker->protocol = (struct text){NULL, 0};
     memset(handshaker->single, 0, sizeof handshaker->single);
     handshaker->complete = handshaker->upgrade = handshaker->connection = false;
     handshaker->malformed = NULL;
@@ -399,7 +423,7 @@ enum handshake_verdict handshake_scan(struct handshaker *handshaker, const uint8
     if (!handshaker->complete)
         return len < HANDSHAKE_MAX
                    ? HANDSHAKE_MORE
-                   : refuse(handshake, 431, "", "the request's head is larger than 8 KiB");
+                   : refuse(handshake, 431, "", "the request's head is larger than 64 KiB");
 
     struct text host = handshaker->single[HOST];
     enum handshake_verdict verdict = check_http(handshaker, &parser, handshake);
@@ -410,6 +434,7 @@ enum handshake_verdict handshake_scan(struct handshaker *handshaker, const uint8
     if (verdict != HANDSHAKE_DONE)
         return verdict;
     make_accept(handshake->accept, handshaker->single[KEY]);
+    handshake->protocol = handshaker->protocol;
     make_request(handshaker);
     handshake->request = &handshaker->request;
     return HANDSHAKE_DONE;
@@ -423,8 +448,12 @@ void handshake_put_accept(struct buf *out, const struct handshake *handshake)
                "HTTP/1.1 101 Switching Protocols\r\n"
                "Upgrade: websocket\r\n"
                "Connection: Upgrade\r\n"
-               "Sec-WebSocket-Accept: %s\r\n\r\n",
+               "Sec-WebSocket-Accept: %s\r\n",
                handshake->accept);
+    if (handshake->protocol.len > 0)
+        buf_printf(out, "Sec-WebSocket-Protocol: %.*s\r\n", (int)handshake->protocol.len,
+                   handshake->protocol.bytes);
+    buf_puts(out, "\r\n");
 }
 
 void handshake_put_error(struct buf *out, int status, const char *headers, const char *why)

@@ -7,6 +7,9 @@
  * http-parser parses. What it lets pass and HTTP does not (blanks in names, folded lines, fields
  * said twice) is refused here: the web server in front may have read it otherwise.
  *
+ * A subprotocol that a client offers is accepted, the first if there are several: browsers give up
+ * where none is, and what the frames say is the same for all.
+ *
  * No I/O. One handshaker serves all connections; what it returns is valid until its next scan.
  */
 #ifndef ENCKE_FCGI_HANDSHAKE_H
@@ -19,7 +22,7 @@
 #include "fcgi/request.h"
 
 enum {
-    HANDSHAKE_MAX = 8 * 1024, /* bytes of the request's head */
+    HANDSHAKE_MAX = 64 * 1024, /* bytes of the request's head: as many as of FastCGI's parameters */
     HANDSHAKE_ACCEPT_SIZE = 29
 };
 
@@ -33,6 +36,7 @@ struct handshake {
     const struct request *request;      /* DONE: a GET of `websocket`, with its query */
     size_t consumed;                    /* DONE */
     char accept[HANDSHAKE_ACCEPT_SIZE]; /* DONE: the value of Sec-WebSocket-Accept */
+    struct text protocol;               /* DONE: that of Sec-WebSocket-Protocol; absent: none */
     int status;                         /* REFUSED: 400, 403, 404, 405, 426 or 431 */
     const char *headers;                /* REFUSED: further header lines, each ended by CRLF */
     const char *why;                    /* REFUSED: one sentence, for the client */

@@ -5,10 +5,13 @@
 #include <sys/queue.h>
 #include <wslay/wslay.h>
 
+#include "fcgi/utf8.h"
+
 enum {
     CONTROL_MAX = 125, /* bytes in a control frame (5.5) */
     BASE_HEADER = 2,   /* of a frame */
     MASK = 4,
+    HEADER_MAX = BASE_HEADER + 8 + MASK,
     FIRST_CAP = 64 /* bytes made ready for a message; doubled as they come */
 };
 
@@ -16,7 +19,8 @@ enum {
 struct incoming {
     STAILQ_ENTRY(incoming) next;
     size_t len, cap;
-    char bytes[]; /* cap bytes and one for a NUL */
+    size_t checked; /* bytes that are known to be UTF-8 */
+    char bytes[];   /* cap bytes and one for a NUL */
 };
 
 struct websocket {
@@ -36,14 +40,13 @@ struct receiver {
     wslay_frame_context_ptr wslay;
     const uint8_t *bytes; /* not yet taken by wslay */
     size_t len;
-    uint64_t fed;   /* bytes that wslay has taken */
-    uint64_t whole; /* bytes of the frames that have ended */
-    uint64_t got;   /* payload of this frame */
-    bool begun;     /* this frame's header has been seen */
-    bool ping;      /* one wants its answer: */
-    uint8_t pong_len;
-    uint8_t pong[CONTROL_MAX];
+    uint64_t fed;               /* bytes that wslay has taken */
+    uint64_t whole;             /* bytes of the frames that have ended */
+    uint64_t got;               /* payload of this frame */
+    bool begun;                 /* this frame's header has been judged */
+    uint8_t header[HEADER_MAX]; /* while it has not */
     uint8_t control[CONTROL_MAX];
+    struct buf *out; /* for pongs */
 };
 
 /* ---- life ---- */
@@ -101,6 +104,8 @@ static struct receiver *receiver_new(void)
     return NULL;
 }
 
+static void put_frame(struct buf *out, uint8_t opcode, const void *payload, size_t len);
+
 /* ---- frames that come in; each function returns 0, or the code to close with ---- */
 
 /* A token bucket, kept as the time until which its tokens are spent: each frame costs its share of
@@ -148,6 +153,7 @@ static unsigned grow(struct websocket *websocket, size_t len)
 {
     struct incoming *message = websocket->message;
     size_t have = message ? message->len : 0, cap = message ? message->cap : 0;
+    size_t checked = message ? message->checked : 0;
     if (message && cap - have >= len)
         return 0;
     cap = cap ? 2 * cap : FIRST_CAP;
@@ -160,6 +166,7 @@ static unsigned grow(struct websocket *websocket, size_t len)
         return WEBSOCKET_NO_MEMORY;
     message->len = have;
     message->cap = cap;
+    message->checked = checked;
     websocket->message = message;
     return 0;
 }
@@ -168,7 +175,7 @@ static unsigned end_text(struct websocket *websocket)
 {
     struct incoming *message = websocket->message;
     message->bytes[message->len] = '\0';
-    if (!text_is_utf8((struct text){message->bytes, message->len})) /* 8.1 */
+    if (message->checked < message->len) /* a character is cut off */
         return WEBSOCKET_NOT_UTF8;
     STAILQ_INSERT_TAIL(&websocket->texts, message, next);
     websocket->message = NULL;
@@ -202,9 +209,7 @@ static unsigned end_frame(struct websocket *websocket, const struct wslay_frame_
     case WSLAY_PONG:
         return 0;
     case WSLAY_PING:
-        receiver->ping = true;
-        receiver->pong_len = (uint8_t)len;
-        memcpy(receiver->pong, receiver->control, len);
+        put_frame(receiver->out, WSLAY_PONG, receiver->control, len);
         return 0;
     case WSLAY_CONNECTION_CLOSE:
         return end_close(receiver->control, len);
@@ -212,6 +217,15 @@ static unsigned end_frame(struct websocket *websocket, const struct wslay_frame_
         websocket->continues = !frame->fin;
         return frame->fin ? end_text(websocket) : 0;
     }
+}
+
+/* Judges what has come of a text as soon as it is there (8.1). */
+static unsigned check_text(struct incoming *message)
+{
+    bool wrong;
+    message->checked +=
+        utf8_prefix(message->bytes + message->checked, message->len - message->checked, &wrong);
+    return wrong ? WEBSOCKET_NOT_UTF8 : 0;
 }
 
 /* Adds a part of a frame's payload to the message under way, or to the control frame. */
@@ -225,9 +239,26 @@ static unsigned keep(struct websocket *websocket, const struct wslay_frame_iocb 
     struct incoming *message = websocket->message;
     memcpy(control ? (char *)receiver->control + receiver->got : message->bytes + message->len,
            part->data, part->data_length);
-    if (!control)
-        message->len += part->data_length;
-    return 0;
+    if (control)
+        return 0;
+    message->len += part->data_length;
+    return check_text(message);
+}
+
+static unsigned begin(struct websocket *websocket, const struct wslay_frame_iocb *frame,
+                      uint64_t now_ms)
+{
+    websocket->receiver->begun = true;
+    websocket->receiver->got = 0;
+    unsigned code = pay(websocket, now_ms);
+    return code ? code : begin_frame(websocket, frame);
+}
+
+/* Of a masked frame. */
+static size_t header_len(uint64_t payload_len)
+{
+    size_t extended = payload_len < 126 ? 0 : payload_len <= UINT16_MAX ? 2 : 8;
+    return BASE_HEADER + extended + MASK;
 }
 
 /* Takes a part of a frame, or all of it. */
@@ -235,14 +266,7 @@ static unsigned take_part(struct websocket *websocket, const struct wslay_frame_
                           uint64_t now_ms)
 {
     struct receiver *receiver = websocket->receiver;
-    unsigned code = 0;
-    if (!receiver->begun) {
-        code = pay(websocket, now_ms);
-        if (code == 0)
-            code = begin_frame(websocket, frame);
-        receiver->begun = true;
-        receiver->got = 0;
-    }
+    unsigned code = receiver->begun ? 0 : begin(websocket, frame, now_ms);
     if (code == 0)
         code = keep(websocket, frame);
     if (code != 0)
@@ -250,8 +274,7 @@ static unsigned take_part(struct websocket *websocket, const struct wslay_frame_
     receiver->got += frame->data_length;
     if (receiver->got < frame->payload_length)
         return 0;
-    size_t extended = frame->payload_length < 126 ? 0 : frame->payload_length <= UINT16_MAX ? 2 : 8;
-    receiver->whole += BASE_HEADER + extended + MASK + frame->payload_length;
+    receiver->whole += header_len(frame->payload_length) + frame->payload_length;
     receiver->begun = false;
     return end_frame(websocket, frame);
 }
@@ -270,7 +293,38 @@ static unsigned receive(struct websocket *websocket, uint64_t now_ms)
     }
 }
 
-static void put_frame(struct buf *out, uint8_t opcode, const void *payload, size_t len);
+/* What a header of len bytes says, if it is whole (5.2); wslay has found nothing wrong with it. */
+static bool read_header(const uint8_t *bytes, size_t len, struct wslay_frame_iocb *frame)
+{
+    if (len < BASE_HEADER)
+        return false;
+    unsigned short_len = bytes[1] & 0x7f;
+    size_t extended = short_len < 126 ? 0 : short_len == 126 ? 2 : 8;
+    *frame = (struct wslay_frame_iocb){.fin = bytes[0] >> 7,
+                                       .rsv = bytes[0] >> 4 & 7,
+                                       .opcode = bytes[0] & 0xf,
+                                       .mask = bytes[1] >> 7,
+                                       .payload_length = extended ? 0 : short_len};
+    if (len < BASE_HEADER + extended + (frame->mask ? MASK : 0))
+        return false;
+    for (size_t i = 0; i < extended; i++)
+        frame->payload_length = frame->payload_length << 8 | bytes[BASE_HEADER + i];
+    return true;
+}
+
+/* wslay shows a frame when the first of its payload has come. One that is not to come need not be
+ * waited for: its header is judged as soon as it is whole. bytes[0, len) are all that were fed. */
+static unsigned judge_header(struct websocket *websocket, const uint8_t *bytes, size_t len,
+                             uint64_t now_ms)
+{
+    struct receiver *receiver = websocket->receiver;
+    struct wslay_frame_iocb frame;
+    if (receiver->begun || receiver->fed - receiver->whole > HEADER_MAX)
+        return 0;
+    size_t have = (size_t)(receiver->fed - receiver->whole), new = have < len ? have : len;
+    memcpy(receiver->header + have - new, bytes + len - new, new);
+    return read_header(receiver->header, have, &frame) ? begin(websocket, &frame, now_ms) : 0;
+}
 
 void websocket_feed(struct websocket *websocket, const uint8_t *bytes, size_t len, uint64_t now_ms,
                     struct buf *out)
@@ -286,10 +340,10 @@ void websocket_feed(struct websocket *websocket, const uint8_t *bytes, size_t le
     }
     receiver->bytes = bytes;
     receiver->len = len;
+    receiver->out = out;
     websocket->closing = (uint16_t)receive(websocket, now_ms);
-    if (receiver->ping)
-        put_frame(out, WSLAY_PONG, receiver->pong, receiver->pong_len);
-    receiver->ping = false;
+    if (!websocket->closing)
+        websocket->closing = (uint16_t)judge_header(websocket, bytes, len, now_ms);
     if (websocket->closing || receiver->fed == receiver->whole) {
         receiver_free(receiver);
         websocket->receiver = NULL;

@@ -2,14 +2,16 @@
  * frames that the daemon sends.
  *
  *     socket --bytes--> websocket_feed --> texts, in order: websocket_first, websocket_drop
- *                             |----------> a pong, appended to what is to be sent
+ *                             |----------> pongs, appended to what is to be sent
  *                             +----------> websocket_closing: the end, once the texts are answered
  *
  * wslay reads and writes the frames. It is there only while one is under way: a WebSocket that says
  * nothing costs WEBSOCKET_REST_MAX bytes. One that talks costs, at most, twice the largest message,
  * 5 KB, and the texts that have not been dropped.
  *
- * Whatever comes, the same bytes mean the same in any portions. No I/O; loop's thread only.
+ * What is wrong is judged at the first byte that makes it so: a frame by its header, a text by the
+ * first bytes that are not UTF-8. The same bytes mean the same in any portions. No I/O; loop's
+ * thread only.
  */
 #ifndef ENCKE_FCGI_WEBSOCKET_H
 #define ENCKE_FCGI_WEBSOCKET_H
@@ -45,9 +47,10 @@ struct websocket;
 struct websocket *websocket_new(size_t max_message, unsigned frames_per_s);
 void websocket_free(struct websocket *websocket); /* NULL is allowed */
 
-/* Takes bytes that the client sent; now_ms is any clock that does not go back. Pings are answered
- * in out, the latest only (5.5.3). Ignores everything once websocket_closing. Feed it again only
- * when the texts of the last time have been dropped, or they add up. */
+/* Takes bytes that the client sent; now_ms is any clock that does not go back. Each ping is
+ * answered in out; all pongs are no more bytes than their pings. Ignores everything once
+ * websocket_closing. Feed it again only when the texts of the last time have been dropped, or they
+ * add up. */
 void websocket_feed(struct websocket *websocket, const uint8_t *bytes, size_t len, uint64_t now_ms,
                     struct buf *out);
 

@@ -83,6 +83,40 @@ static void the_example_of_the_rfc_is_answered_as_there(void **state)
     buf_free(&out);
 }
 
+static void the_first_subprotocol_that_is_offered_is_accepted(void **state)
+{
+    static const char *const cases[][2] = {
+        {"Sec-WebSocket-Protocol: chat\r\n", "chat"},
+        {"sec-websocket-protocol:  chat , superchat\r\n", "chat"},
+        {"Sec-WebSocket-Protocol: ,, \r\nSec-WebSocket-Protocol: v1.x\r\n"
+         "Sec-WebSocket-Protocol: b\r\n",
+         "v1.x"},
+        {"Sec-WebSocket-Protocol: \r\n", NULL},
+        {"", NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct handshake handshake;
+        struct buf out = {0};
+        char text[512], line[64] = "";
+        snprintf(text, sizeof text, GET "%s" REST "\r\n", cases[i][0]);
+        assert_int_equal(scan(text, &handshake), HANDSHAKE_DONE);
+        handshake_put_accept(&out, &handshake);
+        buf_add(&out, "", 1);
+        if (cases[i][1])
+            snprintf(line, sizeof line, "\r\nSec-WebSocket-Protocol: %s\r\n\r\n", cases[i][1]);
+        assert_int_equal(strstr(out.bytes, "Sec-WebSocket-Protocol") != NULL, *line != '\0');
+        assert_non_null(strstr(out.bytes, line));
+        buf_free(&out);
+    }
+    expect_refused(GET "Sec-WebSocket-Protocol: a b\r\n" REST "\r\n", 400, "list of names");
+    expect_refused(GET "Sec-WebSocket-Protocol: a:b, c\r\n" REST "\r\n", 400, "list of names");
+    char longest[1024];
+    snprintf(longest, sizeof longest, GET "Sec-WebSocket-Protocol: %0*d\r\n" REST "\r\n", 255, 0);
+    expect_done(longest);
+    snprintf(longest, sizeof longest, GET "Sec-WebSocket-Protocol: %0*d\r\n" REST "\r\n", 256, 0);
+    expect_refused(longest, 400, "255");
+}
+
 static void it_brings_a_request_like_any_endpoint_s(void **state)
 {
     struct handshake handshake;
@@ -256,7 +290,7 @@ static void other_protocols_are_refused_at_their_first_bytes(void **state)
     assert_int_equal(scan_part("", 0, 0, &handshake), HANDSHAKE_MORE);
 }
 
-static void a_head_may_have_8_kib(void **state)
+static void a_head_may_have_64_kib(void **state)
 {
     struct handshake handshake;
     char text[3 * HANDSHAKE_MAX];
@@ -284,7 +318,7 @@ static void an_endless_head_is_cut_off(void **state)
     for (size_t len = strlen(text); len < HANDSHAKE_MAX; len += 6)
         strcpy(text + len, "X: x\r\n");
     size_t seen = 0;
-    for (size_t len = 1; len < HANDSHAKE_MAX; seen = len, len++)
+    for (size_t len = 1; len < HANDSHAKE_MAX; seen = len, len += 5)
         assert_int_equal(scan_part(text, seen, len, &handshake), HANDSHAKE_MORE);
     assert_int_equal(scan_part(text, seen, HANDSHAKE_MAX, &handshake), HANDSHAKE_REFUSED);
     assert_int_equal(handshake.status, 431);
@@ -552,6 +586,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(the_example_of_the_rfc_is_answered_as_there),
+        TEST(the_first_subprotocol_that_is_offered_is_accepted),
         TEST(it_brings_a_request_like_any_endpoint_s),
         TEST(every_portion_leads_to_the_same_end),
         TEST(what_comes_behind_the_head_is_left_for_the_frames),
@@ -560,7 +595,7 @@ int main(void)
         TEST(what_is_not_http_is_refused),
         TEST(nuls_are_refused_wherever_they_stand),
         TEST(other_protocols_are_refused_at_their_first_bytes),
-        TEST(a_head_may_have_8_kib),
+        TEST(a_head_may_have_64_kib),
         TEST(an_endless_head_is_cut_off),
         TEST(one_empty_line_before_the_request_is_enough),
         TEST(with_a_mount_only_what_stands_behind_it_is_the_websocket),

@@ -108,7 +108,7 @@ static char *told(const struct buf *bytes, size_t step)
 }
 
 /* Expects the story from bytes in portions of every size, and frees them. The bytes must hold at
- * most one ping, since of several in one portion only the last is answered. */
+ * most one ping, since pongs are written down together. */
 static void expect(struct buf *bytes, const char *story)
 {
     for (size_t step = bytes->len; step > 0; step--) {
@@ -195,18 +195,40 @@ static void a_ping_is_answered_with_its_content(void **state)
     buf_free(&bytes);
 }
 
-static void many_pings_at_once_get_one_pong(void **state)
+static void of_many_pings_at_once_each_gets_its_pong(void **state)
 {
-    struct buf bytes = {0};
+    struct buf bytes = {0}, out = {0};
     for (int i = 0; i < 500; i++) {
         char payload[16];
         snprintf(payload, sizeof payload, "%03d", i);
         put(&bytes, FIN | WSLAY_PING, payload);
     }
-    char *story = told(&bytes, bytes.len);
-    assert_string_equal(story, "sent 8a03343939\n"); /* 499 */
-    free(story);
+    struct websocket *websocket = websocket_new(MAX, 100);
+    websocket_feed(websocket, (uint8_t *)bytes.bytes, bytes.len, 5000, &out);
+    assert_int_equal(websocket_closing(websocket), 0);
+    assert_int_equal(out.len, 500 * 5);
+    for (int i = 0; i < 500; i++) {
+        char pong[16];
+        snprintf(pong, sizeof pong, "\x8a\x03%03d", i);
+        assert_memory_equal(out.bytes + (size_t)i * 5, pong, 5);
+    }
+    websocket_free(websocket);
     buf_free(&bytes);
+    buf_free(&out);
+}
+
+static void pings_above_the_rate_get_no_pong(void **state)
+{
+    struct buf bytes = {0}, out = {0};
+    for (int i = 0; i < 2 * WEBSOCKET_BURST; i++)
+        put(&bytes, FIN | WSLAY_PING, "");
+    struct websocket *websocket = websocket_new(MAX, 1);
+    websocket_feed(websocket, (uint8_t *)bytes.bytes, bytes.len, 5000, &out);
+    assert_int_equal(websocket_closing(websocket), WEBSOCKET_TOO_MANY);
+    assert_int_equal(out.len, 2 * WEBSOCKET_BURST);
+    websocket_free(websocket);
+    buf_free(&bytes);
+    buf_free(&out);
 }
 
 static void the_longest_ping_is_answered_whatever_max_message_is(void **state)
@@ -407,6 +429,68 @@ static void more_than_max_message_is_1009(void **state)
     put_bytes(&bytes, WSLAY_TEXT_FRAME, text, MAX);
     put_bytes(&bytes, WSLAY_CONTINUATION_FRAME, text, 1);
     expect_fault(&bytes, 1009);
+}
+
+/* Whether the first len bytes end it, and those before do not, in portions of one and at once. */
+static void expect_judged_at(const struct buf *bytes, size_t len, unsigned code)
+{
+    for (int whole = 0; whole < 2; whole++) {
+        struct buf out = {0};
+        struct websocket *websocket = websocket_new(MAX, RATE);
+        const uint8_t *from = (const uint8_t *)bytes->bytes;
+        for (size_t i = 0; !whole && i < len - 1; i++)
+            websocket_feed(websocket, from + i, 1, 5000, &out);
+        if (whole)
+            websocket_feed(websocket, from, len - 1, 5000, &out);
+        assert_int_equal(websocket_closing(websocket), 0);
+        websocket_feed(websocket, from + len - 1, 1, 5000, &out);
+        assert_int_equal(websocket_closing(websocket), code);
+        websocket_free(websocket);
+        buf_free(&out);
+    }
+}
+
+static void a_header_is_judged_before_any_payload(void **state)
+{
+    static const struct {
+        int first;
+        uint64_t len;
+        unsigned code;
+    } cases[] = {
+        {FIN | WSLAY_TEXT_FRAME, 1 << 30, 1009},   {FIN | WSLAY_TEXT_FRAME, MAX + 1, 1009},
+        {FIN | WSLAY_BINARY_FRAME, 5, 1003},       {FIN | WSLAY_CONTINUATION_FRAME, 5, 1002},
+        {FIN | WSLAY_BINARY_FRAME, 1 << 20, 1003},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct buf bytes = {0};
+        put_header(&bytes, FIN | WSLAY_TEXT_FRAME, MASKED, 0);
+        buf_puts(&bytes, "mask");
+        put_header(&bytes, cases[i].first, MASKED, cases[i].len);
+        buf_puts(&bytes, "mask");
+        expect_judged_at(&bytes, bytes.len, cases[i].code);
+        buf_free(&bytes);
+    }
+}
+
+static void bad_utf8_is_1007_at_its_first_bad_byte(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t bad; /* the byte that makes it so */
+    } cases[] = {
+        {"\xff waits", 1},         {"ab\x80 waits", 3},          {"\xc3( waits", 2},
+        {"\xc0\xaf", 1},           {"\xe0\x80\xaf", 2},          {"\xed\xa0\x80", 2},
+        {"\xf0\x8f\x80\x80", 2},   {"\xf4\x90\x80\x80", 2},      {"\xf5\x80", 1},
+        {"\xf0\x9f\x98 waits", 4}, {"\xc3\xa4\xe2\x82 more", 5},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct buf bytes = {0};
+        put(&bytes, FIN | WSLAY_TEXT_FRAME, cases[i].text);
+        size_t header = bytes.len - strlen(cases[i].text);
+        if (cases[i].bad < strlen(cases[i].text))
+            expect_judged_at(&bytes, header + cases[i].bad, 1007);
+        buf_free(&bytes);
+    }
 }
 
 static void max_message_itself_is_taken_in_one_or_many(void **state)
@@ -719,7 +803,10 @@ int main(void)
         cmocka_unit_test(every_length_is_read),
         cmocka_unit_test(nuls_in_a_text_are_handed_on),
         cmocka_unit_test(a_ping_is_answered_with_its_content),
-        cmocka_unit_test(many_pings_at_once_get_one_pong),
+        cmocka_unit_test(of_many_pings_at_once_each_gets_its_pong),
+        cmocka_unit_test(pings_above_the_rate_get_no_pong),
+        cmocka_unit_test(a_header_is_judged_before_any_payload),
+        cmocka_unit_test(bad_utf8_is_1007_at_its_first_bad_byte),
         cmocka_unit_test(the_longest_ping_is_answered_whatever_max_message_is),
         cmocka_unit_test(a_pong_asks_for_nothing),
         cmocka_unit_test(a_close_is_answered_with_its_code),
