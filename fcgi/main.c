@@ -24,6 +24,7 @@ int main(int argc, char **argv)
 {
     signals_block();
     fill_standard_descriptors();
+    diag_open();
     static struct server server;
     static struct options options;
     enum options_verdict verdict = options_parse(&options, argc, argv);
@@ -38,6 +39,7 @@ int main(int argc, char **argv)
     if (rc == EXIT_SUCCESS)
         rc = closed;
     options_free(&options);
+    diag_close();
     if (rc == EXIT_SUCCESS)
         diag(DIAG_INFO, "stopped");
     return rc;
