@@ -19,11 +19,15 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-st
         -Wpointer-arith -Wwrite-strings -Wcast-qual -Wformat=2 -Wvla -Wundef -Wnull-dereference \
         -Wimplicit-fallthrough -Wredundant-decls $(if $(WERROR),-Werror)
 
-# Fortify needs an optimising build and does not go with the sanitizers, which see more.
-FORTIFY := $(if $(filter -O0,$(CFLAGS)),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+# Fortify needs an optimising build and does not go with the sanitizers, which see more. What the
+# user's flags say of it counts; else it is the most that the compiler can do.
+FORTIFY_LEVEL = $(shell printf '\043if __has_builtin(__builtin_dynamic_object_size)\n3\n\043else\n2\n\043endif\n' | \
+                  $(CC) -E -P -xc - 2>/dev/null || echo 2)
+FORTIFY := $(if $(or $(filter -O0,$(CFLAGS)),$(findstring _FORTIFY_SOURCE,$(CPPFLAGS) $(CFLAGS))),,\
+             -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=$(strip $(FORTIFY_LEVEL)))
 HARDEN  := -fstack-protector-strong -fstack-clash-protection -fPIE
 HARDEN_LD := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
-ASAN    := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1
+ASAN    := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -U_FORTIFY_SOURCE -O1
 
 # One library a time, so that a missing .pc file costs only its own fallback.
 pc = $(shell $(PKG_CONFIG) $(1) $(2) 2>/dev/null || echo $(3))
