@@ -145,12 +145,16 @@ static void head_content(struct head *head, const char *type, size_t body_len)
 }
 
 /* What every response says, what this one says besides (or NULL), and the empty line. */
-static void head_end(struct head *head, const char *header)
+static void head_end(struct head *head, const char *caching, const char *header)
 {
-    head_puts(head, "Cache-Control: no-store\r\n"
-                    "X-Content-Type-Options: nosniff\r\n");
+    head_field(head, "Cache-Control: ", caching);
+    head_field(head, "X-Content-Type-Options: ", "nosniff");
     head_field(head, header ? header : "", "");
 }
+
+static const char WHOLE[] = "no-store";
+/* RFC 9111, 5.2.2.6: a proxy that compresses would hold back what is not yet worth a block. */
+static const char STREAM[] = "no-store, no-transform";
 
 /* A whole answer: its head and its body. */
 static struct frame *frame_whole(const struct head *head, const void *body, size_t body_len)
@@ -170,20 +174,23 @@ struct frame *frame_new(int status, const char *type, const char *header, const 
     struct head head;
     head_start(&head, status, reason(status));
     head_content(&head, type, body_len);
-    head_end(&head, header);
+    head_end(&head, WHOLE, header);
     return frame_whole(&head, body, body_len);
 }
 
-/* RFC 9110, 8.3: without a type the body may be anything; 15.3.5 and 15.4.5: these have none. */
+/* What another server sent is no page of this site: opened in a tab it runs no script, has no
+ * origin. RFC 9110, 8.3: without a type the body may be anything; 15.3.5 and 15.4.5: these have
+ * none. */
 struct frame *frame_relayed(int status, const char *reason, const char *type, const void *body,
                             size_t body_len)
 {
+    static const char sandbox[] = "Content-Security-Policy: sandbox\r\n";
     bool empty = status == 204 || status == 304;
     struct head head;
     head_start(&head, status, reason);
     if (!empty)
         head_content(&head, *type ? type : "application/octet-stream", body_len);
-    head_end(&head, NULL);
+    head_end(&head, WHOLE, sandbox);
     return frame_whole(&head, body, empty ? 0 : body_len);
 }
 
@@ -195,7 +202,7 @@ struct frame *frame_opening(uint16_t request_id, const char *type, const char *h
     head_start(&head, 200, NULL);
     head_field(&head, "Content-Type: ", type);
     head_field(&head, "X-Accel-Buffering: ", "no");
-    head_end(&head, header);
+    head_end(&head, STREAM, header);
     if (head.len > HEAD_MAX)
         return NULL;
     struct frame *frame = frame_alloc(request_id, stdout_len(head.len + body_len));

@@ -49,6 +49,7 @@ throughBoth('status, type and body come back as they are', async (t, server) => 
     assert.equal(answer.headers['content-type'], type, want);
     assert.equal(answer.headers['cache-control'], 'no-store', want);
     assert.equal(answer.headers['x-content-type-options'], 'nosniff', want);
+    assert.equal(answer.headers['content-security-policy'], 'sandbox', want);
     if (server === 'nginx') assert.equal(answer.reason, told.reason ?? 'OK', want);
   }
   const { answers: good, errors, requests } = await upstreamOf(stack);
