@@ -42,7 +42,7 @@
 (function (window) {
     "use strict";
 
-    const { Failure, Ladder, failureOf, transports } = window.Encke;
+    const { Failure, Ladder, carry, failureOf } = window.Encke;
 
     /* A hold lasts under a minute unless the site's owner has set it otherwise (encke --hold). */
     const HOLD_MS = 60000;
@@ -315,7 +315,7 @@
             };
             this.link = link;
             this.requests++;
-            link.carrier = transports[link.name]({
+            link.carrier = carry(link.name, {
                 base: this.options.base,
                 query: this.query(link)
             }, {
@@ -511,16 +511,18 @@
 
     /*
      * Stores a message; resolves to {id} once it is on the server's disk, or rejects with a
-     * Failure. Without a message (undefined) the server makes one up.
+     * Failure. Without a message (undefined) the server makes one up. Half a character (a lone
+     * surrogate) is stored as U+FFFD: URLSearchParams sees to it, where $.param would throw.
      */
     function create(options) {
         const $ = window.jQuery;
         return new Promise((resolve, reject) => {
             $.ajax({
-                url: (options.base || "comet/") + "create?channel="
-                    + encodeURIComponent(options.channel || "main"),
+                url: (options.base || "comet/") + "create?"
+                    + new URLSearchParams({ channel: options.channel || "main" }),
                 method: "POST",
-                data: options.message === undefined ? undefined : { msg: options.message },
+                data: options.message === undefined ? undefined
+                    : String(new URLSearchParams({ msg: options.message ?? "" })),
                 dataType: "json",
                 jsonp: false,
                 timeout: CREATE_SILENCE_MS

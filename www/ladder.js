@@ -9,7 +9,7 @@
 (function (window) {
     "use strict";
 
-    const { transports } = window.Encke;
+    const { carry, transports } = window.Encke;
 
     /*
      * "auto":
@@ -112,7 +112,7 @@
             };
             let timer = window.setTimeout(finish, PROBE_MOST_MS, "silent");
 
-            carrier = transports[name]({
+            carrier = carry(name, {
                 base: base,
                 query: new URLSearchParams({
                     channel: "probe", id: "now", timeout: streams ? PROBE_S : 0

@@ -333,5 +333,23 @@
         return inlet;
     };
 
-    window.Encke = { Failure: Failure, failureOf: failureOf, transports: transports };
+    /*
+     * Starts a transport by its name. One that cannot even begin, since the browser lacks it or the
+     * page's policy forbids it, is one that was refused.
+     */
+    function carry(name, ask, sink) {
+        try {
+            return transports[name](ask, sink);
+        } catch (fault) {
+            const timer = window.setTimeout(() => sink.end(new Failure(fault.message)), 0);
+            return { stream: name !== "long-polling", abort: () => window.clearTimeout(timer) };
+        }
+    }
+
+    window.Encke = {
+        Failure: Failure,
+        carry: carry,
+        failureOf: failureOf,
+        transports: transports
+    };
 })(window);

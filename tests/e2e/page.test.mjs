@@ -77,6 +77,22 @@ throughBoth('the box sends its text, Enter too, and the button has the server ma
   assert.equal(await board.page.locator('#curl').textContent(), `curl -d msg=hello -d channel=news ${stack.url}/create`);
 });
 
+throughBoth('half a character in a message is stored as U+FFFD, and all the rest of it as it is', async (t, server) => {
+  const stack = await startStack(t, { server });
+  const board = await openBoard(t, stack);
+  for (const [said, stored] of [
+    ['ha\ud83d', 'ha\ufffd'],
+    ['\ude00lf', '\ufffdlf'],
+    ['a whole one \ud83d\ude00 & + % = ?? \u0001\n', 'a whole one \ud83d\ude00 & + % = ?? \u0001\n'],
+    ['', ''],
+  ]) {
+    const id = await board.page.evaluate(
+      async (message) => (await window.Encke.create({ base: 'comet/', message })).id, said);
+    const [message] = (await stack.all()).slice(-1);
+    assert.deepEqual([message.id, message.data], [id, stored]);
+  }
+});
+
 throughBoth('what a message contains is shown as text and never runs', async (t, server) => {
   const stack = await startStack(t, { server });
   const board = await openBoard(t, stack);

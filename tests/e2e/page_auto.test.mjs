@@ -65,6 +65,33 @@ for (const [treats, ends] of [
   });
 }
 
+// As with a policy that forbids the one, or a browser that lacks the other.
+async function crippled(page) {
+  await page.addInitScript(() => {
+    window.WebSocket = function () { throw new Error('forbidden'); };
+    delete window.EventSource;
+  });
+}
+
+throughBoth('where a transport cannot even begin, the board reads by the next', async (t, server) => {
+  const stack = await startStack(t, { server });
+  const board = await openAuto(t, stack, { prepare: crippled });
+  await board.readsBy('streaming');
+  await stack.publish(['one']);
+  await board.shows('one');
+});
+
+throughBoth('a page that insists on one that cannot begin is told so, and goes on trying', async (t, server) => {
+  const stack = await startStack(t, { server });
+  const board = await openAuto(t, stack, { by: 'websocket', prepare: crippled });
+  await stack.publish(['one']); // a quick question brings it
+  await board.shows('one');
+  await board.page.locator('#state[data-phase="disconnected"]').waitFor();
+  assert.match(await board.page.locator('[data-show=outcome]').textContent(), /forbidden/);
+  await stack.publish(['two']);
+  await board.shows('one', 'two');
+});
+
 throughBoth('news that come while a transport is tried in vain are shown when it is given up', async (t, server) => {
   const stack = await startStack(t, { server });
   const proxy = await badProxy(t, stack, { websocket: 'refuse', events: 'hang', streaming: 'hang' });
