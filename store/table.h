@@ -17,10 +17,6 @@
 
 #include <stddef.h>
 
-#ifdef UTHASH_H
-#error "uthash.h came before table.h, with a hash that has no key"
-#endif
-
 #define HASH_FUNCTION(key, len, hash) ((hash) = table_hash((key), (len)))
 #define HASH_NONFATAL_OOM 1
 #define uthash_noexpand_fyi(table) ((table)->noexpand = (table)->ineff_expands = 0)
