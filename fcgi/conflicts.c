@@ -28,15 +28,21 @@ static int settle_holds(struct options *options)
     return 0;
 }
 
-/* One message has room where all that wait for the disk have, and all that are kept. */
+/* One message has room where all that wait for the disk have, all that are kept, and all that
+ * readers have not taken. */
 static int settle_sizes(const struct options *options)
 {
-    int64_t largest = options->max_message;
-    if (largest > options->queue_bytes && both_given(options, "max-message", "queue"))
-        return complain_of_order("max-message", largest, "queue", options->queue_bytes);
-    if (options->keep_bytes > 0 && largest > options->keep_bytes &&
-        both_given(options, "max-message", "keep-bytes"))
-        return complain_of_order("max-message", largest, "keep-bytes", options->keep_bytes);
+    const struct {
+        const char *name;
+        int64_t bytes; /* 0: no limit */
+    } rooms[] = {{"queue", options->queue_bytes},
+                 {"keep-bytes", options->keep_bytes},
+                 {"unsent", options->unsent_bytes}};
+    for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++)
+        if (rooms[i].bytes > 0 && options->max_message > rooms[i].bytes &&
+            both_given(options, "max-message", rooms[i].name))
+            return complain_of_order("max-message", options->max_message, rooms[i].name,
+                                     rooms[i].bytes);
     return 0;
 }
 
@@ -109,8 +115,7 @@ int conflicts_settle(struct options *options)
 int conflicts_with_sockets(const struct options *options, bool own, bool websocket, char *why,
                            size_t why_size)
 {
-    static const char *const names[] = {"websocket-create", "websocket-origin", "websocket-rate",
-                                        NULL};
+    static const char *const names[] = {"websocket-create", "websocket-rate", NULL};
     const char *given = websocket ? NULL : first_given(options, names);
     if (given)
         snprintf(why, why_size,

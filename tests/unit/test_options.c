@@ -212,6 +212,7 @@ static void what_contradicts_is_refused_with_what_to_do(void **state)
     } cases[] = {
         {"--hold 500 --hold-max 60", "--hold (500) is above --hold-max (60): lower the one"},
         {"--max-message 8M --queue 1M", "--max-message (8388608) is above --queue (1048576)"},
+        {"--max-message 8M --unsent 1M", "is above --unsent (1048576)"},
         {"--max-message 64K --keep-bytes 10K", "is above --keep-bytes (10240)"},
         {"--socket /s --websocket-socket /s", "are one path"},
         {"--socket /x", "--socket is a file of the log"},
@@ -305,7 +306,6 @@ static void options_for_sockets_that_are_not_there_are_refused(void **state)
         {"--socket-mode 0666", true, false, true},
         {"--socket-mode 0666", false, true, false},
         {"--websocket-create no", true, false, false},
-        {"--websocket-origin any", true, false, false},
         {"--websocket-rate 5", false, false, false},
         {"--websocket-rate 5 --websocket-create yes", false, true, true},
     };
