@@ -10,13 +10,30 @@
 #include <strings.h>
 
 #include "fcgi/escape.h"
+#include "fcgi/list.h"
+#include "fcgi/origin.h"
 
 /* The fields that matter and may be sent once only. */
-enum single { HOST, ORIGIN, KEY, VERSION, LAST_EVENT_ID, CONTENT_LENGTH, ENCODING, SINGLES };
+enum single {
+    HOST,
+    ORIGIN,
+    FETCH_SITE,
+    KEY,
+    VERSION,
+    LAST_EVENT_ID,
+    CONTENT_LENGTH,
+    ENCODING,
+    SINGLES
+};
 
-static const char *const single_names[SINGLES] = {
-    "Host",          "Origin",         "Sec-WebSocket-Key", "Sec-WebSocket-Version",
-    "Last-Event-ID", "Content-Length", "Transfer-Encoding"};
+static const char *const single_names[SINGLES] = {"Host",
+                                                  "Origin",
+                                                  "Sec-Fetch-Site",
+                                                  "Sec-WebSocket-Key",
+                                                  "Sec-WebSocket-Version",
+                                                  "Last-Event-ID",
+                                                  "Content-Length",
+                                                  "Transfer-Encoding"};
 
 struct handshaker {
     const char *origins;
@@ -50,51 +67,6 @@ void handshaker_free(struct handshaker *handshaker)
     free(handshaker);
 }
 
-/* ---- text ---- */
-
-static bool same(struct text a, struct text b)
-{
-    return a.len == b.len && strncasecmp(a.bytes, b.bytes, a.len) == 0;
-}
-
-static bool named(struct text text, const char *word)
-{
-    return same(text, (struct text){word, strlen(word)});
-}
-
-static struct text trim(struct text text)
-{
-    while (text.len > 0 && strchr(" \t", text.bytes[0])) {
-        text.bytes++;
-        text.len--;
-    }
-    while (text.len > 0 && strchr(" \t", text.bytes[text.len - 1]))
-        text.len--;
-    return text;
-}
-
-/* Takes the next element off a list that commas part (RFC 9110, 5.6.1). False at its end. */
-static bool next_element(struct text *list, struct text *element)
-{
-    if (list->len == 0)
-        return false;
-    const char *comma = memchr(list->bytes, ',', list->len);
-    size_t len = comma ? (size_t)(comma - list->bytes) : list->len;
-    *element = trim((struct text){list->bytes, len});
-    list->bytes += len + (comma != NULL);
-    list->len -= len + (comma != NULL);
-    return true;
-}
-
-static bool lists(struct text list, const char *word)
-{
-    struct text element;
-    while (next_element(&list, &element))
-        if (named(element, word))
-            return true;
-    return false;
-}
-
 /* ---- what http-parser calls ---- */
 
 static int on_uri(http_parser *parser, const char *at, size_t len)
@@ -116,17 +88,17 @@ static int on_name(http_parser *parser, const char *at, size_t len)
 static int on_value(http_parser *parser, const char *at, size_t len)
 {
     struct handshaker *handshaker = parser->data;
-    struct text name = handshaker->name, value = trim((struct text){at, len});
-    if (named(name, "Upgrade"))
-        handshaker->upgrade |= lists(value, "websocket");
-    else if (named(name, "Connection"))
-        handshaker->connection |= lists(value, "upgrade");
-    else if (named(name, "Sec-WebSocket-Protocol")) /* may come in several lines: 11.3.4 */
-        while (handshaker->protocol.len == 0 && next_element(&value, &handshaker->protocol))
+    struct text name = handshaker->name, value = text_trim((struct text){at, len});
+    if (text_named(name, "Upgrade"))
+        handshaker->upgrade |= list_has(value, "websocket");
+    else if (text_named(name, "Connection"))
+        handshaker->connection |= list_has(value, "upgrade");
+    else if (text_named(name, "Sec-WebSocket-Protocol")) /* may come in several lines: 11.3.4 */
+        while (handshaker->protocol.len == 0 && list_next(&value, &handshaker->protocol))
             ;
     else
         for (int i = 0; i < SINGLES; i++) {
-            if (!named(name, single_names[i]))
+            if (!text_named(name, single_names[i]))
                 continue;
             if (handshaker->single[i].bytes)
                 handshaker->malformed = "a header field that counts is sent twice";
@@ -157,44 +129,6 @@ static enum handshake_verdict refuse(struct handshake *handshake, int status, co
     handshake->headers = headers;
     handshake->why = why;
     return HANDSHAKE_REFUSED;
-}
-
-/* The authority without the port that its scheme has anyway: "example.org:443" and
- * "https://example.org" are the same host. */
-static struct text without_default_port(struct text authority, bool secure)
-{
-    const char *port = secure ? ":443" : ":80";
-    size_t len = strlen(port);
-    if (authority.len > len && memcmp(authority.bytes + authority.len - len, port, len) == 0)
-        authority.len -= len;
-    return authority;
-}
-
-/* Whether origin, "scheme://host[:port]", is a page of the host that was asked for. */
-static bool same_host(struct text origin, struct text host)
-{
-    bool secure = origin.len > 8 && strncasecmp(origin.bytes, "https://", 8) == 0;
-    if (!secure && !(origin.len > 7 && strncasecmp(origin.bytes, "http://", 7) == 0))
-        return false;
-    size_t scheme = secure ? 8 : 7;
-    struct text authority = {origin.bytes + scheme, origin.len - scheme};
-    return same(without_default_port(authority, secure), without_default_port(host, secure));
-}
-
-/* RFC 6455, 10.2: pages of other sites are kept out; what is no browser names itself as it likes.
- */
-static bool origin_allowed(const struct handshaker *handshaker, struct text host)
-{
-    struct text origin = handshaker->single[ORIGIN], allowed;
-    if (!origin.bytes || same_host(origin, host))
-        return true;
-    if (!handshaker->origins)
-        return false;
-    struct text list = {handshaker->origins, strlen(handshaker->origins)};
-    while (next_element(&list, &allowed))
-        if (named(allowed, "any") || same(allowed, origin))
-            return true;
-    return false;
 }
 
 /* RFC 9110, 5.6.2. */
@@ -308,10 +242,10 @@ static const char *not_here(struct handshaker *handshaker)
 
 /* Is it for us? Host is replaced if the URI brings its own. */
 static enum handshake_verdict check_target(struct handshaker *handshaker, const http_parser *parser,
-                                           struct text *host, struct handshake *handshake)
+                                           struct handshake *handshake)
 {
     struct text uri = handshaker->uri;
-    if (uri.len > 0 && uri.bytes[0] != '/' && !take_absolute(&uri, host))
+    if (uri.len > 0 && uri.bytes[0] != '/' && !take_absolute(&uri, &handshaker->request.host))
         return refuse(handshake, 400, "", "the request's target is neither a path nor a URI");
     request_split_uri(&handshaker->request, handshaker->head + (uri.bytes - handshaker->head),
                       uri.len);
@@ -325,7 +259,7 @@ static enum handshake_verdict check_target(struct handshaker *handshaker, const 
 }
 
 /* Is it a handshake, and one that we speak? RFC 6455, 4.2.1 and 4.4; RFC 9110, 15.5.22. */
-static enum handshake_verdict check_upgrade(const struct handshaker *handshaker, struct text host,
+static enum handshake_verdict check_upgrade(const struct handshaker *handshaker,
                                             struct handshake *handshake)
 {
     const struct text *single = handshaker->single;
@@ -347,10 +281,8 @@ static enum handshake_verdict check_upgrade(const struct handshaker *handshaker,
     if (handshaker->protocol.len > 0 && !is_token(handshaker->protocol))
         return refuse(handshake, 400, "",
                       "Sec-WebSocket-Protocol must be a list of names, of 255 characters at most");
-    if (!origin_allowed(handshaker, host))
-        return refuse(handshake, 403, "",
-                      "pages of this origin may not connect; the option --websocket-origin lists "
-                      "those that may");
+    if (!origin_allowed(&handshaker->request, handshaker->origins))
+        return refuse(handshake, 403, "", ORIGIN_REFUSED);
     return HANDSHAKE_DONE;
 }
 
@@ -386,15 +318,18 @@ static void start(struct handshaker *handshaker, const uint8_t *bytes, size_t le
     handshaker->malformed = NULL;
 }
 
-/* Fills in the request: what the rules have not done yet. */
+/* Fills in what the request has of the header fields. Only last_event_id has a NUL behind it. */
 static void make_request(struct handshaker *handshaker)
 {
     struct request *request = &handshaker->request;
-    struct text *last = &handshaker->single[LAST_EVENT_ID];
+    const struct text *single = handshaker->single, *last = &single[LAST_EVENT_ID];
     request->method = METHOD_GET;
     request->last_event_id = *last;
     if (last->bytes) /* a CR or LF stands there, or a blank */
         handshaker->head[last->bytes - handshaker->head + (ptrdiff_t)last->len] = '\0';
+    request->host = single[HOST];
+    request->origin = single[ORIGIN];
+    request->fetch_site = single[FETCH_SITE];
     request->body = (struct text){"", 0};
 }
 
@@ -425,17 +360,17 @@ enum handshake_verdict handshake_scan(struct handshaker *handshaker, const uint8
                    ? HANDSHAKE_MORE
                    : refuse(handshake, 431, "", "the request's head is larger than 64 KiB");
 
-    struct text host = handshaker->single[HOST];
     enum handshake_verdict verdict = check_http(handshaker, &parser, handshake);
+    if (verdict != HANDSHAKE_DONE)
+        return verdict;
+    make_request(handshaker);
+    verdict = check_target(handshaker, &parser, handshake);
     if (verdict == HANDSHAKE_DONE)
-        verdict = check_target(handshaker, &parser, &host, handshake);
-    if (verdict == HANDSHAKE_DONE)
-        verdict = check_upgrade(handshaker, host, handshake);
+        verdict = check_upgrade(handshaker, handshake);
     if (verdict != HANDSHAKE_DONE)
         return verdict;
     make_accept(handshake->accept, handshaker->single[KEY]);
     handshake->protocol = handshaker->protocol;
-    make_request(handshaker);
     handshake->request = &handshaker->request;
     return HANDSHAKE_DONE;
 }

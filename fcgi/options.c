@@ -41,6 +41,9 @@ static const struct row rows[] = {
     {"mount", "PATH", PREFIX, AT(mount), NULL, 0, 0,
      "where the endpoints are, such as /comet/: only\nPATHcreate is create, and so on; else any "
      "path\nthat ends in /create is"},
+    {"origin", "LIST", ORIGINS, AT(origin), NULL, 0, 0,
+     "origins, parted by commas, whose pages may\npublish and open WebSockets besides the "
+     "same\nhost's; any: all"},
     {"hold", "SECONDS", NUMBER, AT(hold_s), "55", 1, 3600,
      "hold a request so long, less a random tenth"},
     {"hold-max", "SECONDS", NUMBER, AT(hold_max_s), "120", 1, 3600,
@@ -72,8 +75,6 @@ static const struct row rows[] = {
      "a second unix socket, for WebSockets (HTTP/1.1)"},
     {"websocket-create", "yes|no", YES_NO, AT(websocket_create), "no", 0, 0,
      "whether what clients send is published"},
-    {"websocket-origin", "LIST", ORIGINS, AT(websocket_origin), NULL, 0, 0,
-     "origins, parted by commas, whose pages may\nconnect besides the same host's; any: all"},
     {"websocket-rate", "N", NUMBER, AT(websocket_rate), "100", 1, 1000000,
      "frames a second that a client may send in the\nlong run; ten times as many in a burst"},
     {"upstream", "[NAME=]URL", REPEATED, AT(upstream), NULL, 0, 0,

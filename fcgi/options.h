@@ -26,6 +26,8 @@ struct options {
     const char *db;
     int64_t socket_mode;
     const char *mount;            /* the path above the endpoints; NULL: any */
+    const char *origin;           /* that may publish, parted by commas, or "any"; NULL: none but
+                                     the same host's */
     int64_t hold_s;               /* how long a request is held, less a jitter */
     int64_t hold_max_s;           /* the longest hold that a client may ask for */
     int64_t stream_s;             /* how long a stream goes on, less a jitter */
@@ -41,7 +43,6 @@ struct options {
     int64_t unsent_bytes;         /* what readers have not taken */
     int64_t request_timeout_s;    /* for a request to arrive whole, and for a full socket to move */
     const char *websocket_socket; /* as socket; NULL: no WebSockets, unless one is inherited */
-    const char *websocket_origin; /* parted by commas, or "any"; NULL: none but the same host */
     bool websocket_create;        /* what clients send is published */
     int64_t websocket_rate;       /* frames a second that a client may send in the long run */
     struct given upstream;        /* as upstream.h reads them: [NAME=]URL and so on */

@@ -242,6 +242,14 @@ static bool libfcgi_decode(struct decoder *decoder)
     return false;
 }
 
+/* The value of a header, by its parameter's name. A configuration that passes one on by name sends
+ * an empty value for one that was not sent. */
+static struct text header(char **envp, const char *name)
+{
+    const char *value = param(envp, name);
+    return value && *value ? (struct text){value, strlen(value)} : (struct text){NULL, 0};
+}
+
 const struct request *request_decode(struct decoder *decoder, const struct gate *gate,
                                      const uint8_t *bytes)
 {
@@ -249,10 +257,12 @@ const struct request *request_decode(struct decoder *decoder, const struct gate 
     if (!fill_file(decoder, bytes, gate->scanned) || !libfcgi_decode(decoder))
         return NULL;
     char **envp = decoder->fcgx.envp;
-    const char *last = param(envp, "HTTP_LAST_EVENT_ID");
     request->params = envp + 1; /* the first is libfcgi's own, FCGI_ROLE */
     request->method = method_of(param(envp, "REQUEST_METHOD"));
-    request->last_event_id = (struct text){last, last ? strlen(last) : 0};
+    request->last_event_id = header(envp, "HTTP_LAST_EVENT_ID");
+    request->host = header(envp, "HTTP_HOST");
+    request->origin = header(envp, "HTTP_ORIGIN");
+    request->fetch_site = header(envp, "HTTP_SEC_FETCH_SITE");
     request->body_kind = body_kind_of(param(envp, "CONTENT_TYPE"));
     if (read_body(decoder, gate) && take_target(decoder))
         return request;

@@ -26,8 +26,10 @@ struct request {
     char **params;             /* all parameters as they came, NAME=VALUE each; NULL ends them */
     const char *fault;         /* what is wrong with it whatever it is for, JSON-safe, or NULL */
     struct text path;          /* as it was sent: nothing in it is decoded */
-    struct text last_event_id; /* the header; absent if it was not sent */
-    struct text body;          /* as sent; empty if it was a form or too large */
+    struct text last_event_id; /* the header; absent if it was not sent, as with the next three: */
+    struct text host, origin;
+    struct text fetch_site; /* Sec-Fetch-Site */
+    struct text body;       /* as sent; empty if it was a form or too large */
     enum body_kind body_kind;
     bool body_too_large; /* over the decoder's body_max: it was read, and not kept */
     bool body_cut;       /* shorter or longer than CONTENT_LENGTH said */

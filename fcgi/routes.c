@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "fcgi/origin.h"
 #include "fcgi/server.h"
 
 struct endpoint {
@@ -10,28 +11,30 @@ struct endpoint {
     unsigned methods;  /* enum method, or-ed */
     const char *allow; /* the same in words */
     void (*handle)(struct conn *conn, const struct request *request);
+    bool guarded;             /* it changes something: see origin.h */
     const char *takes, *does; /* for the greeting */
 };
 
 #define READER "[id=CURSOR] [channel=NAME ...]"
 
 static const struct endpoint endpoints[] = {
-    {"create", METHOD_POST, "POST", endpoint_create, "msg=TEXT [channel=NAME]",
+    {"create", METHOD_POST, "POST", endpoint_create, true, "msg=TEXT [channel=NAME]",
      "publish a message"},
-    {"update", METHOD_GET | METHOD_POST, "GET, POST", endpoint_update, READER,
+    {"update", METHOD_GET | METHOD_POST, "GET, POST", endpoint_update, false, READER,
      "wait for messages newer than id"},
-    {"subscribe", METHOD_GET | METHOD_POST, "GET, POST", endpoint_subscribe, READER,
+    {"subscribe", METHOD_GET | METHOD_POST, "GET, POST", endpoint_subscribe, false, READER,
      "wait for a word: new, or punt"},
-    {"longpolling", METHOD_GET | METHOD_POST, "GET, POST", endpoint_longpolling, READER,
+    {"longpolling", METHOD_GET | METHOD_POST, "GET, POST", endpoint_longpolling, false, READER,
      "update in plain text"},
-    {"streaming", METHOD_GET | METHOD_POST, "GET, POST", endpoint_streaming, READER,
+    {"streaming", METHOD_GET | METHOD_POST, "GET, POST", endpoint_streaming, false, READER,
      "a line of JSON a message, for as long as you read"},
-    {"iframe", METHOD_GET, "GET", endpoint_iframe, READER,
+    {"iframe", METHOD_GET, "GET", endpoint_iframe, false, READER,
      "scripts that call parent.add_content, for an iframe"},
-    {"events", METHOD_GET, "GET", endpoint_events, READER, "Server-Sent Events, for EventSource"},
-    {"websocket", METHOD_GET, "GET", endpoint_websocket, READER,
+    {"events", METHOD_GET, "GET", endpoint_events, false, READER,
+     "Server-Sent Events, for EventSource"},
+    {"websocket", METHOD_GET, "GET", endpoint_websocket, false, READER,
      "a WebSocket, if the web server passes it on"},
-    {"status", METHOD_GET, "GET", endpoint_status, "", "how it is doing"},
+    {"status", METHOD_GET, "GET", endpoint_status, false, "", "how it is doing"},
 };
 enum { ENDPOINTS = sizeof endpoints / sizeof *endpoints };
 
@@ -80,8 +83,10 @@ void route(struct conn *conn, const struct request *request)
         endpoint++;
     if (endpoint == end)
         greet(conn);
-    else if (endpoint->methods & request->method)
-        endpoint->handle(conn, request);
-    else
+    else if (!(endpoint->methods & request->method))
         refuse_method(conn, endpoint);
+    else if (endpoint->guarded && !origin_allowed(request, conn->server->options->origin))
+        conn_answer(conn, frame_error(403, NULL, ORIGIN_REFUSED));
+    else
+        endpoint->handle(conn, request);
 }

@@ -351,7 +351,7 @@ int server_open(struct server *server, const struct options *options)
     if (upstreams_open(&server->upstreams, options, why, sizeof why) != 0 ||
         open_doors(server, why, sizeof why) != 0 || (server->signal_fd = signals_open()) < 0 ||
         open_log(server, why, sizeof why) != 0 || loop_init(&server->loop) != 0 ||
-        !(server->handshaker = handshaker_new(options->websocket_origin, options->mount)) ||
+        !(server->handshaker = handshaker_new(options->origin, options->mount)) ||
         !(server->decoder = decoder_new(request_body_max((size_t)options->max_message))) ||
         watch_all(server) != 0 || open_relay(server, why, sizeof why) != 0) {
         diag(DIAG_ERROR, "%s%s", *why ? why : "cannot start: ", *why ? "" : strerror(errno));

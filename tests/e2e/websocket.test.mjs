@@ -281,7 +281,7 @@ throughBoth('pages of other sites are kept out, unless they are named', async (t
 
   const list = await startStack(t, {
     server,
-    args: ['--websocket-origin', 'https://a.test, http://b.test:81'],
+    args: ['--origin', 'https://a.test, http://b.test:81'],
   });
   const listed = async (origin) => {
     const answer = await shake(
@@ -295,7 +295,7 @@ throughBoth('pages of other sites are kept out, unless they are named', async (t
     assert.equal(await listed(origin), 101, origin);
   for (const origin of ['http://a.test', 'https://b.test:81', 'https://a.test.b', 'null', 'https://a'])
     assert.equal(await listed(origin), 403, origin);
-  const any = await startStack(t, { args: ['--websocket-origin', 'any'] });
+  const any = await startStack(t, { args: ['--origin', 'any'] });
   const anybody = { headers: { Origin: 'null' } };
   (await RawWebSocket.open(any.websocket, 'websocket', anybody)).cut();
 });

@@ -372,7 +372,7 @@ static bool admits(const char *origins, const char *host, const char *origin)
     if (verdict != HANDSHAKE_DONE) {
         assert_int_equal(verdict, HANDSHAKE_REFUSED);
         assert_int_equal(handshake.status, 403);
-        assert_non_null(strstr(handshake.why, "--websocket-origin"));
+        assert_non_null(strstr(handshake.why, "--origin"));
     }
     return verdict == HANDSHAKE_DONE;
 }

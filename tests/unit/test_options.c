@@ -63,7 +63,7 @@ static void defaults_are_those_of_the_help(void **state)
     assert_int_equal(options.heartbeat_s, 25);
     assert_null(options.websocket_socket);
     assert_null(options.mount);
-    assert_null(options.websocket_origin);
+    assert_null(options.origin);
     assert_false(options.websocket_create);
     assert_int_equal(options.websocket_rate, 100);
     assert_int_equal(options.upstream.count, 0);
@@ -151,14 +151,14 @@ static void what_is_wrong_is_refused(void **state)
         "--db /x --mount comet/",
         "--db /x --mount /comet/?",
         "--db /x --mount /c%6Fmet/",
-        "--db /x --websocket-origin=",
-        "--db /x --websocket-origin ,",
-        "--db /x --websocket-origin www.example.org",
-        "--db /x --websocket-origin https://a.example/",
-        "--db /x --websocket-origin https://a.example,b.example",
-        "--db /x --websocket-origin b.example,https://a.example",
-        "--db /x --websocket-origin https://",
-        "--db /x --websocket-origin anyone",
+        "--db /x --origin=",
+        "--db /x --origin ,",
+        "--db /x --origin www.example.org",
+        "--db /x --origin https://a.example/",
+        "--db /x --origin https://a.example,b.example",
+        "--db /x --origin b.example,https://a.example",
+        "--db /x --origin https://",
+        "--db /x --origin anyone",
         "--db /x --websocket-socket=",
         "--db /x --upstream",
         "--db /x --upstream=",
@@ -306,6 +306,7 @@ static void options_for_sockets_that_are_not_there_are_refused(void **state)
         {"--socket-mode 0666", true, false, true},
         {"--socket-mode 0666", false, true, false},
         {"--websocket-create no", true, false, false},
+        {"--origin any", true, false, true},
         {"--websocket-rate 5", false, false, false},
         {"--websocket-rate 5 --websocket-create yes", false, true, true},
     };
@@ -347,16 +348,16 @@ static void origins_are_written_as_browsers_send_them(void **state)
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
         struct options options;
         char line[128];
-        snprintf(line, sizeof line, "--db /x --websocket-origin %s", lists[i]);
+        snprintf(line, sizeof line, "--db /x --origin %s", lists[i]);
         assert_int_equal(parse(&options, line), OPTIONS_RUN);
-        assert_string_equal(options.websocket_origin, lists[i]);
+        assert_string_equal(options.origin, lists[i]);
     }
-    setenv("ENCKE_WEBSOCKET_ORIGIN", "https://a.example , https://b.example", 1);
+    setenv("ENCKE_ORIGIN", "https://a.example , https://b.example", 1);
     struct options options;
     assert_int_equal(parse(&options, "--db /x"), OPTIONS_RUN);
-    setenv("ENCKE_WEBSOCKET_ORIGIN", "https://a.example https://b.example", 1);
+    setenv("ENCKE_ORIGIN", "https://a.example https://b.example", 1);
     assert_int_equal(parse(&options, "--db /x"), OPTIONS_BAD);
-    unsetenv("ENCKE_WEBSOCKET_ORIGIN");
+    unsetenv("ENCKE_ORIGIN");
 }
 
 static void expect_given(const struct given *given, const char *texts)
