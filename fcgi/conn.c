@@ -223,6 +223,8 @@ static void send_on(struct conn *conn)
 void conn_answer(struct conn *conn, struct frame *frame)
 {
     stop_waiting(conn);
+    if (frame && conn->head && !conn->websocket)
+        frame = frame_bodiless(frame);
     if (frame)
         conn->server->deliveries += frame->messages;
     uint32_t bytes = 0;
@@ -246,7 +248,7 @@ void conn_refuse(struct conn *conn, int status, const char *header, const char *
         return;
     }
     buf_reset(out);
-    handshake_put_error(out, status, header, text);
+    handshake_put_error(out, status, header, text, conn->head);
     conn->lingers = true; /* there may be a body that nobody has read */
     conn_answer(conn, buf_ok(out) ? frame_raw(out->bytes, out->len) : NULL);
 }
@@ -341,8 +343,10 @@ static void dispatch(struct conn *conn, const struct gate *gate, const uint8_t *
     struct inbound *inbound = end_reading(conn);
     conn->request_id = gate->id;
     conn->keep = gate->keep && !server->draining;
+    conn->head = false;
     const struct request *request = request_decode(server->decoder, gate, bytes);
     if (request) {
+        conn->head = request->head;
         route(conn, request);
         request_release(server->decoder);
     } else {
@@ -401,6 +405,7 @@ static bool take_handshake(struct conn *conn, const struct gate *gate, const uin
         return false;
     }
     struct inbound *inbound = end_reading(conn);
+    conn->head = handshake.head;
     if (verdict == HANDSHAKE_DONE)
         websocket_open(conn, &handshake, bytes + handshake.consumed, len - handshake.consumed);
     else

@@ -72,6 +72,7 @@ struct conn {
     bool websocket : 1;  /* it speaks HTTP, then WebSocket; else FastCGI */
     bool keep : 1;       /* the web server wants to use the connection again */
     bool lingers : 1;    /* it is not closed as soon as its answer is out */
+    bool head : 1;       /* the request is a HEAD, the answer goes without its body */
     uint8_t watch : 3;   /* enum watch */
     union {
         struct inbound *inbound;   /* READING: what has arrived so far, owned */

@@ -1,5 +1,6 @@
 /* subscribe, for a distant comet server: the request is held here and asked for there. */
 #include "fcgi/relay.h"
+#include "fcgi/render.h"
 #include "fcgi/routes.h"
 #include "fcgi/server.h"
 
@@ -36,6 +37,8 @@ bool subscribe_relayed(struct conn *conn, const struct request *request)
         conn_refuse(conn, 400, NULL, complaint);
     } else if (!buf_ok(&server->scratch)) {
         conn_refuse_for(conn, LOG_NO_MEMORY);
+    } else if (request->head) {
+        conn_answer(conn, render_word(false)); /* as if its time were over; nobody is asked */
     } else {
         relay_ask(server->relay, conn, upstream, server->scratch.bytes,
                   hold_ms(server->options, request));

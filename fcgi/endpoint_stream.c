@@ -3,6 +3,7 @@
 #include "fcgi/routes.h"
 #include "fcgi/server.h"
 #include "fcgi/stream.h"
+#include "fcgi/transport.h"
 #include "fcgi/wanted.h"
 
 static void open_stream(struct conn *conn, const struct request *request, struct terms *terms)
@@ -12,6 +13,11 @@ static void open_stream(struct conn *conn, const struct request *request, struct
     if (!understand(conn, request, terms, &wanted))
         return;
     wanted.shape.request_id = conn->request_id;
+    if (request->head) {
+        buf_reset(&conn->server->scratch);
+        conn_answer(conn, transport_opening(&wanted.shape, &conn->server->scratch));
+        return;
+    }
     stream_open(conn, &wanted, NULL, NULL);
 }
 

@@ -253,8 +253,8 @@ static enum handshake_verdict check_target(struct handshaker *handshaker, const 
         return refuse(handshake, 400, "", handshaker->request.fault);
     if (!text_is(request_endpoint(&handshaker->request, handshaker->mount), "websocket"))
         return refuse(handshake, 404, "", not_here(handshaker));
-    if (parser->method != HTTP_GET)
-        return refuse(handshake, 405, "Allow: GET\r\n", "a WebSocket begins with GET");
+    if (parser->method != HTTP_GET && !handshake->head)
+        return refuse(handshake, 405, "Allow: GET, HEAD\r\n", "a WebSocket begins with GET");
     return HANDSHAKE_DONE;
 }
 
@@ -263,7 +263,7 @@ static enum handshake_verdict check_upgrade(const struct handshaker *handshaker,
                                             struct handshake *handshake)
 {
     const struct text *single = handshaker->single;
-    if (!handshaker->upgrade)
+    if (!handshaker->upgrade || handshake->head)
         return refuse(handshake, 426, "Sec-WebSocket-Version: 13\r\n",
                       "here is a WebSocket: it wants the header Upgrade: websocket, which a web "
                       "server passes on only when it is told to");
@@ -355,6 +355,7 @@ enum handshake_verdict handshake_scan(struct handshaker *handshaker, const uint8
     } else {
         handshaker->complete = false;
     }
+    handshake->head = handshaker->complete && parser.method == HTTP_HEAD;
     if (!handshaker->complete)
         return len < HANDSHAKE_MAX
                    ? HANDSHAKE_MORE
@@ -391,7 +392,8 @@ void handshake_put_accept(struct buf *out, const struct handshake *handshake)
     buf_puts(out, "\r\n");
 }
 
-void handshake_put_error(struct buf *out, int status, const char *headers, const char *why)
+void handshake_put_error(struct buf *out, int status, const char *headers, const char *why,
+                         bool head)
 {
     struct buf body = {0};
     buf_puts(&body, "{\"error\":");
@@ -408,7 +410,8 @@ void handshake_put_error(struct buf *out, int status, const char *headers, const
                status, http_status_str((enum http_status)status), body.len, headers ? headers : "",
                status == 426 ? "Upgrade: websocket\r\nConnection: Upgrade, close\r\n"
                              : "Connection: close\r\n");
-    buf_add(out, body.bytes, body.len);
+    if (!head) /* RFC 9110, 9.3.2 */
+        buf_add(out, body.bytes, body.len);
     out->failed |= !buf_ok(&body);
     buf_free(&body);
 }

@@ -15,6 +15,7 @@
 #ifndef ENCKE_FCGI_HANDSHAKE_H
 #define ENCKE_FCGI_HANDSHAKE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -35,6 +36,7 @@ enum handshake_verdict {
 struct handshake {
     const struct request *request;      /* DONE: a GET of `websocket`, with its query */
     size_t consumed;                    /* DONE */
+    bool head;                          /* REFUSED: a HEAD, which gets no body */
     char accept[HANDSHAKE_ACCEPT_SIZE]; /* DONE: the value of Sec-WebSocket-Accept */
     struct text protocol;               /* DONE: that of Sec-WebSocket-Protocol; absent: none */
     int status;                         /* REFUSED: 400, 403, 404, 405, 426 or 431 */
@@ -60,7 +62,8 @@ enum handshake_verdict handshake_scan(struct handshaker *handshaker, const uint8
 void handshake_put_accept(struct buf *out, const struct handshake *handshake);
 
 /* Appends the refusal of a handshake: a whole response, after which the connection is closed.
- * headers: as in the struct, or NULL. why: any text. */
-void handshake_put_error(struct buf *out, int status, const char *headers, const char *why);
+ * headers and head: as in the struct; headers may be NULL. why: any text. */
+void handshake_put_error(struct buf *out, int status, const char *headers, const char *why,
+                         bool head);
 
 #endif

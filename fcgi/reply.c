@@ -229,6 +229,21 @@ struct frame *frame_end(uint16_t request_id)
     return frame;
 }
 
+/* The header is in the first record, all of it: it is shorter than HEAD_MAX. */
+struct frame *frame_bodiless(struct frame *frame)
+{
+    static const char end[] = "\r\n\r\n";
+    const char *head = (const char *)frame->bytes + FCGI_HEADER_LEN;
+    const char *body = memmem(head, frame->len - FCGI_HEADER_LEN, end, sizeof end - 1);
+    size_t len = (size_t)(body - head) + sizeof end - 1;
+    struct frame *bodiless = frame_alloc(frame->request_id, stdout_len(len) + END_LEN);
+    if (bodiless)
+        put_end(put_stdout(bodiless->bytes, frame->request_id, head, len, "", 0),
+                frame->request_id);
+    frame_drop(frame);
+    return bodiless;
+}
+
 struct frame *frame_raw(const void *bytes, size_t len)
 {
     struct frame *frame = frame_alloc(0, len);

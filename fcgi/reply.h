@@ -54,6 +54,10 @@ struct frame *frame_end(uint16_t request_id);
 /* Bytes that are no FastCGI, as they are: for request 0, which is no FastCGI request's number. */
 struct frame *frame_raw(const void *bytes, size_t len);
 
+/* The answer, whole or its opening, as it is to a HEAD: its header, Content-Length and all, and the
+ * end (RFC 9110, 9.3.2). Takes over the reference. NULL when out of memory. */
+struct frame *frame_bodiless(struct frame *frame);
+
 struct frame *frame_hold(struct frame *frame);
 void frame_drop(struct frame *frame); /* NULL is allowed */
 

@@ -92,7 +92,7 @@ static enum method method_of(const char *name)
 {
     if (!name)
         return METHOD_OTHER;
-    if (strcmp(name, "GET") == 0)
+    if (strcmp(name, "GET") == 0 || strcmp(name, "HEAD") == 0)
         return METHOD_GET;
     return strcmp(name, "POST") == 0 ? METHOD_POST : METHOD_OTHER;
 }
@@ -258,7 +258,9 @@ const struct request *request_decode(struct decoder *decoder, const struct gate 
         return NULL;
     char **envp = decoder->fcgx.envp;
     request->params = envp + 1; /* the first is libfcgi's own, FCGI_ROLE */
-    request->method = method_of(param(envp, "REQUEST_METHOD"));
+    const char *method = param(envp, "REQUEST_METHOD");
+    request->method = method_of(method);
+    request->head = method && strcmp(method, "HEAD") == 0;
     request->last_event_id = header(envp, "HTTP_LAST_EVENT_ID");
     request->host = header(envp, "HTTP_HOST");
     request->origin = header(envp, "HTTP_ORIGIN");

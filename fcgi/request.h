@@ -23,9 +23,10 @@ enum body_kind { BODY_RAW, BODY_FORM, BODY_MULTIPART };
 
 struct request {
     enum method method;
-    char **params;             /* all parameters as they came, NAME=VALUE each; NULL ends them */
-    const char *fault;         /* what is wrong with it whatever it is for, JSON-safe, or NULL */
-    struct text path;          /* as it was sent: nothing in it is decoded */
+    bool head;         /* it is a HEAD: a GET whose answer has no body and waits for nothing */
+    char **params;     /* all parameters as they came, NAME=VALUE each; NULL ends them */
+    const char *fault; /* what is wrong with it whatever it is for, JSON-safe, or NULL */
+    struct text path;  /* as it was sent: nothing in it is decoded */
     struct text last_event_id; /* the header; absent if it was not sent, as with the next three: */
     struct text host, origin;
     struct text fetch_site; /* Sec-Fetch-Site */

@@ -8,7 +8,7 @@
 
 struct endpoint {
     const char *name;
-    unsigned methods;  /* enum method, or-ed */
+    unsigned methods;  /* enum method, or-ed; a HEAD is a GET */
     const char *allow; /* the same in words */
     void (*handle)(struct conn *conn, const struct request *request);
     bool guarded;             /* it changes something: see origin.h */
@@ -20,21 +20,21 @@ struct endpoint {
 static const struct endpoint endpoints[] = {
     {"create", METHOD_POST, "POST", endpoint_create, true, "msg=TEXT [channel=NAME]",
      "publish a message"},
-    {"update", METHOD_GET | METHOD_POST, "GET, POST", endpoint_update, false, READER,
+    {"update", METHOD_GET | METHOD_POST, "GET, HEAD, POST", endpoint_update, false, READER,
      "wait for messages newer than id"},
-    {"subscribe", METHOD_GET | METHOD_POST, "GET, POST", endpoint_subscribe, false, READER,
+    {"subscribe", METHOD_GET | METHOD_POST, "GET, HEAD, POST", endpoint_subscribe, false, READER,
      "wait for a word: new, or punt"},
-    {"longpolling", METHOD_GET | METHOD_POST, "GET, POST", endpoint_longpolling, false, READER,
-     "update in plain text"},
-    {"streaming", METHOD_GET | METHOD_POST, "GET, POST", endpoint_streaming, false, READER,
+    {"longpolling", METHOD_GET | METHOD_POST, "GET, HEAD, POST", endpoint_longpolling, false,
+     READER, "update in plain text"},
+    {"streaming", METHOD_GET | METHOD_POST, "GET, HEAD, POST", endpoint_streaming, false, READER,
      "a line of JSON a message, for as long as you read"},
-    {"iframe", METHOD_GET, "GET", endpoint_iframe, false, READER,
+    {"iframe", METHOD_GET, "GET, HEAD", endpoint_iframe, false, READER,
      "scripts that call parent.add_content, for an iframe"},
-    {"events", METHOD_GET, "GET", endpoint_events, false, READER,
+    {"events", METHOD_GET, "GET, HEAD", endpoint_events, false, READER,
      "Server-Sent Events, for EventSource"},
-    {"websocket", METHOD_GET, "GET", endpoint_websocket, false, READER,
+    {"websocket", METHOD_GET, "GET, HEAD", endpoint_websocket, false, READER,
      "a WebSocket, if the web server passes it on"},
-    {"status", METHOD_GET, "GET", endpoint_status, false, "", "how it is doing"},
+    {"status", METHOD_GET, "GET, HEAD", endpoint_status, false, "", "how it is doing"},
 };
 enum { ENDPOINTS = sizeof endpoints / sizeof *endpoints };
 

@@ -141,7 +141,7 @@ const char *wanted_parse(struct wanted *wanted, const struct request *request,
         complaint = parse_number(request, "limit", 1, LIMIT_MAX, LIMIT_MAX, &limit);
     if (complaint)
         return complaint;
-    wanted->wait_ms = seconds * 1000;
+    wanted->wait_ms = request->head ? 0 : seconds * 1000;
     wanted->shape.limit = (uint32_t)limit;
     return NULL;
 }

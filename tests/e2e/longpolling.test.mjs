@@ -145,7 +145,7 @@ throughBoth('asked for wrongly it says why, as JSON', async (t, server) => {
   for (const method of ['PUT', 'DELETE']) {
     const answer = await stack.http('longpolling', { method });
     expectError(answer, 405);
-    assert.deepEqual(answer.headers.allow.split(/\s*,\s*/), ['GET', 'POST']);
+    assert.deepEqual(answer.headers.allow.split(/\s*,\s*/), ['GET', 'HEAD', 'POST']);
   }
   await stack.holds(0);
 });

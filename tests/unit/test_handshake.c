@@ -226,7 +226,7 @@ static void what_lacks_or_spoils_a_header_is_told_which(void **state)
         {"GET /websocket HTXP/1.1\r\n" REST "\r\n", 400, "HTTP/1.1"},
         {"GET /websocket  HTTP/1.1\r\n" REST "\r\n", 400, "HTTP/1.1"},
         {"POST /websocket HTTP/1.1\r\n" REST "\r\n", 405, "GET"},
-        {"HEAD /websocket HTTP/1.1\r\n" REST "\r\n", 405, "GET"},
+        {"HEAD /websocket HTTP/1.1\r\n" REST "\r\n", 426, "Upgrade"},
         {"GET /comet/update HTTP/1.1\r\n" REST "\r\n", 404, "/websocket"},
         {"GET /comet/websocket/ HTTP/1.1\r\n" REST "\r\n", 404, "/websocket"},
         {"GET /comet/update#/websocket HTTP/1.1\r\n" REST "\r\n", 400, "#"},
@@ -483,31 +483,39 @@ static void refusals_are_whole_responses(void **state)
     struct handshake handshake;
     struct buf out = {0};
     scan(GET UPGRADE KEY VERSION "\r\n", &handshake);
-    handshake_put_error(&out, handshake.status, handshake.headers, handshake.why);
+    handshake_put_error(&out, handshake.status, handshake.headers, handshake.why, false);
     assert_string_equal(error_of(&out, 400), "Host is missing");
     assert_string_equal(header_of(out.bytes, "Connection"), "close");
     buf_reset(&out);
 
     scan("POST /websocket HTTP/1.1\r\n" REST "\r\n", &handshake);
-    handshake_put_error(&out, handshake.status, handshake.headers, handshake.why);
+    handshake_put_error(&out, handshake.status, handshake.headers, handshake.why, false);
     error_of(&out, 405);
-    assert_string_equal(header_of(out.bytes, "Allow"), "GET");
+    assert_string_equal(header_of(out.bytes, "Allow"), "GET, HEAD");
+    buf_reset(&out);
+
+    scan("HEAD /websocket HTTP/1.1\r\n" REST "\r\n", &handshake);
+    assert_true(handshake.head);
+    handshake_put_error(&out, handshake.status, handshake.headers, handshake.why, true);
+    buf_add(&out, "", 1);
+    assert_string_equal(strstr(out.bytes, "\r\n\r\n"), "\r\n\r\n");
+    assert_null(strstr(out.bytes, "Content-Length: 0"));
     buf_reset(&out);
 
     scan(GET HOST UPGRADE KEY "Sec-WebSocket-Version: 25\r\n\r\n", &handshake);
-    handshake_put_error(&out, handshake.status, handshake.headers, handshake.why);
+    handshake_put_error(&out, handshake.status, handshake.headers, handshake.why, false);
     error_of(&out, 426);
     assert_string_equal(header_of(out.bytes, "Sec-WebSocket-Version"), "13");
     assert_string_equal(header_of(out.bytes, "Upgrade"), "websocket");
     assert_string_equal(header_of(out.bytes, "Connection"), "Upgrade, close");
     buf_reset(&out);
 
-    handshake_put_error(&out, 503, "Retry-After: 3\r\n", "a \"reason\"\nin \\ lines");
+    handshake_put_error(&out, 503, "Retry-After: 3\r\n", "a \"reason\"\nin \\ lines", false);
     assert_string_equal(error_of(&out, 503), "a \"reason\"\nin \\ lines");
     assert_string_equal(header_of(out.bytes, "Retry-After"), "3");
     buf_reset(&out);
 
-    handshake_put_error(&out, 500, NULL, "");
+    handshake_put_error(&out, 500, NULL, "", false);
     assert_string_equal(error_of(&out, 500), "");
     buf_free(&out);
 }

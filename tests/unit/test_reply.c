@@ -152,9 +152,33 @@ static void an_error_too_long_for_its_buffer_is_cut_to_it(void **state)
     buf_free(&out);
 }
 
+static void to_a_head_goes_the_header_alone(void **state)
+{
+    char body[70000];
+    memset(body, '\r', sizeof body);
+    memcpy(body, "\r\n\r\n", 4);
+    struct frame *whole = frame_new(200, TYPE_JSON, "X-Own: 1\r\n", body, sizeof body);
+    struct frame *opening = frame_opening(7, TYPE_TEXT, NULL, "begin", 5);
+    struct frame *frames[] = {frame_bodiless(frame_hold(whole)), frame_bodiless(opening)};
+    for (int i = 0; i < 2; i++) {
+        const uint8_t *at = frames[i]->bytes;
+        size_t head = (size_t)(at[4] << 8 | at[5]);
+        assert_memory_equal(at + 8 + head - 4, "\r\n\r\n", 4);
+        assert_int_equal(frames[i]->len, 8 + head + 8 + 16); /* no more STDOUT, END_REQUEST */
+        assert_int_equal(at[3], i == 0 ? 1 : 7);
+        assert_int_equal(at[8 + head + 8 + 1], FCGI_END_REQUEST);
+    }
+    assert_non_null(memmem(frames[0]->bytes, frames[0]->len, "Content-Length: 70000", 21));
+    assert_int_equal(whole->refs, 1);
+    frame_drop(whole);
+    frame_drop(frames[0]);
+    frame_drop(frames[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(to_a_head_goes_the_header_alone),
         cmocka_unit_test(an_answer_carries_the_common_headers),
         cmocka_unit_test(bodies_of_every_size_are_framed),
         cmocka_unit_test(a_full_socket_is_gone_on_with),
