@@ -1,5 +1,6 @@
 #include "fcgi/form.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "fcgi/utf8.h"
@@ -62,6 +63,31 @@ struct text form_get(const struct form *form, const char *name)
     for (size_t i = 0; i < form->count; i++)
         if (text_is(form->fields[i].name, name))
             return form->fields[i].value;
+    return (struct text){NULL, 0};
+}
+
+static int compare(const void *a, const void *b)
+{
+    const struct text *one = *(const struct text *const *)a,
+                      *other = *(const struct text *const *)b;
+    if (one->len != other->len)
+        return one->len < other->len ? -1 : 1;
+    return memcmp(one->bytes, other->bytes, one->len);
+}
+
+/* Not by comparing each with each, which with full forms would take milliseconds. */
+struct text form_shared(const struct form *a, const struct form *b)
+{
+    const struct text *names[FORM_FIELDS_MAX];
+    for (size_t i = 0; i < a->count && b->count > 0; i++)
+        names[i] = &a->fields[i].name;
+    if (b->count > 0)
+        qsort(names, a->count, sizeof *names, compare);
+    for (size_t i = 0; i < b->count && a->count > 0; i++) {
+        const struct text *name = &b->fields[i].name;
+        if (bsearch(&name, names, a->count, sizeof *names, compare))
+            return *name;
+    }
     return (struct text){NULL, 0};
 }
 

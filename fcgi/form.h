@@ -36,6 +36,9 @@ void form_parse(struct form *form, char *text, size_t len);
 /* The value of the first field of that name; absent (NULL) if there is none. */
 struct text form_get(const struct form *form, const char *name);
 
+/* The name of a field that both have; absent if there is none. */
+struct text form_shared(const struct form *a, const struct form *b);
+
 /* Whether text is exactly the NUL-terminated word. */
 bool text_is(struct text text, const char *word);
 

@@ -69,7 +69,8 @@ void request_split_uri(struct request *request, char *uri, size_t len);
  * with it letter by letter, else absent. Without a mount (NULL) the path's last segment. */
 struct text request_endpoint(const struct request *request, const char *mount);
 
-/* The first value of a field, looked for in the form and then in the query. */
+/* The first value of a field, of the form or the query; no endpoint gets a request in which both
+ * have it (routes.c). */
 struct text request_field(const struct request *request, const char *name);
 
 #endif

@@ -71,6 +71,35 @@ static void refuse_method(struct conn *conn, const struct endpoint *endpoint)
     conn_answer(conn, frame_error(405, header, text));
 }
 
+/* A web server may have a rule for what stands in the query, and cannot see the body: what is said
+ * in both has no meaning. Returns what is wrong, or NULL. */
+static const char *said_twice(const struct request *request)
+{
+    static char complaint[128];
+    struct text name = form_shared(&request->query, &request->form);
+    if (!name.bytes)
+        return NULL;
+    snprintf(complaint, sizeof complaint,
+             "%s is said in the query and in the body: say it in one of them",
+             channel_name_valid(name) ? name.bytes : "a field"); /* else it may break the JSON */
+    return complaint;
+}
+
+/* Hands it to the endpoint if it is in order. */
+static void handle(struct conn *conn, const struct endpoint *endpoint,
+                   const struct request *request)
+{
+    const char *complaint;
+    if (!(endpoint->methods & request->method))
+        refuse_method(conn, endpoint);
+    else if (endpoint->guarded && !origin_allowed(request, conn->server->options->origin))
+        conn_answer(conn, frame_error(403, NULL, ORIGIN_REFUSED));
+    else if ((complaint = said_twice(request)))
+        conn_answer(conn, frame_error(400, NULL, complaint));
+    else
+        endpoint->handle(conn, request);
+}
+
 void route(struct conn *conn, const struct request *request)
 {
     if (request->fault) {
@@ -83,10 +112,6 @@ void route(struct conn *conn, const struct request *request)
         endpoint++;
     if (endpoint == end)
         greet(conn);
-    else if (!(endpoint->methods & request->method))
-        refuse_method(conn, endpoint);
-    else if (endpoint->guarded && !origin_allowed(request, conn->server->options->origin))
-        conn_answer(conn, frame_error(403, NULL, ORIGIN_REFUSED));
     else
-        endpoint->handle(conn, request);
+        handle(conn, endpoint, request);
 }

@@ -132,6 +132,28 @@ claim('QUERY_STRING is the query where it is given, though it be empty', async (
   assert.deepEqual(await read('/comet/update', { QUERY_STRING: 'channel=user2' }), ['for 2']);
 });
 
+throughBoth('what is said in the query and in the body is refused by name', async (t, server) => {
+  const stack = await startStack(t, { server });
+  await twoUsers(stack);
+  const headers = { 'Content-Type': 'application/x-www-form-urlencoded' };
+  const post = (at, body) => stack.http(at, { method: 'POST', headers, body });
+  for (const [at, body, name] of [
+    ['update?channel=user1', 'channel=user2&timeout=0', 'channel'],
+    ['update?channel=user1', '%63hannel=user1&timeout=0', 'channel'],
+    ['update?id=&timeout=0', 'timeout=0', 'timeout'],
+    ['longpolling?channel=user1', 'channel=user2&timeout=0', 'channel'],
+    ['streaming?channel=user1', 'channel=user2&timeout=0', 'channel'],
+    ['subscribe?channel=user1', 'channel=user2&timeout=0', 'channel'],
+    ['create?channel=user1', 'msg=x&channel=user2', 'channel'],
+    ['create?msg=x', 'msg=x', 'msg'],
+    ['update?%22=1', '%22=2', 'a field'],
+  ])
+    expectError(await post(at, body), 400, new RegExp(`^${name} is said in the query and`));
+  assert.equal((await stack.status()).messages, 2);
+  const read = await post('update?channel=user1', 'timeout=0'); // each of another
+  assert.deepEqual(texts(expectJson(read).messages), ['for 1']);
+});
+
 claim('with --mount only what stands right behind it is an endpoint', async (t) => {
   const stack = await startStack(t, { args: ['--mount', '/comet/'] });
   const post = (uri) => stack.raw({ method: 'POST', uri, type: 'text/plain', body: 'x' });

@@ -85,11 +85,11 @@ static void a_short_request_after_a_long_one_has_nothing_of_it(void **state)
     free(body);
 }
 
-static void forms_win_over_the_query(void **state)
+static void form_and_query_are_both_looked_in(void **state)
 {
     struct fixture *fixture = *state;
     const struct request *request =
-        decode(fixture, "POST", "/update?id=q&limit=5", form_type, "id=f&msg=a%20b+c%26%00%zz");
+        decode(fixture, "POST", "/update?limit=5", form_type, "id=f&msg=a%20b+c%26%00%zz");
     assert_int_equal(request->body_kind, BODY_FORM);
     assert_true(text_is(request_field(request, "id"), "f"));
     assert_true(text_is(request_field(request, "limit"), "5"));
@@ -259,6 +259,36 @@ static void a_form_of_too_many_fields_says_so(void **state)
     request_release(fixture->decoder);
 }
 
+static struct form form_of(char *text)
+{
+    struct form form;
+    form_parse(&form, text, strlen(text));
+    return form;
+}
+
+static void a_field_that_two_forms_share_is_found(void **state)
+{
+    static const struct {
+        const char *a, *b, *shared; /* NULL: none */
+    } cases[] = {{"", "", NULL},        {"a=1", "", NULL},
+                 {"", "a=1", NULL},     {"a=1&b=2", "c", NULL},
+                 {"a=1&b=2", "b", "b"}, {"a&a&a", "a&a", "a"},
+                 {"%61=1", "a", "a"},   {"aa&a%00", "a&a%00b", NULL},
+                 {"A", "a", NULL},      {"z&y&x&w", "q&r&x", "x"},
+                 {"=1", "=2", ""}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char a[64], b[64];
+        strcpy(a, cases[i].a);
+        strcpy(b, cases[i].b);
+        struct form one = form_of(a), other = form_of(b);
+        struct text shared = form_shared(&one, &other);
+        if (cases[i].shared)
+            assert_true(text_is(shared, cases[i].shared));
+        else
+            assert_null(shared.bytes);
+    }
+}
+
 static void empty_fields_are_told_from_absent_ones(void **state)
 {
     struct fixture *fixture = *state;
@@ -315,7 +345,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(libfcgi_decodes_from_a_memory_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_short_request_after_a_long_one_has_nothing_of_it, set_up,
                                         tear_down),
-        cmocka_unit_test_setup_teardown(forms_win_over_the_query, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(form_and_query_are_both_looked_in, set_up, tear_down),
         cmocka_unit_test_setup_teardown(only_the_last_segment_names_the_endpoint, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(with_a_mount_the_endpoint_is_what_stands_behind_it, set_up,
@@ -328,6 +358,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(path_and_query_of_all_that_the_gate_lets_in_have_room,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_form_of_too_many_fields_says_so, set_up, tear_down),
+        cmocka_unit_test(a_field_that_two_forms_share_is_found),
         cmocka_unit_test_setup_teardown(empty_fields_are_told_from_absent_ones, set_up, tear_down),
         cmocka_unit_test(utf8_is_what_others_take_it_for),
         cmocka_unit_test_setup_teardown(libfcgi_leaves_our_signals_alone, set_up, tear_down),
