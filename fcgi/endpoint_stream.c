@@ -34,10 +34,10 @@ void endpoint_iframe(struct conn *conn, const struct request *request)
 }
 
 /* A browser connects again to the address that it was given first, id and all; where it has come
- * to since, only the header says (HTML standard, 9.2.4). */
+ * to since, only the header says (HTML standard, 9.2.4), or what stands for it in the address. */
 void endpoint_events(struct conn *conn, const struct request *request)
 {
     struct terms terms = {.formats = {{"text", FORMAT_EVENTS}, {"json", FORMAT_EVENTS_JSON}},
-                          .header_first = true};
+                          .last_first = true};
     open_stream(conn, request, &terms);
 }

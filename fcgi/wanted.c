@@ -117,12 +117,25 @@ static const char *parse_callback(struct wanted *wanted, const struct request *r
                  "of A-Z a-z 0-9 _";
 }
 
+/* The id of the last event, as the header says it or, of EventSource's many imitations that can
+ * send no header, the address: they append it when they connect again, the newest last. */
+static struct text last_event_id(const struct request *request)
+{
+    struct text last = request->last_event_id;
+    const struct form *query = &request->query;
+    for (size_t i = query->count; last.len == 0 && i > 0; i--)
+        if (text_is(query->fields[i - 1].name, "lastEventId") ||
+            text_is(query->fields[i - 1].name, "last_event_id"))
+            last = query->fields[i - 1].value;
+    return last;
+}
+
 const char *wanted_parse(struct wanted *wanted, const struct request *request,
                          const struct terms *terms, size_t max_channels, const char *epoch)
 {
-    struct text id = request_field(request, "id");
-    if (!id.bytes || (terms->header_first && request->last_event_id.len > 0))
-        id = request->last_event_id;
+    struct text id = request_field(request, "id"), last = last_event_id(request);
+    if (!id.bytes || (terms->last_first && last.len > 0))
+        id = last;
     wanted->cursor = cursor_parse(id.bytes, id.len, epoch);
     wanted->shape = (struct shape){0};
 

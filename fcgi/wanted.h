@@ -64,12 +64,12 @@ struct terms {
         enum format format;
     } formats[3];
     int64_t wait_s, wait_max_s; /* the default, and the longest that a client may ask for */
-    bool header_first;          /* Last-Event-ID counts for more than id: see endpoint_events */
+    bool last_first;            /* Last-Event-ID counts for more than id: see endpoint_events */
 };
 
-/* Reads the fields id (or Last-Event-ID), channel, timeout, limit, as and callback; limit is for
- * answers only, callback for scripts. Returns NULL, or what is wrong with them: one sentence that
- * is JSON-safe, valid until the next call. */
+/* Reads the fields id (or Last-Event-ID, or lastEventId or last_event_id in the query), channel,
+ * timeout, limit, as and callback; limit is for answers only, callback for scripts. Returns NULL,
+ * or what is wrong with them: one sentence that is JSON-safe, valid until the next call. */
 const char *wanted_parse(struct wanted *wanted, const struct request *request,
                          const struct terms *terms, size_t max_channels, const char *epoch);
 

@@ -222,3 +222,67 @@ together('an EventSource comes back by itself, without loss or double', [
   ['the eventsource package, through ends and restarts', goesOn],
   ["Chromium's, through the same", goesOnInChromium],
 ]);
+
+// As EventSource's imitations do that can set no header: what they were given first, and where they
+// have come to appended, in a parameter of this name.
+async function imitation(t, stack, given, name) {
+  const parser = new SseParser();
+  let open = true;
+  defer(t, () => {
+    open = false;
+  });
+  (async () => {
+    while (open) {
+      const more = parser.lastEventId && `&${name}=${encodeURIComponent(parser.lastEventId)}`;
+      const response = await openResponse(stack, `${given}${more}`);
+      response.onBody = (bytes) => parser.push(bytes);
+      await response.ended;
+    }
+  })().catch(() => {});
+  await until('it is open', () => parser.events.length > 0); // its cursor
+  return parser;
+}
+
+together('what connects again with a cursor in the address misses nothing', [
+  ...['lastEventId', 'last_event_id'].map((name) => [
+    name,
+    async (t, server) => {
+      const stack = await startStack(t, { server, args: ['--stream', '1s'] });
+      const given = ['events?id=now', 'events?channel=main'];
+      const parsers = await Promise.all(given.map((at) => imitation(t, stack, at, name)));
+      const sent = [];
+      while (sent.length < 40) {
+        sent.push(`m${sent.length}`);
+        await stack.publish(sent.at(-1));
+        await new Promise((next) => setTimeout(next, 100)); // some while it is away
+      }
+      const heard = (parser) => parser.events.filter((e) => e.type === 'message').map((e) => e.data);
+      for (const parser of parsers) {
+        await until('it has the last', () => heard(parser).includes('m39'));
+        assert.deepEqual(heard(parser), sent);
+      }
+    },
+  ]),
+]);
+
+claim('a cursor in the address counts as Last-Event-ID does, which counts for more', async (t) => {
+  const stack = await startStack(t);
+  const ids = await stack.publish(['a', 'b', 'c', 'd']);
+  const reads = async (at, params) => {
+    const answer = await stack.raw({ uri: `/comet/${at}&timeout=0`, params });
+    const parser = new SseParser();
+    if (at.startsWith('events')) parser.push(answer.bytes);
+    else return answer.json().messages.map((message) => message.data);
+    return parser.events.filter((event) => event.type === 'message').map((event) => event.data);
+  };
+  for (const name of ['lastEventId', 'last_event_id']) {
+    assert.deepEqual(await reads(`events?${name}=${ids[1]}`), ['c', 'd']);
+    assert.deepEqual(await reads(`events?id=${ids[0]}&${name}=${ids[1]}`), ['c', 'd']);
+    assert.deepEqual(await reads(`events?id=${ids[0]}&${name}=`), ['b', 'c', 'd']);
+    assert.deepEqual(await reads(`events?${name}=${ids[0]}&${name}=${ids[2]}`), ['d']);
+    const header = { HTTP_LAST_EVENT_ID: ids[2] };
+    assert.deepEqual(await reads(`events?${name}=${ids[1]}`, header), ['d']);
+    assert.deepEqual(await reads(`update?${name}=${ids[1]}`), ['c', 'd']);
+    assert.deepEqual(await reads(`update?id=${ids[2]}&${name}=${ids[1]}`), ['d']); // as the header
+  }
+});
