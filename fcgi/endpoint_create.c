@@ -19,72 +19,76 @@ static struct text random_message(char bytes[RANDOM_LEN + 1])
     return (struct text){bytes, RANDOM_LEN};
 }
 
-/* The message's text: the field msg, a body that is no form, or absent. */
-static struct text given_message(const struct request *request)
+/* What a create says: nothing is said twice, and nothing that it does not know. */
+struct said {
+    struct text message; /* absent or empty: none was given */
+    const char *channel;
+};
+
+/* Takes a field. Returns what is wrong with it, or NULL. */
+static const char *take_field(struct said *said, const struct field *field)
 {
-    struct text message = request_field(request, "msg");
-    if (message.bytes || request->body_kind == BODY_FORM || request->body.len == 0)
-        return message;
-    return request->body;
+    if (text_is(field->name, "msg")) {
+        if (said->message.bytes)
+            return "msg is given twice: a message has one text";
+        said->message = field->value;
+        return NULL;
+    }
+    if (!text_is(field->name, "channel"))
+        return "create knows the fields msg and channel, and here is another; a text that is no "
+               "form is sent with Content-Type: text/plain";
+    if (said->channel)
+        return "a message goes to one channel";
+    said->channel = field->value.bytes;
+    return channel_name_valid(field->value) ? NULL : CHANNEL_NAME_RULE;
 }
 
-/* Whether a form was sent that says something, but not in a field that create knows. */
-static bool form_is_mistaken(const struct form *form)
+static const char *take_fields(struct said *said, const struct form *form)
 {
-    for (size_t i = 0; i < form->count; i++)
-        if (!text_is(form->fields[i].name, "channel"))
-            return true;
-    return false;
+    const char *complaint = form->overflow ? "too many fields" : NULL;
+    for (size_t i = 0; i < form->count && !complaint; i++)
+        complaint = take_field(said, &form->fields[i]);
+    return complaint;
 }
 
-/* What is wrong with the request as a whole: its status and text, or 0. */
-static int refuse_request(const struct request *request, size_t max_message, char *why,
-                          size_t why_size)
+/* A body that is no form is the message, JSON too. */
+static const char *take_body(struct said *said, const struct request *request)
 {
-    struct text message = given_message(request);
-    if (request->body_too_large || message.len > max_message) {
-        snprintf(why, why_size, "the message is larger than %zu bytes", max_message);
-        return 413;
-    }
-    if (request->body_kind == BODY_MULTIPART) {
-        snprintf(why, why_size,
-                 "multipart/form-data is not read here; send msg url-encoded "
-                 "(curl --data-urlencode msg=...), or the text itself as text/plain");
-        return 415;
-    }
-    *why = '\0';
     if (request->body_cut)
-        snprintf(why, why_size, "the body is not as long as Content-Length says");
-    else if (request->form.overflow || request->query.overflow)
-        snprintf(why, why_size, "too many fields");
-    else if (!message.bytes && form_is_mistaken(&request->form))
-        snprintf(why, why_size,
-                 "the form has no field msg; send msg=..., or the text itself with "
-                 "Content-Type: text/plain");
-    else if (message.bytes && memchr(message.bytes, '\0', message.len))
-        snprintf(why, why_size, "the message contains a NUL byte");
-    else if (message.bytes && !text_is_utf8(message))
-        snprintf(why, why_size, "the message is not UTF-8");
-    return *why ? 400 : 0;
+        return "the body is not as long as Content-Length says";
+    if (request->body.len == 0)
+        return NULL;
+    if (said->message.bytes)
+        return "the message is given twice: as msg, and as the body";
+    said->message = request->body;
+    return NULL;
 }
 
-/* The channel, or NULL with a complaint. */
-static const char *channel_of(const struct request *request, const char **complaint)
+static const char *check_message(struct text message)
 {
-    const char *channel = NULL;
-    const struct form *forms[] = {&request->form, &request->query};
-    for (int f = 0; f < 2; f++)
-        for (size_t i = 0; i < forms[f]->count; i++) {
-            const struct field *field = &forms[f]->fields[i];
-            if (!text_is(field->name, "channel"))
-                continue;
-            if (channel || !channel_name_valid(field->value)) {
-                *complaint = channel ? "a message goes to one channel" : CHANNEL_NAME_RULE;
-                return NULL;
-            }
-            channel = field->value.bytes;
-        }
-    return channel ? channel : "main";
+    if (message.len > 0 && memchr(message.bytes, '\0', message.len))
+        return "the message contains a NUL byte";
+    return message.len > 0 && !text_is_utf8(message) ? "the message is not UTF-8" : NULL;
+}
+
+/* Reads it all. Returns 0, or what to refuse it with, and in why the reason. */
+static int read_said(struct said *said, const struct request *request, size_t max_message,
+                     char *why, size_t why_size)
+{
+    *said = (struct said){0};
+    const char *complaint = take_fields(said, &request->query);
+    if (!complaint)
+        complaint = take_fields(said, &request->form);
+    if (!complaint)
+        complaint = take_body(said, request);
+    bool too_large = request->body_too_large || said->message.len > max_message;
+    if (!complaint && !too_large)
+        complaint = check_message(said->message);
+    if (too_large)
+        snprintf(why, why_size, "the message is larger than %zu bytes", max_message);
+    else if (complaint)
+        snprintf(why, why_size, "%s", complaint);
+    return too_large ? 413 : complaint ? 400 : 0;
 }
 
 struct frame *create_answer(const struct append *append, const char *epoch)
@@ -110,24 +114,17 @@ enum log_status create_queue(struct conn *conn, const char *channel, struct text
 void endpoint_create(struct conn *conn, const struct request *request)
 {
     struct server *server = conn->server;
-    char why[256];
-    int status = refuse_request(request, (size_t)server->options->max_message, why, sizeof why);
+    struct said said;
+    char why[256], made_up[RANDOM_LEN + 1];
+    int status = read_said(&said, request, (size_t)server->options->max_message, why, sizeof why);
     if (status != 0) {
         conn_answer(conn, frame_error(status, NULL, why));
         return;
     }
-    const char *complaint = NULL;
-    const char *channel = channel_of(request, &complaint);
-    if (!channel) {
-        conn_answer(conn, frame_error(400, NULL, complaint));
-        return;
-    }
-    char made_up[RANDOM_LEN + 1];
-    struct text text = given_message(request);
-    if (!text.bytes)
-        text = random_message(made_up);
+    struct text text = said.message.len > 0 ? said.message : random_message(made_up);
     struct append *append;
-    enum log_status queued = create_queue(conn, channel, text, &append);
+    enum log_status queued =
+        create_queue(conn, said.channel ? said.channel : "main", text, &append);
     if (queued == LOG_OK)
         conn_await(conn, append);
     else

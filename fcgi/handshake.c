@@ -323,6 +323,7 @@ static void make_request(struct handshaker *handshaker)
 {
     struct request *request = &handshaker->request;
     const struct text *single = handshaker->single, *last = &single[LAST_EVENT_ID];
+    request->fault = NULL;
     request->method = METHOD_GET;
     request->last_event_id = *last;
     if (last->bytes) /* a CR or LF stands there, or a blank */

@@ -12,6 +12,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "fcgi/multipart.h"
+
 struct decoder {
     int file;        /* the memory file that libfcgi reads from */
     size_t file_len; /* of the latest request */
@@ -168,10 +170,11 @@ void request_set_target(struct request *request, char *path, size_t path_len, ch
     path[path_len] = '\0';
     /* Web servers match their rules against the path without the fragment, but some pass it on:
      * with "/comet/update#/create" a reader would get past a rule that guards create. */
-    request->fault = memchr(path, '#', path_len) || (query && memchr(query, '#', query_len))
-                         ? "there is a # in the address: what follows one is for the browser "
-                           "alone, and in a value it is written %23"
-                         : NULL;
+    if (memchr(path, '#', path_len) || (query && memchr(query, '#', query_len))) {
+        request->fault = "there is a # in the address: what follows one is for the browser alone, "
+                         "and in a value it is written %23";
+        request->fault_status = 400;
+    }
     request->query.count = 0;
     request->query.overflow = false;
     if (query)
@@ -205,6 +208,8 @@ struct text request_endpoint(const struct request *request, const char *mount)
 static bool read_body(struct decoder *decoder, const struct gate *gate)
 {
     struct request *request = &decoder->request;
+    const char *type = param(decoder->fcgx.envp, "CONTENT_TYPE");
+    request->body_kind = body_kind_of(type);
     request->body = (struct text){decoder->body, 0};
     request->form.count = 0;
     request->form.overflow = false;
@@ -221,6 +226,9 @@ static bool read_body(struct decoder *decoder, const struct gate *gate)
     decoder->body[len] = '\0';
     if (request->body_kind == BODY_FORM)
         form_parse(&request->form, decoder->body, len);
+    else if (request->body_kind == BODY_MULTIPART && !gate->too_large)
+        request->fault_status =
+            multipart_parse(&request->form, type, decoder->body, len, &request->fault);
     else
         request->body.len = len;
     return true;
@@ -265,7 +273,7 @@ const struct request *request_decode(struct decoder *decoder, const struct gate 
     request->host = header(envp, "HTTP_HOST");
     request->origin = header(envp, "HTTP_ORIGIN");
     request->fetch_site = header(envp, "HTTP_SEC_FETCH_SITE");
-    request->body_kind = body_kind_of(param(envp, "CONTENT_TYPE"));
+    request->fault = NULL;
     if (read_body(decoder, gate) && take_target(decoder))
         return request;
     request_release(decoder);

@@ -19,13 +19,14 @@
 
 enum method { METHOD_GET = 1, METHOD_POST = 2, METHOD_OTHER = 4 };
 
-enum body_kind { BODY_RAW, BODY_FORM, BODY_MULTIPART };
+enum body_kind { BODY_RAW, BODY_FORM, BODY_MULTIPART }; /* the latter two are in form */
 
 struct request {
     enum method method;
     bool head;         /* it is a HEAD: a GET whose answer has no body and waits for nothing */
     char **params;     /* all parameters as they came, NAME=VALUE each; NULL ends them */
-    const char *fault; /* what is wrong with it whatever it is for, JSON-safe, or NULL */
+    const char *fault; /* what is wrong with it whatever it is for, JSON-safe, or NULL ... */
+    int fault_status;  /* ... and what to refuse it with, 400 or 415 */
     struct text path;  /* as it was sent: nothing in it is decoded */
     struct text last_event_id; /* the header; absent if it was not sent, as with the next three: */
     struct text host, origin;

@@ -9,32 +9,32 @@
 struct endpoint {
     const char *name;
     unsigned methods;  /* enum method, or-ed; a HEAD is a GET */
-    const char *allow; /* the same in words */
+    bool guarded;      /* it changes something: see origin.h */
+    const char *allow; /* the methods in words */
     void (*handle)(struct conn *conn, const struct request *request);
-    bool guarded;             /* it changes something: see origin.h */
     const char *takes, *does; /* for the greeting */
 };
 
 #define READER "[id=CURSOR] [channel=NAME ...]"
 
 static const struct endpoint endpoints[] = {
-    {"create", METHOD_POST, "POST", endpoint_create, true, "msg=TEXT [channel=NAME]",
+    {"create", METHOD_POST, true, "POST", endpoint_create, "msg=TEXT [channel=NAME]",
      "publish a message"},
-    {"update", METHOD_GET | METHOD_POST, "GET, HEAD, POST", endpoint_update, false, READER,
+    {"update", METHOD_GET | METHOD_POST, false, "GET, HEAD, POST", endpoint_update, READER,
      "wait for messages newer than id"},
-    {"subscribe", METHOD_GET | METHOD_POST, "GET, HEAD, POST", endpoint_subscribe, false, READER,
+    {"subscribe", METHOD_GET | METHOD_POST, false, "GET, HEAD, POST", endpoint_subscribe, READER,
      "wait for a word: new, or punt"},
-    {"longpolling", METHOD_GET | METHOD_POST, "GET, HEAD, POST", endpoint_longpolling, false,
+    {"longpolling", METHOD_GET | METHOD_POST, false, "GET, HEAD, POST", endpoint_longpolling,
      READER, "update in plain text"},
-    {"streaming", METHOD_GET | METHOD_POST, "GET, HEAD, POST", endpoint_streaming, false, READER,
+    {"streaming", METHOD_GET | METHOD_POST, false, "GET, HEAD, POST", endpoint_streaming, READER,
      "a line of JSON a message, for as long as you read"},
-    {"iframe", METHOD_GET, "GET, HEAD", endpoint_iframe, false, READER,
+    {"iframe", METHOD_GET, false, "GET, HEAD", endpoint_iframe, READER,
      "scripts that call parent.add_content, for an iframe"},
-    {"events", METHOD_GET, "GET, HEAD", endpoint_events, false, READER,
+    {"events", METHOD_GET, false, "GET, HEAD", endpoint_events, READER,
      "Server-Sent Events, for EventSource"},
-    {"websocket", METHOD_GET, "GET, HEAD", endpoint_websocket, false, READER,
+    {"websocket", METHOD_GET, false, "GET, HEAD", endpoint_websocket, READER,
      "a WebSocket, if the web server passes it on"},
-    {"status", METHOD_GET, "GET, HEAD", endpoint_status, false, "", "how it is doing"},
+    {"status", METHOD_GET, false, "GET, HEAD", endpoint_status, "", "how it is doing"},
 };
 enum { ENDPOINTS = sizeof endpoints / sizeof *endpoints };
 
@@ -103,7 +103,7 @@ static void handle(struct conn *conn, const struct endpoint *endpoint,
 void route(struct conn *conn, const struct request *request)
 {
     if (request->fault) {
-        conn_answer(conn, frame_error(400, NULL, request->fault));
+        conn_answer(conn, frame_error(request->fault_status, NULL, request->fault));
         return;
     }
     struct text name = request_endpoint(request, conn->server->options->mount);

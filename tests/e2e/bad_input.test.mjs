@@ -107,18 +107,6 @@ throughBoth('the limit of a message is the one configured', async (t, server) =>
   expectError(await stack.http(`create?msg=${'x'.repeat(101)}`, { method: 'POST' }), 413);
 });
 
-throughBoth('a multipart form gets 415 and a hint', async (t, server) => {
-  const stack = await startStack(t, { server });
-  const headers = { 'Content-Type': 'multipart/form-data; boundary=b' };
-  const body = '--b\r\nContent-Disposition: form-data; name="msg"\r\n\r\nhello\r\n--b--\r\n';
-  expectError(
-    await stack.http('create', { method: 'POST', headers, body }),
-    415,
-    /form-urlencoded|--data|-d /,
-  );
-  await storedNothing(stack);
-});
-
 throughBoth('what is not text gets 400 that says so', async (t, server) => {
   const stack = await startStack(t, { server, webConfig });
   const post = (headers, body, at = 'create') => stack.http(at, { method: 'POST', headers, body });

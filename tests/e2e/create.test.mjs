@@ -1,6 +1,6 @@
 // POST create: what becomes a message, and what is answered.
 import assert from 'node:assert/strict';
-import { startStack, throughBoth } from './lib/harness.mjs';
+import { run, startStack, throughBoth } from './lib/harness.mjs';
 import { CURSOR, epochOf, expectError, expectJson, seqOf, texts } from './lib/expect.mjs';
 
 const FORM = { 'Content-Type': 'application/x-www-form-urlencoded' };
@@ -49,7 +49,7 @@ throughBoth(
       [
         'create',
         { 'Content-Type': 'application/x-www-form-urlencoded; charset=UTF-8' },
-        'x=1&msg=jquery&y=2',
+        'channel=main&&msg=jquery',
         'jquery',
       ],
       [
@@ -121,14 +121,84 @@ throughBoth('without a message, create makes one of six characters A-Z0-9', asyn
   assert.ok(new Set(made).size > 1, 'they differ');
 });
 
-throughBoth('an empty msg field is an empty message', async (t, server) => {
+throughBoth('an empty message is none: six characters are made then too', async (t, server) => {
   const stack = await startStack(t, { server });
-  expectJson(await stack.http('create', { method: 'POST', headers: FORM, body: 'msg=' }));
-  expectJson(await stack.http('create?msg=', { method: 'POST' }));
-  expectJson(
-    await stack.http('create', { method: 'POST', headers: FORM, body: 'channel=main&msg' }),
-  );
-  assert.deepEqual(texts(await stack.all()), ['', '', '']);
+  const boundary = { 'Content-Type': 'multipart/form-data; boundary=b' };
+  const part = '--b\r\nContent-Disposition: form-data; name="msg"\r\n\r\n\r\n--b--\r\n';
+  for (const [at, headers, body] of [
+    ['create', FORM, 'msg='],
+    ['create?msg=', {}, undefined],
+    ['create?msg', {}, undefined],
+    ['create', FORM, 'channel=main&msg'],
+    ['create', boundary, part],
+    ['create', boundary, '--b--\r\n'],
+    ['create?channel=main', { 'Content-Type': 'application/json' }, ''],
+  ])
+    expectJson(await stack.http(at, { method: 'POST', headers, body }));
+  const made = texts(await stack.all());
+  assert.equal(made.length, 7);
+  for (const text of made) assert.match(text, /^[A-Z0-9]{6}$/);
+});
+
+throughBoth('a second message, or a field that create does not know, is refused', async (t, server) => {
+  const stack = await startStack(t, { server });
+  for (const [at, headers, body, says] of [
+    ['create', FORM, 'msg=a&msg=b', /msg is given twice/],
+    ['create', FORM, 'msg=&msg=b', /msg is given twice/],
+    ['create?msg=a&msg=a', {}, undefined, /msg is given twice/],
+    ['create?msg=a', TEXT, 'b', /given twice/],
+    ['create?msg=a', { 'Content-Type': 'application/json' }, '{"msg":"b"}', /given twice/],
+    ['create', FORM, 'msg=a&chanel=news', /fields msg and channel/],
+    ['create?chanel=news', TEXT, 'a', /fields msg and channel/],
+    ['create', FORM, 'msg=a&=b', /fields msg and channel/],
+    ['create', FORM, 'channel=a&channel=a&msg=a', /one channel/],
+  ])
+    expectError(await stack.http(at, { method: 'POST', headers, body }), 400, says);
+  assert.equal((await stack.status()).creates, 0);
+});
+
+throughBoth('curl -F and FormData are read', async (t, server) => {
+  const stack = await startStack(t, { server });
+  const curl = run(['curl', '-sS', '-F', 'msg=Grüße;type=text/plain', '-F', 'channel=f', `${stack.url}/create`]);
+  assert.equal((await curl.exited).code, 0, curl.stderr);
+  assert.match(JSON.parse(curl.stdout).id, CURSOR);
+  const form = new FormData();
+  form.append('channel', 'f');
+  form.append('msg', 'two\r\nlines "and quotes"');
+  const answer = await fetch(`${stack.url}/create`, { method: 'POST', body: form });
+  assert.equal(answer.status, 200, await answer.text());
+  assert.deepEqual(texts(await stack.all({ channel: 'f' })), [
+    'Grüße',
+    'two\r\nlines "and quotes"',
+  ]);
+  const update = await stack.http('update', {
+    method: 'POST',
+    headers: { 'Content-Type': 'multipart/form-data; boundary=b' },
+    body: '--b\r\nContent-Disposition: form-data; name="channel"\r\n\r\nf\r\n--b--\r\n',
+  });
+  assert.equal(texts(expectJson(update).messages).length, 2);
+});
+
+throughBoth('of multipart, files and what is malformed are refused with a reason', async (t, server) => {
+  const stack = await startStack(t, { server });
+  const file = new FormData();
+  file.append('msg', new Blob(['x']), 'x.txt');
+  const answer = await fetch(`${stack.url}/create`, { method: 'POST', body: file });
+  assert.equal(answer.status, 415);
+  assert.match((await answer.json()).error, /files are not taken/);
+  const headers = { 'Content-Type': 'multipart/form-data; boundary=b' };
+  const part = (head, value) => `--b\r\nContent-Disposition: form-data; ${head}\r\n\r\n${value}\r\n`;
+  for (const [body, says] of [
+    [part('name="msg"', 'x'), /does not end with its boundary/],
+    [`${part('name="msg"', 'x')}${part('name="msg"', 'y')}--b--`, /msg is given twice/],
+    [`${part('name="other"', 'x')}--b--`, /fields msg and channel/],
+    [`${part('name="msg"', 'a\0b')}--b--`, /NUL/],
+    ['msg=x', /begin with its boundary/],
+  ])
+    expectError(await stack.http('create', { method: 'POST', headers, body }), 400, says);
+  const large = `${part('name="msg"', 'x'.repeat(64 * 1024 + 1))}--b--`;
+  expectError(await stack.http('create', { method: 'POST', headers, body: large }), 413);
+  assert.equal((await stack.status()).creates, 0);
 });
 
 throughBoth('a form without msg is refused and told so', async (t, server) => {

@@ -50,14 +50,14 @@ throughBoth('the bytes of events are those of the protocol', async (t, server) =
   const stack = await startStack(t, { server });
   const form = /^retry: (\d+)\nevent: cursor\nid: ([0-9a-f]{12}-0)\ndata: \2\n\n$/;
   assert.match(await bytesOf(stack, 'events?id=now&timeout=0'), form);
-  const [one, two, three] = await stack.publish(['text', 'a\rb\nc\r\nd\n\re', '']);
+  const [one, two, three] = await stack.publish(['text', 'a\rb\nc\r\nd\n\re', '\n']);
   const [id] = await stack.publish('j"\n', { channel: 'json' });
   const text = await bytesOf(stack, 'events?timeout=0');
   assert.equal(
     text.replace(/^retry: \d+\n/, ''),
     `id: ${one}\ndata: text\n\n` +
       `id: ${two}\ndata: a\ndata: b\ndata: c\ndata: d\ndata: \ndata: e\n\n` +
-      `id: ${three}\ndata: \n\n`,
+      `id: ${three}\ndata: \ndata: \n\n`,
   );
   const json = await bytesOf(stack, 'events?timeout=0&as=json&channel=json');
   const update = (await stack.http('update?timeout=0&channel=json')).body;

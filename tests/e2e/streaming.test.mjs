@@ -19,7 +19,7 @@ throughBoth('the lines are those objects that update gives', async (t, server) =
   const stack = await startStack(t, { server });
   const heard = await listen(stack, 'streaming?channel=a&channel=b&id=now');
   await stack.publish('"quoted" <b>\u2028\n\u{1f4a5}', { channel: 'a' });
-  await stack.publish('', { channel: 'b' });
+  await stack.publish(' ', { channel: 'b' });
   await until('both', () => heard.text.split('\n').length === 4);
   const { body } = await stack.http('update?channel=a&channel=b&timeout=0');
   const [cursor, ...lines] = heard.text.trimEnd().split('\n');

@@ -581,10 +581,8 @@ export async function startStack(
       const ids = [];
       for (const body of [texts].flat()) {
         const type = 'text/plain';
-        // an empty body would be given six random letters
-        const form = { type: 'application/x-www-form-urlencoded', body: 'msg=' };
-        const what = body === '' ? form : { type, body };
-        const answer = await connection.ask({ method: 'POST', uri, keep: true, ...what });
+        assert.notEqual(body, '', 'an empty message is given six random letters');
+        const answer = await connection.ask({ method: 'POST', uri, keep: true, type, body });
         assert.equal(answer.status, 200, answer.body);
         ids.push(answer.json().id);
       }

@@ -4,7 +4,6 @@ const LIMIT = 64 * 1024; // --max-message
 
 // What could break out of a script, of HTML, of JSON or of a line.
 export const HOSTILE = [
-  '',
   ' ',
   '</script>',
   '</script><script>parent.stolen.push(1)</script>',
