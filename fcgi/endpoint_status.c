@@ -1,5 +1,7 @@
 /* status - how the daemon is doing, as JSON. */
 #include <jansson.h>
+#include <stdbool.h>
+#include <string.h>
 
 #include "fcgi/routes.h"
 #include "fcgi/server.h"
@@ -8,9 +10,45 @@
 #define ENCKE_VERSION "unknown"
 #endif
 
-static void add_channel(void *context, const char *name, unsigned count)
+enum { BUSIEST_MAX = 20 }; /* channels that are named: there may be any number */
+
+struct busiest {
+    size_t most, count;
+    struct {
+        const char *name;
+        unsigned readers;
+    } channels[BUSIEST_MAX + 1]; /* the most readers first, then by name; one of room */
+};
+
+static bool is_busier(unsigned readers, const char *name, unsigned than, const char *other)
 {
-    json_object_set_new(context, name, json_integer(count));
+    return readers != than ? readers > than : strcmp(name, other) < 0;
+}
+
+static void note_channel(void *context, const char *name, unsigned readers)
+{
+    struct busiest *busiest = context;
+    size_t at = busiest->count;
+    for (; at > 0 && is_busier(readers, name, busiest->channels[at - 1].readers,
+                               busiest->channels[at - 1].name);
+         at--)
+        busiest->channels[at] = busiest->channels[at - 1];
+    busiest->channels[at].name = name;
+    busiest->channels[at].readers = readers;
+    if (busiest->count < busiest->most)
+        busiest->count++;
+}
+
+/* The busiest channels and their readers. All channels are looked at, so only on request. */
+static json_t *busiest_of(const struct server *server, size_t most)
+{
+    struct busiest busiest = {.most = most};
+    json_t *channels = json_object();
+    groups_each_channel(&server->groups, note_channel, &busiest);
+    for (size_t i = 0; i < busiest.count; i++)
+        json_object_set_new(channels, busiest.channels[i].name,
+                            json_integer(busiest.channels[i].readers));
+    return channels;
 }
 
 /* A count as JSON; they are far from 2^63. */
@@ -71,14 +109,12 @@ static json_t *status_of(const struct server *server)
     log_stats(server->log, &log);
     char head[CURSOR_SIZE];
     cursor_print(head, log_epoch(server->log), log_head(server->log));
-    json_t *channels = json_object();
-    groups_each_channel(&server->groups, add_channel, channels);
     json_t *streams = json_object();
     for (int kind = 0; kind < STREAM_KINDS; kind++)
         json_object_set_new(streams, transport_name((enum stream_kind)kind),
                             json_integer(server->streams[kind]));
     /* clang-format off */
-    return json_pack("{s:s, s:I, s:s, s:s, s:i, s:i, s:i, s:o, s:I, s:o, s:i, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:s?, s:o}",
+    return json_pack("{s:s, s:I, s:s, s:s, s:i, s:i, s:i, s:i, s:I, s:o, s:i, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:s?, s:o}",
                      "version", ENCKE_VERSION,
                      "uptime", (json_int_t)(timer_now_ms() - server->started_ms) / 1000,
                      "epoch", log_epoch(server->log),
@@ -86,7 +122,7 @@ static json_t *status_of(const struct server *server)
                      "connections", (int)server->conns,
                      "holds", (int)server->held,
                      "holds_max", (int)server->waiting_max,
-                     "readers_by_channel", channels,
+                     "channels_read", (int)groups_channels(&server->groups),
                      "holds_refused", (json_int_t)server->refused,
                      "streams", streams,
                      "streams_behind", (int)server->streams_behind,
@@ -116,9 +152,16 @@ static void dump(struct buf *out, const json_t *json)
 
 void endpoint_status(struct conn *conn, const struct request *request)
 {
-    (void)request;
+    uint64_t named;
+    const char *complaint = wanted_number(request, "channels", 0, BUSIEST_MAX, 0, &named);
+    if (complaint) {
+        conn_answer(conn, frame_error(400, NULL, complaint));
+        return;
+    }
     struct buf *out = &conn->server->scratch;
     json_t *status = status_of(conn->server);
+    if (status && named > 0)
+        json_object_set_new(status, "readers_by_channel", busiest_of(conn->server, named));
     buf_reset(out);
     dump(out, status);
     json_decref(status);

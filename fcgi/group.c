@@ -238,6 +238,11 @@ void groups_each(struct groups *groups, void (*each)(void *context, struct group
         each(context, group);
 }
 
+unsigned groups_channels(const struct groups *groups)
+{
+    return HASH_COUNT(groups->channels);
+}
+
 void groups_each_channel(const struct groups *groups,
                          void (*each)(void *context, const char *name, unsigned count),
                          void *context)

@@ -71,6 +71,9 @@ void groups_news(struct groups *groups, const struct log_news *news,
 void groups_each(struct groups *groups, void (*each)(void *context, struct group *group),
                  void *context);
 
+/* How many channels somebody reads. */
+unsigned groups_channels(const struct groups *groups);
+
 /* Calls each with every channel that somebody reads, and how many do. */
 void groups_each_channel(const struct groups *groups,
                          void (*each)(void *context, const char *name, unsigned count),

@@ -56,9 +56,8 @@ static const char *parse_channels(struct wanted *wanted, const struct request *r
     return NULL;
 }
 
-/* A plain decimal number from least to most; absent: standard. Returns a complaint or NULL. */
-static const char *parse_number(const struct request *request, const char *name, uint64_t least,
-                                uint64_t most, uint64_t standard, uint64_t *value)
+const char *wanted_number(const struct request *request, const char *name, uint64_t least,
+                          uint64_t most, uint64_t standard, uint64_t *value)
 {
     static char complaint[96];
     struct text text = request_field(request, name);
@@ -144,14 +143,14 @@ const char *wanted_parse(struct wanted *wanted, const struct request *request,
     if (!complaint && (request->form.overflow || request->query.overflow))
         complaint = "too many fields";
     if (!complaint)
-        complaint = parse_number(request, "timeout", 0, (uint64_t)terms->wait_max_s,
-                                 (uint64_t)terms->wait_s, &seconds);
+        complaint = wanted_number(request, "timeout", 0, (uint64_t)terms->wait_max_s,
+                                  (uint64_t)terms->wait_s, &seconds);
     if (!complaint)
         complaint = parse_format(wanted, request, terms);
     if (!complaint)
         complaint = parse_callback(wanted, request);
     if (!complaint && !format_streams(wanted->shape.format))
-        complaint = parse_number(request, "limit", 1, LIMIT_MAX, LIMIT_MAX, &limit);
+        complaint = wanted_number(request, "limit", 1, LIMIT_MAX, LIMIT_MAX, &limit);
     if (complaint)
         return complaint;
     wanted->wait_ms = request->head ? 0 : seconds * 1000;

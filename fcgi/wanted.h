@@ -73,6 +73,11 @@ struct terms {
 const char *wanted_parse(struct wanted *wanted, const struct request *request,
                          const struct terms *terms, size_t max_channels, const char *epoch);
 
+/* Reads a field that is a plain decimal number from least to most; absent it is standard. Returns
+ * NULL, or what is wrong with it, as wanted_parse does. */
+const char *wanted_number(const struct request *request, const char *name, uint64_t least,
+                          uint64_t most, uint64_t standard, uint64_t *value);
+
 /* Whether name is 1 to 64 of A-Z a-z 0-9 . _ - */
 bool channel_name_valid(struct text name);
 

@@ -1,7 +1,7 @@
 // GET status, the greeting, and what the command line says.
 import assert from 'node:assert/strict';
 import { claim, daemonBinary, run, startStack, throughBoth } from './lib/harness.mjs';
-import { CURSOR, epochOf, expectCommon, expectJson } from './lib/expect.mjs';
+import { CURSOR, epochOf, expectCommon, expectError, expectJson } from './lib/expect.mjs';
 
 const FIELDS = [
   'version',
@@ -10,7 +10,7 @@ const FIELDS = [
   'head',
   'connections',
   'holds',
-  'readers_by_channel',
+  'channels_read',
   'messages',
   'bytes',
   'creates',
@@ -29,7 +29,8 @@ throughBoth('status tells the state in these fields', async (t, server) => {
   assert.equal(epochOf(empty.head), empty.epoch);
   assert.ok(Number.isInteger(empty.uptime) && empty.uptime >= 0);
   assert.ok(empty.connections >= 1, 'at least the one that asks');
-  assert.deepEqual(empty.readers_by_channel, {});
+  assert.equal(empty.channels_read, 0);
+  assert.ok(!('readers_by_channel' in empty), 'names are told on request only');
   assert.equal(empty.last_error, null);
   for (const name of ['holds', 'messages', 'bytes', 'creates', 'deliveries', 'commits'])
     assert.equal(empty[name], 0, name);
@@ -54,7 +55,27 @@ throughBoth('status counts what happened', async (t, server) => {
   assert.ok(told.commits >= 1 && told.commits <= 2, `commits: ${told.commits}`);
   assert.ok(told.deliveries >= 1, `deliveries: ${told.deliveries}`);
   assert.equal(told.holds, 0);
-  assert.deepEqual(told.readers_by_channel, {});
+  assert.equal(told.channels_read, 0);
+});
+
+throughBoth('status names the busiest channels on request, twenty at most', async (t, server) => {
+  const stack = await startStack(t, { server });
+  const held = [];
+  for (let i = 10; i < 40; i++) held.push(stack.update({ id: 'now', channel: `c${i}` }));
+  for (const channel of ['c25', 'c25', 'c39', 'z']) held.push(stack.update({ id: 'now', channel }));
+  await stack.holds(held.length);
+  const plain = await stack.http('status');
+  assert.equal(plain.json().channels_read, 31);
+  assert.ok(!plain.body.includes('c25'));
+  const named = async (n) =>
+    Object.entries(expectJson(await stack.http(`status?channels=${n}`)).readers_by_channel ?? {});
+  const all = [['c25', 3], ['c39', 2], ...Array.from({ length: 18 }, (_, i) => [`c${10 + i + (i > 14)}`, 1])];
+  assert.deepEqual(await named(20), all);
+  assert.deepEqual(await named(1), all.slice(0, 1));
+  assert.deepEqual(await named(0), []);
+  for (const bad of ['21', '-1', 'x', ''])
+    expectError(await stack.http(`status?channels=${bad}`), 400, /channels/);
+  await Promise.all([stack.daemon.kill('SIGTERM'), ...held]);
 });
 
 throughBoth(

@@ -562,7 +562,7 @@ export async function startStack(
     subscribe: (fields = {}, options) => stack.ask('subscribe', fields, options),
     // Status always straight from the socket: it must not depend on what the web server is doing.
     async status() {
-      const answer = await ask(socket);
+      const answer = await ask(socket, { uri: '/comet/status?channels=20' });
       assert.equal(answer.status, 200, answer.body);
       return answer.json();
     },
