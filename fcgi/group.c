@@ -1,9 +1,9 @@
 #include "fcgi/group.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fcgi/timer.h"
 #include "fcgi/transport.h"
 
 /* A channel that somebody reads. */
@@ -12,7 +12,7 @@ struct channel {
     LIST_HEAD(, member) members;
     bool news;                       /* in this round */
     STAILQ_ENTRY(channel) next_news; /* in this round's list */
-    char name[CHANNEL_MAX + 1];
+    char name[];
 };
 STAILQ_HEAD(channel_list, channel);
 STAILQ_HEAD(group_list, group);
@@ -24,7 +24,25 @@ struct member {
     struct group *group;
 };
 
+enum { OVERHEAD = 24 }; /* the allocator's share of an element, and its table's */
+
+void groups_init(struct groups *groups, size_t bytes_max)
+{
+    *groups = (struct groups){.bytes_max = bytes_max};
+    TAILQ_INIT(&groups->deserted);
+}
+
 /* ---- who wants what ---- */
+
+static size_t channel_bytes(const char *name)
+{
+    return OVERHEAD + sizeof(struct channel) + strlen(name) + 1;
+}
+
+static size_t group_bytes(size_t key_len, size_t channels)
+{
+    return 2 * OVERHEAD + sizeof(struct group) + key_len + channels * sizeof(struct member);
+}
 
 /* What makes two readers want the same, as text: the shape and the sorted channels. The callback
  * comes first, so that the group can point to it. The result is the buffer's. */
@@ -45,16 +63,18 @@ static const char *group_key(struct buf *scratch, const struct wanted *wanted)
 static struct channel *channel_get(struct groups *groups, const char *name)
 {
     struct channel *channel;
+    size_t name_size = strlen(name) + 1;
     HASH_FIND_STR(groups->channels, name, channel);
-    if (channel || !(channel = calloc(1, sizeof *channel)))
+    if (channel || !(channel = calloc(1, sizeof *channel + name_size)))
         return channel;
-    snprintf(channel->name, sizeof channel->name, "%s", name);
+    memcpy(channel->name, name, name_size);
     LIST_INIT(&channel->members);
     HASH_ADD_STR(groups->channels, name, channel);
     if (!channel->hh.tbl) {
         free(channel);
         return NULL;
     }
+    groups->bytes += channel_bytes(name);
     return channel;
 }
 
@@ -63,6 +83,7 @@ static void channel_let_go(struct groups *groups, struct channel *channel)
     if (!LIST_EMPTY(&channel->members) || channel->news)
         return;
     HASH_DEL(groups->channels, channel);
+    groups->bytes -= channel_bytes(channel->name);
     free(channel);
 }
 
@@ -72,6 +93,7 @@ static void group_free(struct groups *groups, struct group *group)
         LIST_REMOVE(&group->members[i], link);
         channel_let_go(groups, group->members[i].channel);
     }
+    groups->bytes -= group->bytes;
     frame_drop(group->call);
     free(group->members);
     free(group->key);
@@ -102,6 +124,8 @@ static struct group *group_new(struct groups *groups, const char *key, size_t ke
     if (!group)
         return NULL;
     group->serial = ++groups->serial;
+    group->bytes = group_bytes(key_len, wanted->count);
+    groups->bytes += group->bytes;
     LIST_INIT(&group->conns);
     group->key = malloc(key_len);
     if (group->key) {
@@ -117,26 +141,55 @@ static struct group *group_new(struct groups *groups, const char *key, size_t ke
     return NULL;
 }
 
-struct group *group_join(struct groups *groups, struct buf *scratch, const struct wanted *wanted)
+/* Whether there is no room for a group of that wish, even without those that nobody is in. */
+static bool is_full(struct groups *groups, size_t key_len, const struct wanted *wanted)
+{
+    size_t need = group_bytes(key_len, wanted->count);
+    if (groups->bytes + need > groups->bytes_max)
+        groups_sweep(groups, 0);
+    return groups->bytes + need > groups->bytes_max;
+}
+
+struct group *group_join(struct groups *groups, struct buf *scratch, const struct wanted *wanted,
+                         const char **why)
 {
     const char *key = group_key(scratch, wanted);
     struct group *group = NULL;
+    *why = "out of memory";
     if (key)
         HASH_FIND(hh, groups->groups, key, scratch->len, group);
-    if (key && !group)
+    if (key && !group && is_full(groups, scratch->len, wanted))
+        *why = "too many channels are read";
+    else if (key && !group)
         group = group_new(groups, key, scratch->len, wanted);
-    if (group)
-        group->readers++;
+    if (!group)
+        return NULL;
+    if (group->deserted)
+        TAILQ_REMOVE(&groups->deserted, group, next_deserted);
+    group->deserted = false;
+    group->readers++;
     return group;
 }
 
-/* Frees a group that nobody is in any more. */
+/* Keeps a group that nobody is in any more for a moment. */
 static void group_let_go(struct groups *groups, struct group *group)
 {
-    if (group->readers > 0 || group->news > 0)
+    if (group->readers > 0 || group->news > 0 || group->deserted)
         return;
-    HASH_DEL(groups->groups, group);
-    group_free(groups, group);
+    group->deserted = true;
+    group->deserted_ms = timer_now_ms();
+    TAILQ_INSERT_TAIL(&groups->deserted, group, next_deserted);
+}
+
+void groups_sweep(struct groups *groups, uint64_t ms)
+{
+    uint64_t now = timer_now_ms();
+    struct group *group;
+    while ((group = TAILQ_FIRST(&groups->deserted)) != NULL && group->deserted_ms + ms <= now) {
+        TAILQ_REMOVE(&groups->deserted, group, next_deserted);
+        HASH_DEL(groups->groups, group);
+        group_free(groups, group);
+    }
 }
 
 void group_leave(struct groups *groups, struct group *group)
@@ -252,6 +305,7 @@ void groups_each_channel(const struct groups *groups,
         unsigned count = 0;
         LIST_FOREACH (member, &channel->members, link)
             count += member->group->readers;
-        each(context, channel->name, count);
+        if (count > 0)
+            each(context, channel->name, count);
     }
 }

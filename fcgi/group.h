@@ -37,7 +37,11 @@ struct group {
     struct conn_list conns; /* those that wait for news */
     unsigned readers;       /* these, and polls and streams that are behind */
     unsigned news;          /* channels with news in this round */
+    size_t bytes;           /* that it counts for, without its channels */
     STAILQ_ENTRY(group) next_woken;
+    bool deserted; /* nobody is in it: it is among the groups that are kept for a moment */
+    uint64_t deserted_ms;
+    TAILQ_ENTRY(group) next_deserted;
     size_t member_count;
     struct member *members;
 };
@@ -46,18 +50,28 @@ struct groups {
     struct channel *channels; /* by name: those that somebody reads */
     struct group *groups;     /* by what they want */
     uint64_t serial;
+    TAILQ_HEAD(, group) deserted; /* the first that were come first */
+    size_t bytes;                 /* of them all, about */
+    size_t bytes_max;             /* clients choose the sets of channels: no more than so much */
 };
+
+void groups_init(struct groups *groups, size_t bytes_max);
 
 /* What goes before each frame of a bare batch (batch.h) to the group's readers: the group's own, or
  * NULL when out of memory. scratch is overwritten. */
 struct frame *group_call(struct group *group, struct buf *scratch);
 
 /* The group of all that want the same as wanted, which is copied. It is joined: see group_leave.
- * NULL when out of memory. */
-struct group *group_join(struct groups *groups, struct buf *scratch, const struct wanted *wanted);
+ * NULL when out of memory, or when it would be more than bytes_max; *why says which. */
+struct group *group_join(struct groups *groups, struct buf *scratch, const struct wanted *wanted,
+                         const char **why);
 
-/* One reader less; the last one's leaving frees the group, unless it is the round's turn for it. */
+/* One reader less. A group that nobody is in is kept for a moment, as those who poll come back to
+ * it: so neither their news nor their coming back pays for making it and taking it apart. */
 void group_leave(struct groups *groups, struct group *group);
+
+/* Frees the groups that have been without readers for at least ms. Not in a round of news. */
+void groups_sweep(struct groups *groups, uint64_t ms);
 
 /* The names of its channels, or of those that have news in this round; returns how many. */
 size_t group_channels(const struct group *group, const char *names[WANTED_CHANNELS_MAX]);

@@ -28,9 +28,10 @@ static void park(struct conn *conn, struct group *group, uint64_t wait_ms)
 static struct group *join(struct conn *conn, const struct wanted *wanted)
 {
     struct server *server = conn->server;
-    struct group *group = group_join(&server->groups, &server->scratch, wanted);
+    const char *why;
+    struct group *group = group_join(&server->groups, &server->scratch, wanted, &why);
     if (!group)
-        conn_refuse_for(conn, LOG_NO_MEMORY);
+        server_refuse(conn, why);
     return group;
 }
 

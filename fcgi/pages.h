@@ -37,6 +37,7 @@ struct batch *pages_get(struct server *server, const struct group *group,
 /* The page from seq on of those of the group's channels that have news in this round; as above. */
 struct batch *pages_news(struct server *server, const struct group *group, uint64_t seq);
 
+/* Forgets all; more may be kept again. */
 void pages_free(struct pages *pages);
 
 #endif

@@ -1,6 +1,7 @@
 #include "fcgi/server.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -20,7 +21,13 @@ enum {
     UPSTREAM_SHARE = 8,   /* one in so many may be a request to an upstream, … */
     POLL_DESCRIPTORS = 2, /* … which has so many while it tries two addresses */
     SPARE_SHARE = 8,      /* one in so many connections is kept free of holds, for short requests */
-    DRAIN_MS = 1500       /* what a drain may take before it cuts connections off */
+    GROUPS_SHARE =
+        1600, /* bytes that the channels of one held request may take, on the average … */
+    GROUPS_LEAST = 1 << 20, /* … or of all of them together */
+    SWEEP_MS = 1000,        /* for which groups are kept that nobody is in */
+    TIDY_MS = 1000,         /* after much has been let go, until it is given back */
+    TIDY_FROM = 4 << 20,    /* bytes that are much */
+    DRAIN_MS = 1500         /* what a drain may take before it cuts connections off */
 };
 
 void server_conn_idle(struct server *server)
@@ -63,6 +70,16 @@ static void refuse_for_now(struct conn *conn, const char *why)
     conn_refuse(conn, 503, retry_after(header), why);
 }
 
+void server_refuse(struct conn *conn, const char *why)
+{
+    struct server *server = conn->server;
+    server->refused++;
+    if (!server->full)
+        diag(DIAG_WARN, "refusing to hold a request: %s", why);
+    server->full = true;
+    refuse_for_now(conn, why);
+}
+
 bool server_news_can_wait(const struct server *server)
 {
     enum { NEWS_BYTES = 8 << 20 };
@@ -82,7 +99,9 @@ bool server_admit(struct conn *conn)
 
 void server_left(struct server *server)
 {
-    if (server->full && waiting(server) < server->waiting_max - server->waiting_max / 10)
+    const struct groups *groups = &server->groups;
+    if (server->full && waiting(server) < server->waiting_max - server->waiting_max / 10 &&
+        groups->bytes < groups->bytes_max - groups->bytes_max / 10)
         server->full = false;
 }
 
@@ -100,6 +119,38 @@ static void note_cut_off(struct server *server)
     server->crowded = true;
 }
 
+static size_t kept_for_readers(const struct server *server)
+{
+    return server->unsent.bytes + server->groups.bytes;
+}
+
+/* What was let go lies scattered between what is still in use, and would be the process's for ever.
+ */
+static void on_tidy(struct timer *timer)
+{
+    struct server *server = OWNER(struct server, timer, tidy_timer);
+    server->most_kept = kept_for_readers(server);
+    strips_free(&server->strips);
+    pages_free(&server->pages);
+    buf_free(&server->scratch);
+    malloc_trim(0);
+}
+
+static void on_sweep(struct timer *timer)
+{
+    groups_sweep(&OWNER(struct server, timer, sweep_timer)->groups, SWEEP_MS);
+}
+
+static void note_letting_go(struct server *server)
+{
+    size_t kept = kept_for_readers(server);
+    if (kept > server->most_kept)
+        server->most_kept = kept;
+    if (server->most_kept >= TIDY_FROM && kept < server->most_kept / 4 &&
+        server->tidy_timer.due_tick == 0)
+        timer_set(&server->loop.timers, &server->tidy_timer, TIDY_MS);
+}
+
 /* No list of connections is being walked. */
 static void settle(struct loop *loop)
 {
@@ -111,6 +162,9 @@ static void settle(struct loop *loop)
     }
     if (server->crowded && !unsent_is_much(&server->unsent))
         server->crowded = false;
+    note_letting_go(server);
+    if (!TAILQ_EMPTY(&server->groups.deserted) && server->sweep_timer.due_tick == 0)
+        timer_set(&loop->timers, &server->sweep_timer, SWEEP_MS);
 }
 
 /* ---- draining ---- */
@@ -266,6 +320,8 @@ static void set_limits(struct server *server)
         diag(DIAG_INFO, "holding at most %u requests, as the limit of open files is %llu", possible,
              (unsigned long long)files.rlim_cur);
     server->waiting_max = wished < possible ? wished : possible;
+    size_t channels = (size_t)server->waiting_max * GROUPS_SHARE;
+    groups_init(&server->groups, channels > GROUPS_LEAST ? channels : GROUPS_LEAST);
 }
 
 static int open_log(struct server *server, char *why, size_t why_size)
@@ -328,6 +384,8 @@ static int watch_all(struct server *server)
     server->log_source.ready = on_log;
     server->signal_source.ready = on_signal;
     server->drain_timer.fire = on_drain_timer;
+    server->tidy_timer.fire = on_tidy;
+    server->sweep_timer.fire = on_sweep;
     struct loop *loop = &server->loop;
     loop->settle = settle;
     if (door_open(&server->fastcgi) != 0 || door_open(&server->websocket) != 0 ||
@@ -392,6 +450,7 @@ int server_close(struct server *server)
     end_all(&server->busy);
     end_all(&server->behind);
     groups_each(&server->groups, end_group, NULL);
+    groups_sweep(&server->groups, 0);
     feeds_close(server->feeds);
     relay_close(server->relay);
     pages_free(&server->pages);

@@ -72,7 +72,8 @@ struct server {
     int exit_code;
 
     struct source log_source, signal_source;
-    struct timer drain_timer;
+    struct timer drain_timer, tidy_timer, sweep_timer;
+    size_t most_kept; /* bytes for readers at once, since memory was given back */
     int signal_fd;
     struct buf scratch; /* where bodies are written before they are framed */
     uint8_t inbox[INBOX_SIZE];
@@ -95,6 +96,9 @@ void server_note_create(struct server *server, enum log_status status);
 
 /* Whether one more request may wait or stream; else answers it. */
 bool server_admit(struct conn *conn);
+
+/* Answers that the request cannot be held now, and tells the operator, not each time. */
+void server_refuse(struct conn *conn, const char *why);
 
 /* Whether this round of news has given so much that the next readers had better take it from the
  * log, each when its turn comes. */

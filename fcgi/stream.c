@@ -195,12 +195,13 @@ static uint64_t stream_ms(const struct server *server)
 }
 
 static struct stream *stream_new(struct server *server, const struct wanted *wanted,
-                                 struct talk *talk)
+                                 struct talk *talk, const char **why)
 {
     struct stream *stream = calloc(1, sizeof *stream);
+    *why = "out of memory";
     if (!stream)
         return NULL;
-    stream->group = group_join(&server->groups, &server->scratch, wanted);
+    stream->group = group_join(&server->groups, &server->scratch, wanted, why);
     if (!stream->group) {
         free(stream);
         return NULL;
@@ -240,15 +241,17 @@ void stream_open(struct conn *conn, const struct wanted *wanted, const char *gre
         talk_free(talk);
         return;
     }
-    struct stream *stream = stream_new(server, wanted, talk);
-    enum log_status status = LOG_NO_MEMORY;
-    struct batch *first =
-        stream ? pages_get(server, stream->group, &stream->progress, &status) : NULL;
+    const char *why;
+    struct stream *stream = stream_new(server, wanted, talk, &why);
+    if (!stream) {
+        talk_free(talk);
+        server_refuse(conn, why);
+        return;
+    }
+    enum log_status status;
+    struct batch *first = pages_get(server, stream->group, &stream->progress, &status);
     if (!first) {
-        if (stream)
-            stream_left(server, stream);
-        else
-            talk_free(talk);
+        stream_left(server, stream);
         conn_refuse_for(conn, status);
         return;
     }

@@ -136,4 +136,5 @@ void strips_free(struct strips *strips)
         buf_free(&strips->strips[i].text);
         buf_free(&strips->strips[i].places);
     }
+    *strips = (struct strips){0};
 }

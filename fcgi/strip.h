@@ -40,6 +40,7 @@ struct strips {
 size_t strip_page(struct strips *strips, struct buf *out, const char *epoch,
                   const char *const *channels, size_t count, const struct page *page, size_t most);
 
+/* Forgets all; they may be used again. */
 void strips_free(struct strips *strips);
 
 #endif
