@@ -1,8 +1,10 @@
 #include "fcgi/conn.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -198,9 +200,19 @@ static void stop_waiting(struct conn *conn)
         stream_left(conn->server, stream);
 }
 
+/* Whether the peer has read since the last look. A socket tells that it is writable only once three
+ * quarters of what it holds are read, and a slow reader needs longer for that than its time-out. */
+static bool peer_reads(struct conn *conn)
+{
+    struct rest *rest = conn->u.rest;
+    int before = rest->queued;
+    return ioctl(conn->fd, SIOCOUTQ, &rest->queued) == 0 && rest->queued < before;
+}
+
 /* The socket is full: the rest goes out when it is writable again. */
 static void wait_to_send(struct conn *conn)
 {
+    (void)peer_reads(conn);
     set_timeout(conn); /* for the next bytes, not for all: it may move slowly */
     watch(conn, WATCH_OUTPUT);
 }
@@ -320,6 +332,11 @@ static void on_timeout(struct timer *timer)
     }
     if (conn->state == CONN_LINGERING) {
         conn_end(conn);
+        return;
+    }
+    if (conn->state == CONN_SENDING && conn->u.rest && peer_reads(conn)) {
+        unsent_note(&conn->server->unsent, conn->u.rest, conn);
+        set_timeout(conn);
         return;
     }
     diag(DIAG_DEBUG, conn->state == CONN_SENDING ? "closed a connection that takes no answer"

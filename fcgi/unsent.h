@@ -31,6 +31,7 @@ struct rest {
     struct frame *call;  /* that goes before it: one reference; NULL: none */
     struct frame *frame; /* one reference; NULL: nothing is left */
     uint32_t sent;       /* bytes of both */
+    int queued;          /* bytes that its socket holds, at the last look */
     uint64_t moved_ms;   /* when some were taken, by the clock of timer.h */
 };
 TAILQ_HEAD(rest_list, rest);

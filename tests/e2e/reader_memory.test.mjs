@@ -207,3 +207,32 @@ claim('sets of channels that are read take only so much memory', async (t) => {
   await stack.create('room', { channel: 'new' });
   assert.equal((await again).messages[0].data, 'room');
 });
+
+claim('an answer that moves slowly is not taken for one that is stuck', async (t) => {
+  const stack = await start(t, { bin: undefined, args: ['--request-timeout', '1'] });
+  await stack.publish(range(20, () => 'x'.repeat(60_000)));
+  let bytes = 0;
+  let slow = true;
+  let ended = false;
+  const socket = net.connect({
+    path: stack.socket,
+    onread: {
+      buffer: Buffer.alloc(4096),
+      callback: (n) => {
+        bytes += n;
+        return !slow; // one piece at a time
+      },
+    },
+  });
+  t.after(() => socket.destroy());
+  socket.on('close', () => {
+    ended = true;
+  });
+  socket.write(request({ uri: '/comet/update' }));
+  const timer = setInterval(() => socket.resume(), 40); // the socket is writable again after 1.5 s
+  t.after(() => clearInterval(timer));
+  await until('a third is there', () => ended || bytes > 350_000, { within: 60_000 });
+  assert.equal(ended, false, `ended after ${bytes} bytes`);
+  slow = false;
+  await until('all is there', () => bytes > 2 ** 20, { within: 60_000 });
+});
