@@ -355,12 +355,24 @@ static int from_environment(struct options *options, const struct row *row)
                                  : set(options, row, text, name.text);
 }
 
+/* Kubernetes tells each container of a service named encke by variables such as ENCKE_PORT and
+ * ENCKE_SERVICE_HOST; so did Docker's links. */
+static bool tells_of_a_service(const char *entry)
+{
+    static const char *const begin[] = {ENVIRONMENT "SERVICE_",
+                                        ENVIRONMENT "PORT=", ENVIRONMENT "PORT_"};
+    for (size_t i = 0; i < sizeof begin / sizeof *begin; i++)
+        if (strncmp(entry, begin[i], strlen(begin[i])) == 0)
+            return true;
+    return false;
+}
+
 /* An option that is misspelt would be missing in silence. */
 static int expect_known_variables(void)
 {
     for (char **entry = environ; *entry; entry++) {
         size_t len = strcspn(*entry, "=");
-        if (strncmp(*entry, ENVIRONMENT, strlen(ENVIRONMENT)) != 0)
+        if (strncmp(*entry, ENVIRONMENT, strlen(ENVIRONMENT)) != 0 || tells_of_a_service(*entry))
             continue;
         struct name near = nearest(*entry, len, variable);
         if (strlen(near.text) == len && memcmp(near.text, *entry, len) == 0)

@@ -288,10 +288,14 @@ static void a_variable_that_is_no_option_is_refused_and_the_nearest_named(void *
         expect_said(says);
         unsetenv(cases[i][0]);
     }
+    static const char *const others[] = {"ENCKEX", "ENCKE_SERVICE_HOST", "ENCKE_SERVICE_PORT_WEB",
+                                         "ENCKE_PORT", "ENCKE_PORT_80_TCP_ADDR"};
     struct options options;
-    setenv("ENCKEX", "1", 1); /* somebody else's */
-    assert_int_equal(parse(&options, "--db /x"), OPTIONS_RUN);
-    unsetenv("ENCKEX");
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        setenv(others[i], "1", 1);
+        assert_int_equal(parse(&options, "--db /x"), OPTIONS_RUN);
+        unsetenv(others[i]);
+    }
     assert_int_equal(parse(&options, "--db /x --keep-agee 1d"), OPTIONS_BAD);
     expect_said("unknown or ambiguous option --keep-agee, the nearest is --keep-age;");
 }
