@@ -107,20 +107,26 @@ static void serve_later(struct loop *loop)
     }
 }
 
-int loop_run(struct loop *loop)
+int loop_round(struct loop *loop, int wait_ms)
 {
     struct epoll_event events[EVENTS];
-    while (!loop->stopped) {
-        int count = epoll_wait(loop->epoll_fd, events, EVENTS, timers_next_ms(&loop->timers));
-        if (count < 0 && errno != EINTR)
+    int count = epoll_wait(loop->epoll_fd, events, EVENTS, wait_ms);
+    if (count < 0 && errno != EINTR)
+        return -1;
+    loop->rounds++;
+    if (call(loop, events, count))
+        serve_later(loop);
+    timers_run(&loop->timers);
+    loop->settle(loop);
+    bury(loop);
+    return count > 0 ? count : 0;
+}
+
+int loop_run(struct loop *loop)
+{
+    while (!loop->stopped)
+        if (loop_round(loop, timers_next_ms(&loop->timers)) < 0)
             return -1;
-        loop->rounds++;
-        if (call(loop, events, count))
-            serve_later(loop);
-        timers_run(&loop->timers);
-        loop->settle(loop);
-        bury(loop);
-    }
     return 0;
 }
 

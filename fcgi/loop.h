@@ -61,7 +61,11 @@ void loop_forget(struct loop *loop, int fd, struct source *source);
 /* free()s memory once no event of this round can refer to it any more. */
 void loop_free_later(struct loop *loop, void *memory);
 
-/* Waits and calls, until loop_stop. Returns 0, or -1 with errno set if epoll failed. */
+/* One round: waits for at most wait_ms (-1: as long as it takes), and calls who is ready or due.
+ * Returns how many were ready, or -1 with errno set if epoll failed. */
+int loop_round(struct loop *loop, int wait_ms);
+
+/* Round after round, until loop_stop. Returns 0, or -1 with errno set if epoll failed. */
 int loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 

@@ -33,6 +33,9 @@ struct timers {
 
 uint64_t timer_now_ms(void);
 
+/* Takes now_ms for the clock, for a test whose time is its own; it must not go back. */
+void timer_clock_set(uint64_t (*now_ms)(void));
+
 void timers_init(struct timers *timers);
 
 /* Sets or moves the deadline to ms from now; timer->fire must be set by then. */
