@@ -56,19 +56,27 @@ AOBJ := $(SRC:%.c=$(B)/asan/%.o)
 # tests/unit/test_*.c: one program each; every other file there is shared by all of them.
 UNIT_SRC    := $(sort $(wildcard tests/unit/test_*.c))
 UNIT_SHARED := $(sort $(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c)))
+UNIT_BYTES  := tests/unit/fcgi_bytes.c tests/unit/reference.c
 UNIT        := $(UNIT_SRC:%.c=$(B)/%)
 UNIT_ASAN   := $(UNIT_SRC:%.c=$(B)/asan/%)
 # tests/e2e/*.c: libraries to preload into the daemon (a full disk, a failing fsync, …).
 SHIMS       := $(patsubst tests/e2e/%.c,$(B)/tests/%.so,$(sort $(wildcard tests/e2e/*.c)))
+# tests/fuzz/fuzz_*.c: a fuzz target each; what else is there is shared, replay.c is the main() of
+# those that are built without a fuzzer.
+FUZZ_SRC    := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_SHARED := $(sort $(filter-out $(FUZZ_SRC) tests/fuzz/replay.c,$(wildcard tests/fuzz/*.c))) \
+               $(UNIT_BYTES)
+FUZZ        := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=$(B)/fuzz/%)
+REPLAY      := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=$(B)/asan/tests/fuzz/replay_%)
 BENCH       := $(patsubst tests/bench/%.c,$(B)/bench/%,$(sort $(wildcard tests/bench/*.c)))
 
 C_FILES     := $(sort $(wildcard store/*.[ch] fcgi/*.[ch] tests/*/*.[ch]))
-SH_FILES    := $(sort $(wildcard .ci/run deploy/demo deploy/packages deploy/site))
+SH_FILES    := $(sort $(wildcard .ci/run deploy/demo deploy/packages deploy/site tests/fuzz/run))
 PY_FILES    := $(sort $(wildcard tests/bench/run tests/bench/*.py tests/bench/peers/*.py))
 
 # ---- building -------------------------------------------------------------------------------
 
-.PHONY: all asan unit unit-asan shims benches demo check check-unit check-e2e bench bench-quick lint lint-format \
+.PHONY: all asan unit unit-asan shims benches demo check check-unit check-fuzz check-e2e fuzz fuzz-keep bench bench-quick lint lint-format \
         lint-cppcheck lint-tidy lint-shell lint-python lint-werror install uninstall clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -76,7 +84,7 @@ PY_FILES    := $(sort $(wildcard tests/bench/run tests/bench/*.py tests/bench/pe
 all: $(B)/encke            ## build the daemon, build/encke
 asan: $(B)/asan/encke      ## the same with address and undefined-behaviour sanitizers
 unit: $(UNIT)              ## build the unit tests, build/tests/unit/*
-unit-asan: $(UNIT_ASAN)
+unit-asan: $(UNIT_ASAN) $(REPLAY)
 shims: $(SHIMS)
 benches: $(BENCH)          ## build the bench programs, build/bench/*
 
@@ -106,6 +114,23 @@ $(UNIT): $(B)/%: $(B)/%.o $(UNIT_SHARED:%.c=$(B)/%.o) $(filter-out %/fcgi/main.o
 $(UNIT_ASAN): $(B)/%: $(B)/%.o $(UNIT_SHARED:%.c=$(B)/asan/%.o) $(filter-out %/fcgi/main.o,$(AOBJ))
 	$(SAY) LD $@
 	$(Q)$(CC) $(CFLAGS) $(ASAN) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka $(LDLIBS)
+
+# The fuzz targets, as they run what is kept (any compiler), and as they look for more (clang).
+$(B)/asan/tests/fuzz/replay_%: $(B)/asan/tests/fuzz/fuzz_%.o $(B)/asan/tests/fuzz/replay.o \
+        $(FUZZ_SHARED:%.c=$(B)/asan/%.o) $(filter-out %/fcgi/main.o,$(AOBJ))
+	$(SAY) LD $@
+	$(Q)$(CC) $(CFLAGS) $(ASAN) $(LDFLAGS) -o $@ $^ $(LIBS) $(LDLIBS)
+
+FUZZ_CC ?= clang
+$(B)/fuzz/obj/%.o: %.c $(B)/flags
+	$(SAY) CC $@
+	$(Q)mkdir -p $(@D) && $(FUZZ_CC) $(ALL_CPPFLAGS) -std=gnu11 -pthread $(CFLAGS) $(ASAN) \
+	    -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
+
+$(FUZZ): $(B)/fuzz/%: $(B)/fuzz/obj/tests/fuzz/fuzz_%.o $(FUZZ_SHARED:%.c=$(B)/fuzz/obj/%.o) \
+        $(patsubst %.c,$(B)/fuzz/obj/%.o,$(filter-out fcgi/main.c,$(SRC)))
+	$(SAY) LD $@
+	$(Q)$(FUZZ_CC) $(CFLAGS) $(ASAN) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LIBS) $(LDLIBS)
 
 $(B)/tests/%.so: tests/e2e/%.c $(B)/flags
 	$(SAY) SO $@
@@ -148,16 +173,25 @@ E2E_TESTS  = $(notdir $(sort $(wildcard tests/e2e/*.test.js tests/e2e/*.test.mjs
 check:  ## install what is missing, build, run all tests
 	@deploy/packages check
 	@$(MAKE) --no-print-directory $(PARALLEL) all asan unit-asan shims
-	@unit=0 e2e=0; \
+	@unit=0 fuzz=0 e2e=0; \
 	$(MAKE) --no-print-directory check-unit || unit=1; \
+	$(MAKE) --no-print-directory check-fuzz || fuzz=1; \
 	$(MAKE) --no-print-directory check-e2e || e2e=1; \
-	[ $$unit$$e2e = 00 ]
+	[ $$unit$$fuzz$$e2e = 000 ]
 
 check-unit: $(UNIT_ASAN)   ## unit tests (cmocka), with sanitizers
 	@bad=; for t in $^; do \
 	    echo "== $$t"; timeout 300 $$t </dev/null 2>&1 || bad="$$bad $$t"; \
 	done; \
 	if [ -n "$$bad" ]; then echo "check-unit: failed:$$bad"; exit 1; fi; echo "check-unit: all passed"
+
+check-fuzz: $(REPLAY)      ## what fuzzing has found, once more, with sanitizers
+	@bad=; for t in $^; do \
+	    kept=tests/fuzz/corpus/$${t##*/replay_}; \
+	    timeout 300 $$t $$kept </dev/null >$(B)/replay.log 2>&1 && tail -n 1 $(B)/replay.log || \
+	        { tail -n 60 $(B)/replay.log; bad="$$bad $$kept"; }; \
+	done; \
+	if [ -n "$$bad" ]; then echo "check-fuzz: failed:$$bad"; exit 1; fi; echo "check-fuzz: all passed"
 
 # The tests find the daemon in ENCKE_BIN, and in ENCKE_PLAIN_BIN the one without sanitizers, for
 # those that preload a library of build/tests (ENCKE_SHIMS) into it.
@@ -169,6 +203,16 @@ check-e2e: all asan shims tests/e2e/node_modules/.package-lock.json ## end-to-en
 tests/e2e/node_modules/.package-lock.json: $(wildcard tests/e2e/package-lock.json)
 	cd tests/e2e && npm ci --no-audit --no-fund
 	@touch $@
+
+SECONDS ?= 60
+TARGETS ?= $(notdir $(FUZZ))
+fuzz:                      ## look for inputs that break something (SECONDS=60 each, TARGETS='gate ...')
+	@deploy/packages fuzz
+	@$(MAKE) --no-print-directory $(PARALLEL) $(TARGETS:%=$(B)/fuzz/%)
+	@tests/fuzz/run $(B)/fuzz $(SECONDS) $(TARGETS)
+
+fuzz-keep:                 ## add to tests/fuzz/corpus what reached more of the code
+	@tests/fuzz/run $(B)/fuzz keep $(TARGETS)
 
 # FLAGS= what tests/bench/run --help lists.
 bench:                     ## the benchmark against peers (25 minutes; FLAGS='--svg FILE ...')

@@ -40,7 +40,8 @@ static bool pair_length(const uint8_t **at, const uint8_t *end, size_t *length)
 /* Section 3.4. */
 static void read_pairs(struct reading *reading)
 {
-    const uint8_t *at = (const uint8_t *)reading->content.bytes, *end = at + reading->content.len;
+    const uint8_t *at = (const uint8_t *)reading->content.bytes;
+    const uint8_t *end = reading->content.len > 0 ? at + reading->content.len : at;
     while (at < end) {
         size_t name, value;
         if (!pair_length(&at, end, &name) || !pair_length(&at, end, &value) ||
@@ -127,9 +128,11 @@ static enum gate_verdict scan(struct gate *gate, const uint8_t *bytes, size_t le
 static const char *compare_params(const struct buf *strings, char **params)
 {
     size_t size;
-    for (const char *at = strings->bytes, *end = at + strings->len; at < end; at += size) {
+    for (size_t done = 0; done < strings->len; done += size) {
+        const char *at = strings->bytes + done;
         memcpy(&size, at, sizeof size);
         at += sizeof size;
+        done += sizeof size;
         if (!*params)
             return "libfcgi has fewer parameters";
         if (memcmp(*params++, at, size) != 0)
@@ -149,7 +152,7 @@ static const char *compare(const struct reading *reading, const struct gate *gat
     if (!request)
         return "libfcgi refuses what the gate let through";
     size_t body = gate->too_large ? 0 : reading->body.len;
-    if (request->body_kind != BODY_FORM &&
+    if (request->body_kind == BODY_RAW &&
         (request->body.len != body ||
          (body > 0 && memcmp(request->body.bytes, reading->body.bytes, body) != 0)))
         return "libfcgi has another body";
