@@ -366,6 +366,8 @@ static void dispatch(struct conn *conn, const struct gate *gate, const uint8_t *
         conn->head = request->head;
         route(conn, request);
         request_release(server->decoder);
+    } else if (errno == ENOMEM) {
+        conn_refuse_for(conn, LOG_NO_MEMORY);
     } else {
         diag(DIAG_WARN, "a request that looked whole could not be decoded");
         conn_end(conn);

@@ -53,6 +53,7 @@ static bool pairs_sane(struct gate *gate, const uint8_t *content, size_t len)
             return false;
         gate->pair_skip = name + value;
         gate->length_len = 0;
+        gate->pairs++;
     }
     return true;
 }

@@ -38,6 +38,7 @@ struct gate {
     bool too_large;        /* the body is over body_max: what is let through has an empty one */
     size_t scanned;        /* what is written of the request, in bytes: whole records */
     size_t params_len;     /* PARAMS content so far */
+    size_t pairs;          /* name-value pairs that it has begun */
     size_t stdin_start;    /* where the first STDIN record begins */
     size_t body_len;       /* STDIN content so far, dropped bytes included */
     size_t body_max;

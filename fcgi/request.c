@@ -234,6 +234,39 @@ static bool read_body(struct decoder *decoder, const struct gate *gate)
     return true;
 }
 
+/* libfcgi ends the process when it finds no memory: an assert in its Malloc, a write through NULL
+ * behind its realloc. So what it is about to take, and somewhat more, is taken here first, in
+ * pieces that come from the same heap as its own, and given back: see request.h for what that is
+ * worth. */
+static bool libfcgi_has_memory(const struct gate *gate)
+{
+    enum {
+        STREAMS = 24 * 1024,          /* its three, with their buffers */
+        PAIR = 48,                    /* a string's end and what malloc adds to it */
+        POINTER = 3 * sizeof(char *), /* in the vector, while twice its size is made of it */
+        PIECE = 64 * 1024
+    };
+    struct piece {
+        struct piece *next;
+    } *pieces = NULL;
+    size_t need = STREAMS + gate->params_len + gate->pairs * (PAIR + POINTER), had = 0;
+    while (had < need) {
+        size_t size = need - had < PIECE ? need - had + sizeof *pieces : PIECE;
+        struct piece *piece = malloc(size);
+        if (!piece)
+            break;
+        piece->next = pieces;
+        pieces = piece;
+        had += size;
+    }
+    while (pieces) {
+        struct piece *next = pieces->next;
+        free(pieces);
+        pieces = next;
+    }
+    return had >= need;
+}
+
 /* libfcgi's header marks ipcFd and keepConnection "don't use": with ipcFd set, FCGX_Accept_r
  * decodes from that descriptor instead of accepting one, and keepConnection stops the Finish with
  * which it begins from closing it. This is the one place that relies on it, and
@@ -262,7 +295,9 @@ const struct request *request_decode(struct decoder *decoder, const struct gate 
                                      const uint8_t *bytes)
 {
     struct request *request = &decoder->request;
-    if (!fill_file(decoder, bytes, gate->scanned) || !libfcgi_decode(decoder))
+    errno = 0;
+    if (!libfcgi_has_memory(gate) || !fill_file(decoder, bytes, gate->scanned) ||
+        !libfcgi_decode(decoder))
         return NULL;
     char **envp = decoder->fcgx.envp;
     request->params = envp + 1; /* the first is libfcgi's own, FCGI_ROLE */

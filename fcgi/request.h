@@ -50,9 +50,14 @@ size_t request_body_max(size_t max_message);
 struct decoder *decoder_new(size_t body_max);
 void decoder_free(struct decoder *decoder);
 
-/* Decodes bytes[0, gate->scanned), for which the gate said GATE_WHOLE. Returns NULL when libfcgi
- * would not have it or memory ran out: close the connection. Otherwise request_release before
- * the next. Does not block. */
+/* Decodes bytes[0, gate->scanned), for which the gate said GATE_WHOLE. Returns NULL with errno set,
+ * ENOMEM when memory ran out, or to 0 when libfcgi would not have it. Otherwise request_release
+ * before the next. Does not block.
+ *
+ * libfcgi ends the process when malloc fails. Whether there is memory is asked before each request;
+ * what remains is another thread (the writer, a look-up) that takes the last of it in the
+ * microseconds in between, of which only requests with more than about 128 KiB of need can be
+ * the victims: below that the heap keeps what was found. */
 const struct request *request_decode(struct decoder *decoder, const struct gate *gate,
                                      const uint8_t *bytes);
 void request_release(struct decoder *decoder);
