@@ -71,12 +71,13 @@ REPLAY      := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=$(B)/asan/tests/fuzz/replay_%)
 BENCH       := $(patsubst tests/bench/%.c,$(B)/bench/%,$(sort $(wildcard tests/bench/*.c)))
 
 C_FILES     := $(sort $(wildcard store/*.[ch] fcgi/*.[ch] tests/*/*.[ch]))
-SH_FILES    := $(sort $(wildcard .ci/run deploy/demo deploy/packages deploy/site tests/fuzz/run))
+SH_FILES    := $(sort $(wildcard .ci/run deploy/demo deploy/packages deploy/site tests/fuzz/run \
+                 tests/mount/sandbox tests/mount/debian tests/mount/shims/sudo tests/mount/shims/apt-get))
 PY_FILES    := $(sort $(wildcard tests/bench/run tests/bench/*.py tests/bench/peers/*.py))
 
 # ---- building -------------------------------------------------------------------------------
 
-.PHONY: all asan unit unit-asan shims benches demo check check-unit check-fuzz check-e2e fuzz fuzz-keep bench bench-quick lint lint-format \
+.PHONY: all asan unit unit-asan shims benches demo check check-unit check-fuzz check-e2e check-mount fuzz fuzz-keep bench bench-quick lint lint-format \
         lint-cppcheck lint-tidy lint-shell lint-python lint-werror install uninstall clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -199,6 +200,10 @@ check-e2e: all asan shims tests/e2e/node_modules/.package-lock.json ## end-to-en
 	@cd tests/e2e && ENCKE_BIN="$(ENCKE_BIN)" \
 	    ENCKE_PLAIN_BIN="$(abspath $(B))/encke" ENCKE_SHIMS="$(abspath $(B))/tests" \
 	    node --test --test-concurrency=2 --test-reporter=spec $(E2E_TESTS) </dev/null
+
+# README's "Mount it" in whole Debians, made by debootstrap and kept in /var/tmp/encke-mount.
+check-mount: tests/e2e/node_modules/.package-lock.json ## mount it in a bare Debian 12 and 13 (root; DISTS=, MIRROR=)
+	@node --test --test-reporter=spec tests/mount/check.mjs </dev/null
 
 tests/e2e/node_modules/.package-lock.json: $(wildcard tests/e2e/package-lock.json)
 	cd tests/e2e && npm ci --no-audit --no-fund
