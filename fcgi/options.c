@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "fcgi/conflicts.h"
+#include "fcgi/origin.h"
 #include "fcgi/spelling.h"
 
 #ifndef ENCKE_VERSION
@@ -35,12 +36,12 @@ struct row {
 
 static const struct row rows[] = {
     {"socket", "PATH", TEXT, AT(socket), NULL, 0, 0,
-     "unix socket for the web server; not needed if one is inherited"},
+     "unix socket for the web server; not needed if\none is inherited"},
     {"socket-mode", "MODE", OCTAL, AT(socket_mode), "0660", 0, 0777, "its permissions"},
     {"db", "PATH", TEXT, AT(db), NULL, 0, 0, "the message log, an SQLite file; made if missing"},
     {"mount", "PATH", PREFIX, AT(mount), NULL, 0, 0,
-     "where the endpoints are, such as /comet/: only\nPATHcreate is create, and so on; else any "
-     "path\nthat ends in /create is"},
+     "where the endpoints are, such as /comet/: create\nis only /comet/create then; else any path "
+     "that\nends in /create is"},
     {"origin", "LIST", ORIGINS, AT(origin), NULL, 0, 0,
      "origins, parted by commas, whose pages may\npublish and open WebSockets besides the "
      "same\nhost's; any: all"},
@@ -97,42 +98,56 @@ static const struct row rows[] = {
      "different requests to upstreams under way;\nmore get 503"},
     {"log-level", "LEVEL", LEVEL, AT(log_level), "info", 0, 0, "error, warn, info or debug"},
 };
-enum { ROWS = sizeof rows / sizeof *rows, HELP = ROWS, SHOW_VERSION, NAME_SIZE = 64 };
+enum {
+    ROWS = sizeof rows / sizeof *rows,
+    HELP = ROWS,
+    SHOW_VERSION,
+    NAME_SIZE = 64,
+    LEFT_COLUMN = 26
+};
 static_assert(ROWS <= 64, "options.given has a bit for each");
 
 #define ENVIRONMENT "ENCKE_"
 
+/* Its text in a column of its own, which begins a line later if the name is too long. */
+static void help_row(const struct row *row)
+{
+    char left[40];
+    bool fits = snprintf(left, sizeof left, "--%s %s", row->name, row->argument) <= LEFT_COLUMN;
+    printf("  %-*s%s", LEFT_COLUMN, left, fits ? "" : "\n");
+    bool first = fits;
+    for (const char *line = row->help; *line; line += strspn(line, "\n"), first = false) {
+        size_t len = strcspn(line, "\n");
+        printf("%*s%.*s%s", first ? 1 : LEFT_COLUMN + 3, "", (int)len, line, line[len] ? "\n" : "");
+        line += len;
+    }
+    if (row->standard)
+        printf(" (%s)", row->standard);
+    putchar('\n');
+}
+
 static void help(void)
 {
     puts("Usage: encke --socket PATH --db PATH [OPTION ...]\n"
-         "Live pages behind lighttpd or nginx: a FastCGI responder that holds requests until\n"
-         "there is news, over a durable SQLite message log.\n");
-    for (const struct row *row = rows; row < rows + ROWS; row++) {
-        char left[40];
-        snprintf(left, sizeof left, "--%s %s", row->name, row->argument);
-        int first = (int)strcspn(row->help, "\n");
-        printf("  %-26s %.*s", left, first, row->help);
-        if (row->help[first])
-            printf("\n  %-26s %s", "", row->help + first + 1);
-        if (row->standard)
-            printf(" (%s)", row->standard);
-        putchar('\n');
-    }
+         "Live pages behind lighttpd or nginx: a FastCGI responder that holds requests\n"
+         "until there is news, over a durable SQLite message log.\n");
+    for (const struct row *row = rows; row < rows + ROWS; row++)
+        help_row(row);
     puts("  --help                     this text\n"
          "  --version                  the version\n\n"
-         "Sizes take K, M or G, times s, m, h or d. Each option may also come from the "
-         "environment:\n"
-         "--keep-age 1d is ENCKE_KEEP_AGE=1d; the command line wins. Options that contradict each\n"
-         "other are an error, and so are other ENCKE_ variables. A listening socket that the\n"
-         "daemon inherits (systemd's LISTEN_FDS, or descriptor 0 from lighttpd or spawn-fcgi) is\n"
-         "used instead of --socket. SIGTERM answers every held request, commits, and ends.\n\n"
+         "Sizes take K, M or G, times s, m, h or d. Each option may also come from the\n"
+         "environment: --keep-age 1d is ENCKE_KEEP_AGE=1d; the command line wins. Options\n"
+         "that contradict each other are an error, and so are other ENCKE_ variables. A\n"
+         "listening socket that the daemon inherits (systemd's LISTEN_FDS, or descriptor 0\n"
+         "from lighttpd or spawn-fcgi) is used instead of --socket. SIGTERM answers every\n"
+         "held request, commits, and ends.\n\n"
          "  encke --socket /run/encke/encke.sock --db /var/lib/encke/encke.db\n"
          "  curl -d msg=hello http://localhost/comet/create");
 }
 
 int options_complain(const char *format, ...)
 {
-    char text[256];
+    char text[320];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
@@ -177,17 +192,6 @@ static int parse_value(const struct row *row, const char *text, int64_t *value)
     return rc == 0 && *value >= row->least && *value <= row->most ? 0 : -1;
 }
 
-/* Whether it is an origin as browsers send it, "scheme://host[:port]" or "null", or the word any.
- * One written otherwise would never match. */
-static bool origin_valid(const char *text, size_t len)
-{
-    if ((len == 3 && memcmp(text, "any", len) == 0) || (len == 4 && memcmp(text, "null", len) == 0))
-        return true;
-    const char *mark = memmem(text, len, "://", 3), *end = text + len;
-    return mark && mark > text && mark + 3 < end &&
-           !memchr(mark + 3, '/', (size_t)(end - mark - 3));
-}
-
 /* Of a path as clients write it: what may be written in two ways, %-escapes say, is not compared.
  */
 static bool prefix_valid(const char *text)
@@ -198,67 +202,71 @@ static bool prefix_valid(const char *text)
     return len > 0 && text[0] == '/' && text[len - 1] == '/' && strspn(text, allowed) == len;
 }
 
-static bool origins_valid(const char *text)
+struct phrase {
+    char text[128];
+};
+
+/* What values of the row look like. */
+static struct phrase describe(const struct row *row)
 {
-    bool any = false;
-    for (size_t len; *text; text += len + (text[len] == ',')) {
-        len = strcspn(text, ",");
-        size_t before = strspn(text, " "), after = before + strcspn(text + before, " ,");
-        if (after + strspn(text + after, " ") < len || /* a blank inside */
-            (after > before && !origin_valid(text + before, after - before)))
-            return false;
-        any |= after > before;
+    static const char *const texts[] = {
+        [PREFIX] =
+            "a path of letters, digits and . _ ~ - that begins and ends with /, such as /comet/",
+        [ORIGINS] = "any, or origins such as https://www.example.org with commas between",
+        [OCTAL] = "an octal mode such as 0660",
+        [YES_NO] = "yes or no",
+        [LEVEL] = "error, warn, info or debug",
+        [NUMBER] = "a whole number",
+        [SIZE] = "a size",
+        [AGE] = "a time",
+    };
+    static const char *const units[LEVEL + 1] = {
+        [SIZE] = " (bytes, or with K, M, G)", [AGE] = " (seconds, or with s, m, h, d)"};
+    struct phrase phrase;
+    if (row->kind == NUMBER || row->kind == SIZE || row->kind == AGE)
+        snprintf(phrase.text, sizeof phrase.text, "%s from %lld to %lld%s", texts[row->kind],
+                 (long long)row->least, (long long)row->most,
+                 units[row->kind] ? units[row->kind] : "");
+    else
+        snprintf(phrase.text, sizeof phrase.text, "%s", texts[row->kind]);
+    return phrase;
+}
+
+/* Stores what text says into the row's field, unless it says nothing of the kind. */
+static bool understand(const struct row *row, const char *text, void *field)
+{
+    if (row->kind == YES_NO) {
+        *(bool *)field = strcmp(text, "yes") == 0;
+        return *(bool *)field || strcmp(text, "no") == 0;
     }
-    return any;
+    if (row->kind == LEVEL)
+        return diag_level_parse(text, field);
+    if (row->kind != TEXT && row->kind != PREFIX && row->kind != ORIGINS)
+        return parse_value(row, text, field) == 0;
+    *(const char **)field = text;
+    return row->kind == TEXT ||
+           (row->kind == PREFIX ? prefix_valid(text) : origin_list_valid(text));
 }
 
 /* Stores text into the row's field; origin is what a person typed, for the complaint. */
 static int set(struct options *options, const struct row *row, const char *text, const char *origin)
 {
     void *field = (char *)options + row->offset;
+    if (!*text)
+        return options_complain("%s is empty", origin);
     if (row->kind == REPEATED) {
         struct given *given = field;
         if (given->count == GIVEN_MAX)
             return options_complain("%s may be given %d times", origin, GIVEN_MAX);
         given->texts[given->count++] = text;
-        return *text ? 0 : options_complain("%s is empty", origin);
-    }
-    if (row->kind == TEXT || row->kind == ORIGINS || row->kind == PREFIX) {
-        *(const char **)field = text;
-        if (row->kind == PREFIX && !prefix_valid(text))
-            return options_complain(
-                "%s is a path of letters, digits and . _ ~ - that begins and ends "
-                "with /, such as /comet/",
-                origin);
-        if (row->kind == ORIGINS && !origins_valid(text))
-            return options_complain(
-                "%s is any, or origins such as https://www.example.org with commas "
-                "between",
-                origin);
-        return *text ? 0 : options_complain("%s is empty", origin);
-    }
-    if (row->kind == YES_NO) {
-        *(bool *)field = strcmp(text, "yes") == 0;
-        return *(bool *)field || strcmp(text, "no") == 0
-                   ? 0
-                   : options_complain("%s is yes or no", origin);
-    }
-    if (row->kind == LEVEL)
-        return diag_level_parse(text, field)
-                   ? 0
-                   : options_complain("%s is error, warn, info or debug", origin);
-    if (parse_value(row, text, field) == 0)
         return 0;
-    if (row->kind == OCTAL)
-        return options_complain("%s is an octal mode such as 0660", origin);
-    return options_complain("%s is a %s from %lld to %lld%s", origin,
-                            row->kind == SIZE  ? "size"
-                            : row->kind == AGE ? "time"
-                                               : "whole number",
-                            (long long)row->least, (long long)row->most,
-                            row->kind == SIZE  ? " (bytes, or with K, M, G)"
-                            : row->kind == AGE ? " (seconds, or with s, m, h, d)"
-                                               : "");
+    }
+    if (understand(row, text, field))
+        return 0;
+    char shown[NAME_SIZE];
+    snprintf(shown, sizeof shown, "%s", text);
+    diag_printable(shown);
+    return options_complain("%s is %s, not '%s'", origin, describe(row).text, shown);
 }
 
 static struct given *given_of(struct options *options, const struct row *row)
@@ -312,15 +320,17 @@ static struct name flag(const struct row *row)
     return name;
 }
 
-/* What somebody may have meant who wrote so. */
+/* What somebody may have meant who wrote so, cut it short or misspelt it; "" if nothing is near. */
 static struct name nearest(const char *written, size_t len,
                            struct name (*name_of)(const struct row *))
 {
     struct name best = {""};
-    size_t least = SIZE_MAX;
+    size_t least = 2 + len / 4; /* what is further away is another word */
     for (const struct row *row = rows; row < rows + ROWS; row++) {
         struct name name = name_of(row);
-        size_t away = spelling_distance(name.text, written, len);
+        size_t away = strncasecmp(name.text, written, len) == 0
+                          ? name.text[len] != '\0'
+                          : spelling_distance(name.text, written, len);
         if (away < least) {
             least = away;
             best = name;
@@ -380,8 +390,8 @@ static int expect_known_variables(void)
         char shown[NAME_SIZE];
         snprintf(shown, sizeof shown, "%.*s", (int)len, *entry);
         diag_printable(shown);
-        return options_complain("%s in the environment is no option, the nearest is %s", shown,
-                                near.text);
+        return options_complain("%s in the environment is no option%s%s", shown,
+                                *near.text ? ", the nearest is " : "", near.text);
     }
     return 0;
 }
@@ -400,6 +410,17 @@ static int start_values(struct options *options)
 
 /* ---- the command line ---- */
 
+static void complain_of(const char *written, bool wants_value)
+{
+    if (wants_value) {
+        options_complain("%s wants a value", written);
+        return;
+    }
+    struct name near = nearest(written, strcspn(written, "="), flag);
+    options_complain("unknown or ambiguous option %s%s%s", written,
+                     *near.text ? ", the nearest is " : "", near.text);
+}
+
 enum options_verdict options_parse(struct options *options, int argc, char **argv)
 {
     struct option known[ROWS + 3] = {0};
@@ -411,9 +432,11 @@ enum options_verdict options_parse(struct options *options, int argc, char **arg
     if (start_values(options) != 0)
         return OPTIONS_BAD;
     bool said[ROWS] = {false}; /* on the command line, which wins over the environment as a whole */
-    int which;
+    int at, which;
     opterr = 0; /* the complaints are ours */
-    while ((which = getopt_long(argc, argv, ":h", known, NULL)) != -1) {
+    /* "+": words are left in their order, so that the one in question is known. */
+    while (at = optind > 0 ? optind : 1,
+           (which = getopt_long(argc, argv, "+:h", known, NULL)) != -1) {
         if (which == HELP || which == 'h') {
             help();
             return OPTIONS_DONE;
@@ -423,12 +446,7 @@ enum options_verdict options_parse(struct options *options, int argc, char **arg
             return OPTIONS_DONE;
         }
         if (which == ':' || which == '?') {
-            const char *written = argv[optind - 1];
-            if (which == ':')
-                options_complain("%s wants a value", written);
-            else
-                options_complain("unknown or ambiguous option %s, the nearest is %s", written,
-                                 nearest(written, strcspn(written, "="), flag).text);
+            complain_of(argv[at], which == ':');
             return OPTIONS_BAD;
         }
         if (rows[which].kind == REPEATED && !said[which])

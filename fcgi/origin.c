@@ -50,3 +50,28 @@ bool origin_allowed(const struct request *request, const char *allowed)
         own = !origin.bytes || same_host(origin, request->host);
     return own || listed(origin, allowed);
 }
+
+/* Whether it is an origin as browsers send it, "scheme://host[:port]" or "null", or the word any.
+ * One written otherwise would never match. */
+static bool one_valid(const char *text, size_t len)
+{
+    if ((len == 3 && memcmp(text, "any", len) == 0) || (len == 4 && memcmp(text, "null", len) == 0))
+        return true;
+    const char *mark = memmem(text, len, "://", 3), *end = text + len;
+    return mark && mark > text && mark + 3 < end &&
+           !memchr(mark + 3, '/', (size_t)(end - mark - 3));
+}
+
+bool origin_list_valid(const char *text)
+{
+    bool any = false;
+    for (size_t len; *text; text += len + (text[len] == ',')) {
+        len = strcspn(text, ",");
+        size_t before = strspn(text, " "), after = before + strcspn(text + before, " ,");
+        if (after + strspn(text + after, " ") < len || /* a blank inside */
+            (after > before && !one_valid(text + before, after - before)))
+            return false;
+        any |= after > before;
+    }
+    return any;
+}

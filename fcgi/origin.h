@@ -24,6 +24,10 @@
  * allowed: origins parted by commas, or "any"; NULL: none. */
 bool origin_allowed(const struct request *request, const char *allowed);
 
+/* Whether allowed is such a list, of at least one. An origin in it is written as browsers send it,
+ * "scheme://host[:port]" or "null": one written otherwise would never match. */
+bool origin_list_valid(const char *allowed);
+
 /* What is answered, with 403, if it may not. JSON-safe. */
 extern const char ORIGIN_REFUSED[];
 

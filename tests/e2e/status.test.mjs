@@ -104,7 +104,7 @@ throughBoth(
   },
 );
 
-claim('--help names every option and --version the version', async () => {
+claim('--help names every option, in 80 columns, and --version the version', async () => {
   const help = run([daemonBinary(), '--help']);
   assert.deepEqual((await help.exited).code, 0);
   for (const option of [
@@ -129,6 +129,10 @@ claim('--help names every option and --version the version', async () => {
   ])
     assert.match(help.stdout, new RegExp(`--${option}\\b`), option);
   assert.match(help.stdout, /ENCKE_/);
+  for (const line of help.stdout.split('\n\n')[1].split('\n')) {
+    assert.ok(line.length <= 80, line);
+    assert.match(line, /^( {2}--\S+ \S+| {2}--.{24} \S.*| {29}\S.*)$/, 'texts have a column');
+  }
   assert.equal(help.stderr, '');
   const version = run([daemonBinary(), '--version']);
   assert.equal((await version.exited).code, 0);

@@ -273,7 +273,7 @@ static void a_variable_that_is_no_option_is_refused_and_the_nearest_named(void *
         {"ENCKE_KEEP_AGEE", "ENCKE_KEEP_AGE"},
         {"ENCKE_HODL", "ENCKE_HOLD"},
         {"ENCKE_keep_age", "ENCKE_KEEP_AGE"},
-        {"ENCKE_", "ENCKE_DB"},
+        {"ENCKE_", "ENCKE_SOCKET"},
         {"ENCKE_MAX_CHANNEL", "ENCKE_MAX_CHANNELS"},
         {"ENCKE_UPSTREAMS", "ENCKE_UPSTREAM"},
         {"ENCKE_WEBSOCKETSOCKET", "ENCKE_WEBSOCKET_SOCKET"},
@@ -296,8 +296,53 @@ static void a_variable_that_is_no_option_is_refused_and_the_nearest_named(void *
         assert_int_equal(parse(&options, "--db /x"), OPTIONS_RUN);
         unsetenv(others[i]);
     }
-    assert_int_equal(parse(&options, "--db /x --keep-agee 1d"), OPTIONS_BAD);
-    expect_said("unknown or ambiguous option --keep-agee, the nearest is --keep-age;");
+    setenv("ENCKE_GREETING", "1", 1);
+    assert_int_equal(parse(&options, "--db /x"), OPTIONS_BAD);
+    expect_said("ENCKE_GREETING in the environment is no option; see");
+    unsetenv("ENCKE_GREETING");
+}
+
+static void an_option_that_is_none_is_named_and_the_nearest_if_one_is_near(void **state)
+{
+    static const char *const cases[][2] = {
+        {"--keep-agee 1d", "option --keep-agee, the nearest is --keep-age; see"},
+        {"-socket /s", "option -socket, the nearest is --socket; see"},
+        {"--upstream-c=/s", "option --upstream-c=/s, the nearest is --upstream-channel; see"},
+        {"--max 5 --hold 5", "option --max, the nearest is --max-holds; see"},
+        {"--protocol 5", "option --protocol; see"},
+        {"-V", "option -V; see"},
+        {"word --hold 5", "unexpected argument 'word'; see"},
+        {"--hold", "--hold wants a value; see"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct options options;
+        char line[64];
+        snprintf(line, sizeof line, "--db /x %s", cases[i][0]);
+        assert_int_equal(parse(&options, line), OPTIONS_BAD);
+        expect_said(cases[i][1]);
+    }
+}
+
+static void a_value_that_is_none_is_named_beside_what_it_may_be(void **state)
+{
+    static const char *const cases[][2] = {
+        {"--hold 5x", "--hold is a whole number from 1 to 3600, not '5x'; see"},
+        {"--keep-age 1w", "(seconds, or with s, m, h, d), not '1w'; see"},
+        {"--memory 1T", "(bytes, or with K, M, G), not '1T'; see"},
+        {"--socket-mode 999", "--socket-mode is an octal mode such as 0660, not '999'; see"},
+        {"--websocket-create true", "--websocket-create is yes or no, not 'true'; see"},
+        {"--log-level loud", "--log-level is error, warn, info or debug, not 'loud'; see"},
+        {"--mount /comet", "such as /comet/, not '/comet'; see"},
+        {"--origin example.org", "with commas between, not 'example.org'; see"},
+        {"--hold \033[2J", "not '?[2J'; see"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct options options;
+        char line[64];
+        snprintf(line, sizeof line, "--db /x %s", cases[i][0]);
+        assert_int_equal(parse(&options, line), OPTIONS_BAD);
+        expect_said(cases[i][1]);
+    }
 }
 
 static void options_for_sockets_that_are_not_there_are_refused(void **state)
@@ -439,6 +484,8 @@ int main(void)
         cmocka_unit_test(what_does_not_contradict_is_taken),
         cmocka_unit_test(options_from_the_environment_contradict_too),
         cmocka_unit_test(a_variable_that_is_no_option_is_refused_and_the_nearest_named),
+        cmocka_unit_test(an_option_that_is_none_is_named_and_the_nearest_if_one_is_near),
+        cmocka_unit_test(a_value_that_is_none_is_named_beside_what_it_may_be),
         cmocka_unit_test(options_for_sockets_that_are_not_there_are_refused),
         cmocka_unit_test(names_are_as_far_apart_as_letters_must_change),
     };
