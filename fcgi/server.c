@@ -324,10 +324,16 @@ static void set_limits(struct server *server)
     groups_init(&server->groups, channels > GROUPS_LEAST ? channels : GROUPS_LEAST);
 }
 
+static void tell(enum log_tell_level level, const char *line)
+{
+    diag(level == LOG_TELL_WARN ? DIAG_WARN : DIAG_INFO, "%s", line);
+}
+
 static int open_log(struct server *server, char *why, size_t why_size)
 {
     const struct options *options = server->options;
     struct log_options log_options = {.path = options->db,
+                                      .tell = tell,
                                       .keep_messages = (uint64_t)options->keep_messages,
                                       .keep_age_ms = options->keep_age_s * 1000,
                                       .keep_bytes = (uint64_t)options->keep_bytes,

@@ -15,6 +15,7 @@
 
 #include "store/schema.h"
 #include "store/sql.h"
+#include "store/wal.h"
 
 /* Offsets in the 100 bytes that begin every SQLite file, big-endian:
  * https://sqlite.org/fileformat2.html#the_database_header */
@@ -167,6 +168,20 @@ static int publish(const char *temp, const char *path)
     return link(temp, path) == 0 ? unlink(temp) : -1;
 }
 
+/* A name that could not be synced is taken back: at the next start a sync of the directory might
+ * succeed and yet prove nothing. */
+static int name_it(const char *temp, const char *path, char *why, size_t why_size)
+{
+    bool named = publish(temp, path) == 0;
+
+    if (named && sync_directory_of(path) == 0)
+        return 0;
+    SAY("%s cannot be made: %s", path, strerror(errno));
+    if (named)
+        unlink(path);
+    return -1;
+}
+
 /* The temporary name is always the same, so that what a crash left is made use of no more than
  * once; the lock keeps a second process out. */
 static int create(const char *path, char *why, size_t why_size)
@@ -186,12 +201,8 @@ static int create(const char *path, char *why, size_t why_size)
         return -1;
     }
     remove_temporary(temp);
-    if (build(temp, why, why_size) == 0) {
-        if (publish(temp, path) == 0 && sync_directory_of(path) == 0)
-            result = 0;
-        else
-            SAY("%s cannot be made: %s", path, strerror(errno));
-    }
+    if (build(temp, why, why_size) == 0 && name_it(temp, path, why, why_size) == 0)
+        result = 0;
     remove_temporary(temp);
     return result;
 }
@@ -321,28 +332,26 @@ static int prepare(struct file *file, char *why, size_t why_size)
     return -1;
 }
 
-/* What the last run left in the write-ahead log may never have reached the disk: it was killed
- * before its fsync returned, or the fsync failed. A power cut could still take it back, and its
- * numbers would be given out again. So it is put there before anybody is shown it: the checkpoint
- * syncs what it copies from and to, and where it cannot copy all (no room, a reader), a sync must
- * do. */
+/* Copies what the last run left in the write-ahead log, now that it is surely on the disk: a
+ * database page that was lost in a checkpoint before is among them, as SQLite counts a page as
+ * copied only after the database was synced. Where it cannot copy all (no room, a reader), the
+ * writer tries again. Then the names of both files are put on the disk, for the run that made them
+ * may have ended before, and SQLite passes over the error when it syncs their directory. */
 static int settle(struct file *file, char *why, size_t why_size)
 {
-    char name[PATH_MAX];
     int pages = 0, copied = 0;
-    int rc = sqlite3_wal_checkpoint_v2(file->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &pages, &copied);
+    int rc;
 
+    errno = 0;
+    rc = sqlite3_wal_checkpoint_v2(file->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &pages, &copied);
     file->pending = rc != SQLITE_OK || copied < pages;
-    if (!file->pending)
-        return 0;
     if (sql_status(rc) == LOG_FAILED) {
         sql_explain(why, why_size, "what the last run left cannot be synced", file->db, rc);
         return -1;
     }
-    snprintf(name, sizeof name, "%s-wal", file->path);
-    if (sync_path(name, 0) == 0)
+    if (sync_directory_of(file->path) == 0)
         return 0;
-    SAY("%s cannot be synced: %s", name, strerror(errno));
+    SAY("the directory of %s cannot be synced: %s", file->path, strerror(errno));
     return -1;
 }
 
@@ -361,7 +370,7 @@ static int connect_to(struct file *file, char *why, size_t why_size)
     return -1;
 }
 
-int file_open(struct file *file, char *path, char *why, size_t why_size)
+int file_open(struct file *file, char *path, log_tell *tell, char *why, size_t why_size)
 {
     bool pending;
 
@@ -374,7 +383,8 @@ int file_open(struct file *file, char *path, char *why, size_t why_size)
         SAY("%s cannot be opened: %s", path, strerror(errno));
         goto out;
     }
-    if (inspect(path, file->fd, why, why_size) != 0 || connect_to(file, why, why_size) != 0)
+    if (inspect(path, file->fd, why, why_size) != 0 ||
+        wal_rewrite(path, tell, why, why_size) != 0 || connect_to(file, why, why_size) != 0)
         goto out;
     if (check(file, why, why_size) == 0 && prepare(file, why, why_size) == 0 &&
         settle(file, why, why_size) == 0)

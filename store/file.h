@@ -16,6 +16,7 @@
 #include <stddef.h>
 
 #include "store/cursor.h"
+#include "store/log.h"
 #include "store/mark.h"
 
 struct file {
@@ -35,9 +36,10 @@ struct file {
 char *file_resolve(const char *path, char *why, size_t why_size);
 
 /* Makes the log if there is none at path (resolved; the struct takes it over when it succeeds),
- * checks it and opens it. Blocks on the disk. Returns 0, or -1 with the reason in why, the file
- * untouched and *file empty. */
-int file_open(struct file *file, char *path, char *why, size_t why_size);
+ * checks it and opens it; what the last run left in the write-ahead log is on the disk then. Blocks
+ * on the disk; tell (NULL is allowed) hears what takes long. Returns 0, or -1 with the reason in
+ * why, the file untouched and *file empty. */
+int file_open(struct file *file, char *path, log_tell *tell, char *why, size_t why_size);
 
 /* Draws an epoch at random. Returns 0, or -1 with errno. */
 int file_draw_epoch(char epoch[EPOCH_LEN + 1]);

@@ -70,7 +70,7 @@ static int open_parts(struct log *log, const struct log_options *options, char *
     if (!path)
         return -1;
     log->lock_fd = lock_take(path, why, why_size);
-    if (log->lock_fd < 0 || file_open(&log->file, path, why, why_size) != 0) {
+    if (log->lock_fd < 0 || file_open(&log->file, path, options->tell, why, why_size) != 0) {
         free(path);
         return -1;
     }

@@ -49,8 +49,13 @@ enum log_status {
 /* One sentence for a person, without a full stop. Static. */
 const char *log_status_text(enum log_status status);
 
+/* Takes a line for the operator, without a newline. Called by the thread that called the log. */
+enum log_tell_level { LOG_TELL_INFO, LOG_TELL_WARN };
+typedef void log_tell(enum log_tell_level level, const char *line);
+
 struct log_options {
     const char *path; /* the SQLite file; made if it is missing. Borrowed for the call. */
+    log_tell *tell;   /* told what takes long, and what should be seen to; NULL: nobody */
     /* What is kept at least; there may be a little more (retention.h). */
     uint64_t keep_messages; /* messages kept a channel; 0: no limit */
     int64_t keep_age_ms;    /* how long a message is kept; 0: no limit */

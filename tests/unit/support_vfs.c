@@ -1,4 +1,5 @@
 #include "support_vfs.h"
+#include "support_disk.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -78,6 +79,12 @@ static void keep_image(const struct shim_file *file)
 
 /* ---- files ---- */
 
+/* Ops that change what is on the disk are told to the model of one (support_disk.h). */
+static bool modelled(sqlite3_file *file)
+{
+    return disk_on() && ((struct shim_file *)file)->name;
+}
+
 static int shim_close(sqlite3_file *file)
 {
     return real(file)->pMethods->xClose(real(file));
@@ -98,11 +105,19 @@ static int shim_write(sqlite3_file *file, const void *bytes, int size, sqlite3_i
         real(file)->pMethods->xWrite(real(file), bytes, size / 2, at);
         _exit(0);
     }
-    return rc != SQLITE_OK ? rc : real(file)->pMethods->xWrite(real(file), bytes, size, at);
+    if (rc == SQLITE_OK && modelled(file))
+        disk_cut_here();
+    if (rc == SQLITE_OK)
+        rc = real(file)->pMethods->xWrite(real(file), bytes, size, at);
+    if (rc == SQLITE_OK && modelled(file))
+        disk_wrote(((struct shim_file *)file)->name, size, at);
+    return rc;
 }
 
 static int shim_truncate(sqlite3_file *file, sqlite3_int64 size)
 {
+    if (modelled(file))
+        disk_cut_here();
     return real(file)->pMethods->xTruncate(real(file), size);
 }
 
@@ -112,6 +127,13 @@ static int shim_sync(sqlite3_file *file, int flags)
 
     if (rc == SHIM_CRASH)
         _exit(0);
+    if (modelled(file)) {
+        if (rc == SQLITE_OK)
+            disk_cut_here();
+        if (rc == SQLITE_OK || rc == SQLITE_IOERR_FSYNC)
+            disk_synced(((struct shim_file *)file)->name, rc == SQLITE_OK);
+        return rc;
+    }
     if (rc == SQLITE_OK)
         rc = real(file)->pMethods->xSync(real(file), flags);
     if (rc == SQLITE_OK)
@@ -211,6 +233,19 @@ static int shim_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int
     return rc;
 }
 
+static int shim_delete(sqlite3_vfs *vfs, const char *name, int sync_directory)
+{
+    int rc;
+
+    (void)vfs;
+    if (disk_on())
+        disk_cut_here();
+    rc = disk->xDelete(disk, name, sync_directory);
+    if (rc == SQLITE_OK && disk_on())
+        disk_deleted(name);
+    return rc;
+}
+
 void shim_install(void)
 {
     if (!disk) {
@@ -219,6 +254,7 @@ void shim_install(void)
         shim.zName = "shim";
         shim.szOsFile = (int)sizeof(struct shim_file) + disk->szOsFile;
         shim.xOpen = shim_open;
+        shim.xDelete = shim_delete;
     }
     sqlite3_vfs_register(&shim, 1); /* each time: sqlite3_shutdown forgets it */
     memset(&fault, 0, sizeof fault);

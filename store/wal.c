@@ -1,0 +1,97 @@
+#include "store/wal.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <sqlite3.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "store/sql.h"
+
+/* SQLite's unix VFS writes less than 128 KiB in a call. */
+enum { STEP = 64 << 10, STEPS_A_SYNC = 256, TELL_MS = 1000 };
+
+static int64_t monotonic_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void tell_progress(log_tell *tell, const char *name, int64_t done, int64_t size,
+                          int64_t *told_ms)
+{
+    char line[PATH_MAX + 100];
+
+    if (!tell || monotonic_ms() - *told_ms < TELL_MS)
+        return;
+    *told_ms = monotonic_ms();
+    snprintf(line, sizeof line, "%s: %lld of %lld MiB written again before they are trusted", name,
+             (long long)(done >> 20), (long long)(size >> 20));
+    tell(LOG_TELL_INFO, line);
+}
+
+/* Returns SQLite's result code. A sync now and then keeps what waits for the disk small. */
+static int rewrite(sqlite3_file *wal, char *step, const char *name, log_tell *tell)
+{
+    const sqlite3_io_methods *io = wal->pMethods;
+    int64_t told_ms = monotonic_ms();
+    sqlite3_int64 size = 0;
+    int rc = io->xFileSize(wal, &size);
+
+    for (sqlite3_int64 at = 0; rc == SQLITE_OK && at < size; at += STEP) {
+        int len = size - at < STEP ? (int)(size - at) : STEP;
+
+        rc = io->xRead(wal, step, len, at);
+        if (rc == SQLITE_OK)
+            rc = io->xWrite(wal, step, len, at);
+        if (rc == SQLITE_OK && (at / STEP % STEPS_A_SYNC == STEPS_A_SYNC - 1 || at + len == size))
+            rc = io->xSync(wal, SQLITE_SYNC_NORMAL);
+        tell_progress(tell, name, at + len, size, &told_ms);
+    }
+    return rc;
+}
+
+/* SQLite's own file layer is used, so that errors mean here what they mean everywhere else. */
+static int open_and_rewrite(sqlite3_vfs *vfs, const char *name, log_tell *tell)
+{
+    sqlite3_file *wal = calloc(1, (size_t)vfs->szOsFile);
+    char *step = malloc(STEP);
+    int rc = SQLITE_NOMEM, flags = 0;
+
+    if (wal && step)
+        rc = vfs->xOpen(vfs, name, wal, SQLITE_OPEN_READWRITE | SQLITE_OPEN_WAL, &flags);
+    if (rc == SQLITE_OK && (flags & SQLITE_OPEN_READONLY))
+        rc = SQLITE_READONLY;
+    if (rc == SQLITE_OK)
+        rc = rewrite(wal, step, name, tell);
+    if (wal && wal->pMethods)
+        wal->pMethods->xClose(wal);
+    free(step);
+    free(wal);
+    return rc;
+}
+
+int wal_rewrite(const char *path, log_tell *tell, char *why, size_t why_size)
+{
+    sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+    char name[PATH_MAX];
+    int exists = 0, rc;
+
+    if ((size_t)snprintf(name, sizeof name, "%s-wal", path) >= sizeof name) {
+        snprintf(why, why_size, "%.80s...: the path is too long", path);
+        return -1;
+    }
+    errno = 0;
+    rc = vfs->xAccess(vfs, name, SQLITE_ACCESS_EXISTS, &exists);
+    if (rc == SQLITE_OK && exists)
+        rc = open_and_rewrite(vfs, name, tell);
+    if (rc == SQLITE_OK)
+        return 0;
+    sql_explain(why, why_size, name, NULL, rc);
+    return -1;
+}
