@@ -291,6 +291,12 @@ static void on_log(struct source *source, uint32_t events)
     log_news_free(&news);
 }
 
+static void on_log_files(struct source *source, uint32_t events)
+{
+    (void)events;
+    log_look(OWNER(struct server, source, log_files_source)->log);
+}
+
 /* ---- life ---- */
 
 static void set_limits(struct server *server)
@@ -388,6 +394,7 @@ static int open_relay(struct server *server, char *why, size_t why_size)
 static int watch_all(struct server *server)
 {
     server->log_source.ready = on_log;
+    server->log_files_source.ready = on_log_files;
     server->signal_source.ready = on_signal;
     server->drain_timer.fire = on_drain_timer;
     server->tidy_timer.fire = on_tidy;
@@ -395,7 +402,9 @@ static int watch_all(struct server *server)
     struct loop *loop = &server->loop;
     loop->settle = settle;
     if (door_open(&server->fastcgi) != 0 || door_open(&server->websocket) != 0 ||
-        loop_watch(loop, log_fd(server->log), TURN_NOW, EPOLLIN, &server->log_source) != 0)
+        loop_watch(loop, log_fd(server->log), TURN_NOW, EPOLLIN, &server->log_source) != 0 ||
+        (log_watch_fd(server->log) >= 0 && loop_watch(loop, log_watch_fd(server->log), TURN_NOW,
+                                                      EPOLLIN, &server->log_files_source) != 0))
         return -1;
     return loop_watch(loop, server->signal_fd, TURN_NOW, EPOLLIN, &server->signal_source);
 }

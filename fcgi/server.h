@@ -71,7 +71,7 @@ struct server {
     enum log_status last_status; /* of the latest create */
     int exit_code;
 
-    struct source log_source, signal_source;
+    struct source log_source, log_files_source, signal_source;
     struct timer drain_timer, tidy_timer, sweep_timer;
     size_t most_kept; /* bytes for readers at once, since memory was given back */
     int signal_fd;

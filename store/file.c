@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "store/lock.h"
 #include "store/schema.h"
 #include "store/sql.h"
 #include "store/wal.h"
@@ -374,7 +375,7 @@ int file_open(struct file *file, char *path, log_tell *tell, char *why, size_t w
 {
     bool pending;
 
-    *file = (struct file){.path = path, .fd = -1};
+    *file = (struct file){.path = path, .fd = -1, .place = PLACE_NONE};
     if (size_beside(path, "") < 0 && create(path, why, why_size) != 0)
         goto out;
     pending = size_beside(path, "-wal") > 0;
@@ -384,10 +385,12 @@ int file_open(struct file *file, char *path, log_tell *tell, char *why, size_t w
         goto out;
     }
     if (inspect(path, file->fd, why, why_size) != 0 ||
+        lock_file(file->fd, path, why, why_size) != 0 ||
         wal_rewrite(path, tell, why, why_size) != 0 || connect_to(file, why, why_size) != 0)
         goto out;
     if (check(file, why, why_size) == 0 && prepare(file, why, why_size) == 0 &&
-        settle(file, why, why_size) == 0)
+        settle(file, why, why_size) == 0 &&
+        place_mark(&file->place, path, file->fd, why, why_size) == 0)
         return 0;
     /* Closing would move what is in the write-ahead log into a file that we refuse. */
     if (pending)
@@ -396,19 +399,8 @@ out:
     sqlite3_close(file->db);
     if (file->fd >= 0)
         close(file->fd);
-    *file = (struct file){.fd = -1};
+    *file = (struct file){.fd = -1, .place = PLACE_NONE};
     return -1;
-}
-
-bool file_in_place(const struct file *file)
-{
-    struct stat ours, there;
-
-    if (fstat(file->fd, &ours) != 0)
-        return true;
-    if (stat(file->path, &there) != 0)
-        return errno != ENOENT && errno != ENOTDIR;
-    return ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
 }
 
 /* A log that failed is left as it is: what is in its write-ahead log is read at the next start. So
@@ -426,7 +418,8 @@ void file_close(struct file *file, bool trusted)
         sqlite3_db_config(file->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     sqlite3_close(file->db);
     mark_sync(&file->mark);
+    place_free(&file->place);
     close(file->fd);
     free(file->path);
-    *file = (struct file){.fd = -1};
+    *file = (struct file){.fd = -1, .place = PLACE_NONE};
 }

@@ -5,8 +5,7 @@
  * plain reads, before SQLite, which may write while it opens a database, is let near it: whatever
  * is foreign, newer or cut short stays as it is, byte for byte.
  *
- * Used by log_open and log_close, and by the writer's thread for file_in_place. The caller holds
- * the log's lock (lock.h).
+ * Used by log_open and log_close. The caller holds the log's lock (lock.h).
  */
 #ifndef ENCKE_STORE_FILE_H
 #define ENCKE_STORE_FILE_H
@@ -18,13 +17,15 @@
 #include "store/cursor.h"
 #include "store/log.h"
 #include "store/mark.h"
+#include "store/place.h"
 
 struct file {
     char *path;  /* absolute, without symbolic links */
     sqlite3 *db; /* the connection that writes and checkpoints */
-    int fd;      /* the file itself, to tell whether the path still leads to it. Closing any
-                    descriptor of a file drops this process's POSIX locks on it, SQLite's too: so
-                    it is opened before SQLite opens it and closed after SQLite closed it */
+    int fd;      /* the file itself, locked (lock.h). Closing any descriptor of a file drops this
+                    process's POSIX locks on it, SQLite's too: so it is opened before SQLite opens
+                    it and closed after SQLite closed it */
+    struct place place; /* the writer's, once it runs */
     char epoch[EPOCH_LEN + 1];
     struct mark mark; /* how far it had come, beside it */
     bool pending;     /* the write-ahead log of the last run is not all copied yet */
@@ -43,9 +44,6 @@ int file_open(struct file *file, char *path, log_tell *tell, char *why, size_t w
 
 /* Draws an epoch at random. Returns 0, or -1 with errno. */
 int file_draw_epoch(char epoch[EPOCH_LEN + 1]);
-
-/* Whether the path still leads to the file that was opened. */
-bool file_in_place(const struct file *file);
 
 /* Closes the connection, checkpointing what is left unless the log is not to be trusted. */
 void file_close(struct file *file, bool trusted);

@@ -114,6 +114,7 @@ int log_open(struct log **out, const struct log_options *options, char *why, siz
         snprintf(why, why_size, "out of memory");
         return -1;
     }
+    log->file.place = PLACE_NONE;
     log->file.fd = log->lock_fd = log->pipe[0] = log->pipe[1] = -1;
     log->queue_limit = options->queue_bytes;
     /* SQLite need not count each allocation under a lock. Once it is at work it refuses, and goes
@@ -189,6 +190,17 @@ enum log_status log_close(struct log *log)
 int log_fd(const struct log *log)
 {
     return log->pipe[0];
+}
+
+int log_watch_fd(const struct log *log)
+{
+    return log->file.place.watch_fd;
+}
+
+void log_look(struct log *log)
+{
+    place_drain(&log->file.place);
+    writer_look(log->writer);
 }
 
 const char *log_epoch(const struct log *log)

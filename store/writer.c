@@ -41,6 +41,7 @@ struct writer {
     struct report report;
     bool reported; /* the report is not empty, and its byte is in the pipe or owed */
     bool sleeping;
+    bool looking; /* something happened to the files */
     bool stopping;
 
     /* The thread's own. */
@@ -66,6 +67,7 @@ static int note_wal_pages(void *arg, sqlite3 *db, const char *name, int pages)
     (void)db;
     (void)name;
     writer->wal_pages = pages;
+    place_committed(&writer->file->place, pages);
     return SQLITE_OK;
 }
 
@@ -193,11 +195,32 @@ static void fail(struct writer *writer, const char *doing, int rc)
     if (rc == SQLITE_ABORT)
         snprintf(writer->error, sizeof writer->error,
                  "%s: another program wrote into it while we were", writer->file->path);
-    else if (doing)
-        sql_explain(writer->error, sizeof writer->error, doing, writer->file->db, rc);
     else
-        snprintf(writer->error, sizeof writer->error, "%s was removed or replaced while in use",
-                 writer->file->path);
+        sql_explain(writer->error, sizeof writer->error, doing, writer->file->db, rc);
+}
+
+/* Looks whether the files are in place; fails the log if they are not. Returns whether they are. */
+static bool look(struct writer *writer)
+{
+    struct place *place = &writer->file->place;
+    const char *name, *trouble = place_trouble(place, &name);
+
+    if (!trouble)
+        return true;
+    if (place_can_be_saved(place))
+        sqlite3_wal_checkpoint_v2(writer->file->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    writer->failed = true;
+    snprintf(writer->error, sizeof writer->error, "%.300s %s", name, trouble);
+    return false;
+}
+
+/* As look, while nothing is committed. */
+static void look_and_tell(struct writer *writer)
+{
+    struct append_list none = STAILQ_HEAD_INITIALIZER(none);
+
+    if (!writer->failed && !look(writer))
+        deliver(writer, &none);
 }
 
 static void retry_later(struct writer *writer)
@@ -243,6 +266,9 @@ static void checkpoint(struct writer *writer)
     int pages = 0, copied = 0;
     int rc;
 
+    look_and_tell(writer);
+    if (writer->failed)
+        return;
     mark_sync(&writer->file->mark);
     errno = 0;
     rc = sqlite3_wal_checkpoint_v2(writer->file->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &pages,
@@ -251,6 +277,7 @@ static void checkpoint(struct writer *writer)
     writer->checkpoint_ms = stamps_steady_ms() + RETRY_MAX_MS;
     if (rc == SQLITE_OK && copied >= pages)
         writer->checkpoint_ms = INT64_MAX;
+    place_checkpointed(&writer->file->place);
     if (status != LOG_FAILED)
         return;
     fail(writer, "checkpointing the log", rc);
@@ -265,13 +292,13 @@ static enum log_status commit_or_undo(struct writer *writer, struct append_list 
     if (writer->failed)
         return LOG_FAILED;
     writer->error[0] = '\0';
-    if (!file_in_place(writer->file)) {
-        fail(writer, NULL, SQLITE_OK);
+    if (!look(writer))
         return LOG_FAILED;
-    }
     rc = transact(writer, batch);
     if (rc != SQLITE_OK)
         return undo(writer, rc);
+    if (!look(writer)) /* what was committed may be in a file without a name: not acknowledged */
+        return LOG_FAILED;
     if (!STAILQ_EMPTY(&writer->ledger.changed))
         committed(writer, batch);
     writer->retry_wait_ms = 0;
@@ -296,7 +323,15 @@ static void commit_batch(struct writer *writer, struct append_list *batch)
 
 /* ---- the thread ---- */
 
-enum work { WORK_COMMIT, WORK_RING, WORK_RETENTION, WORK_CHECKPOINT, WORK_SLEEP, WORK_STOP };
+enum work {
+    WORK_COMMIT,
+    WORK_RING,
+    WORK_RETENTION,
+    WORK_CHECKPOINT,
+    WORK_LOOK,
+    WORK_SLEEP,
+    WORK_STOP
+};
 
 /* When to look after retention; INT64_MAX: there is nothing to wait for. */
 static int64_t retention_ms(const struct writer *writer, const struct moment *now)
@@ -323,6 +358,8 @@ static enum work next_work(const struct writer *writer, int64_t *until)
     *until = writer->ring_ms;
     if (writer->failed)
         return WORK_SLEEP;
+    if (writer->looking)
+        return WORK_LOOK;
     due = retention_ms(writer, &clocks);
     if (due < writer->retry_ms)
         due = writer->retry_ms;
@@ -365,6 +402,7 @@ static enum work wait_for_work(struct writer *writer, struct append_list *batch)
     while ((work = next_work(writer, &until)) == WORK_SLEEP)
         sleep_until(writer, until);
     STAILQ_CONCAT(batch, &writer->queue);
+    writer->looking = false; /* a commit looks as well */
     pthread_mutex_unlock(&writer->mutex);
     return work;
 }
@@ -380,6 +418,8 @@ static void *run(void *arg)
             ring(writer);
         else if (work == WORK_CHECKPOINT)
             checkpoint(writer);
+        else if (work == WORK_LOOK)
+            look_and_tell(writer);
         else
             commit_batch(writer, &batch);
     }
@@ -487,6 +527,14 @@ void writer_push(struct writer *writer, struct append *append)
     STAILQ_INSERT_TAIL(&writer->queue, append, next);
     if (writer->sleeping)
         pthread_cond_signal(&writer->wake);
+    pthread_mutex_unlock(&writer->mutex);
+}
+
+void writer_look(struct writer *writer)
+{
+    pthread_mutex_lock(&writer->mutex);
+    writer->looking = true;
+    pthread_cond_signal(&writer->wake);
     pthread_mutex_unlock(&writer->mutex);
 }
 

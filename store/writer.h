@@ -48,6 +48,9 @@ int writer_start(struct writer **out, struct file *file, const struct retention_
 /* Queues append, which is the writer's until a report has it. Never blocks on the disk. */
 void writer_push(struct writer *writer, struct append *append);
 
+/* Has the thread look whether the files are in place (place.h); it reports only if they are not. */
+void writer_look(struct writer *writer);
+
 /* Moves all that there is to report into *report. Never blocks on the disk. */
 void writer_collect(struct writer *writer, struct report *report);
 

@@ -1,0 +1,159 @@
+#define _GNU_SOURCE
+#include "store/place.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* What is before the pages of a write-ahead log and before each of them, and where the shared
+ * memory says, in this machine's byte order, how many there are:
+ * https://sqlite.org/walformat.html */
+enum { WAL_HEADER = 32, FRAME_HEADER = 24, SHM_AT_PAGES = 16 };
+
+/* The page size in a database's header, big-endian; 1 means 65536. */
+enum { AT_PAGE_SIZE = 16 };
+
+static const char gone[] = "was removed or replaced while in use";
+static const char cut[] = "was cut short while in use";
+
+static int mark(struct place *place, int fd)
+{
+    unsigned char size[2];
+    struct stat db, wal;
+    char *shm;
+
+    if (fstat(fd, &db) != 0 || pread(fd, size, 2, AT_PAGE_SIZE) != 2)
+        return -1;
+    place->page_size = size[0] << 8 | size[1];
+    if (place->page_size == 1)
+        place->page_size = 65536;
+    if (asprintf(&place->wal, "%s-wal", place->path) < 0 ||
+        asprintf(&shm, "%s-shm", place->path) < 0)
+        return -1;
+    place->shm_fd = open(shm, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    free(shm);
+    if (place->shm_fd < 0 || stat(place->wal, &wal) != 0)
+        return -1;
+    place->device = db.st_dev;
+    place->inode = db.st_ino;
+    place->wal_inode = wal.st_ino;
+    place->size = db.st_size;
+    place->changed = db.st_mtim;
+    return 0;
+}
+
+/* A file whose last name goes has its attributes changed. */
+static int watch(const struct place *place)
+{
+    const uint32_t events = IN_ATTRIB | IN_MOVE_SELF | IN_DELETE_SELF;
+    int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+
+    if (fd < 0)
+        return -1;
+    if (inotify_add_watch(fd, place->path, events) >= 0 &&
+        inotify_add_watch(fd, place->wal, events) >= 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+int place_mark(struct place *place, const char *path, int fd, char *why, size_t why_size)
+{
+    *place = PLACE_NONE;
+    place->path = path;
+    if (mark(place, fd) != 0) {
+        snprintf(why, why_size, "%s cannot be looked at: %s", path, strerror(errno));
+        place_free(place);
+        return -1;
+    }
+    place->watch_fd = watch(place);
+    return 0;
+}
+
+void place_free(struct place *place)
+{
+    free(place->wal);
+    if (place->shm_fd >= 0)
+        close(place->shm_fd);
+    if (place->watch_fd >= 0)
+        close(place->watch_fd);
+    *place = PLACE_NONE;
+}
+
+void place_committed(struct place *place, int wal_pages)
+{
+    place->wal_pages = wal_pages;
+}
+
+void place_checkpointed(struct place *place)
+{
+    struct stat st;
+
+    if (stat(place->path, &st) == 0)
+        place->changed = st.st_mtim;
+}
+
+/* 0 with *st filled, or the inode is another's, or there is none. Any other error says nothing. */
+static bool is_gone(const char *name, const struct place *place, ino_t inode, struct stat *st)
+{
+    if (stat(name, st) != 0) {
+        *st = (struct stat){.st_size = -1};
+        return errno == ENOENT || errno == ENOTDIR;
+    }
+    return st->st_dev != place->device || st->st_ino != inode;
+}
+
+/* Another program may cut the write-ahead log to nothing once it has copied all of it, and then the
+ * shared memory says that there is nothing in it any more. */
+static bool wal_is_cut(const struct place *place, int64_t size)
+{
+    int64_t frame = FRAME_HEADER + place->page_size;
+    uint32_t pages = 0;
+
+    if (size < 0 || place->wal_pages == 0 || size >= WAL_HEADER + place->wal_pages * frame)
+        return false;
+    if (pread(place->shm_fd, &pages, sizeof pages, SHM_AT_PAGES) != (ssize_t)sizeof pages)
+        return false;
+    return pages > 0 && size < WAL_HEADER + pages * frame;
+}
+
+const char *place_trouble(struct place *place, const char **name)
+{
+    struct stat st;
+
+    *name = place->path;
+    if (is_gone(place->path, place, place->inode, &st))
+        return gone;
+    if (st.st_size >= 0 && st.st_size < place->size)
+        return cut;
+    if (st.st_size > place->size)
+        place->size = st.st_size;
+    *name = place->wal;
+    if (is_gone(place->wal, place, place->wal_inode, &st))
+        return gone;
+    return wal_is_cut(place, st.st_size) ? cut : NULL;
+}
+
+bool place_can_be_saved(const struct place *place)
+{
+    struct stat st;
+
+    if (lstat(place->wal, &st) == 0 || errno != ENOENT || stat(place->path, &st) != 0)
+        return false;
+    return st.st_dev == place->device && st.st_ino == place->inode && st.st_size >= place->size &&
+           st.st_mtim.tv_sec == place->changed.tv_sec &&
+           st.st_mtim.tv_nsec == place->changed.tv_nsec;
+}
+
+void place_drain(const struct place *place)
+{
+    char events[4096];
+
+    while (read(place->watch_fd, events, sizeof events) > 0)
+        ;
+}

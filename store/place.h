@@ -1,0 +1,55 @@
+/* place.h - whether the log's files are still where, and as long as, they were.
+ *
+ * What is written into a file that was removed, replaced or cut short is gone at the next start. So
+ * the writer looks before each commit and before it acknowledges one: two calls of stat(2) each
+ * time. While nothing is committed, inotify tells of a file that goes, without a wake-up before.
+ *
+ * The writer's thread, but for place_mark, place_free (log_open, log_close) and place_drain (the
+ * loop's).
+ */
+#ifndef ENCKE_STORE_PLACE_H
+#define ENCKE_STORE_PLACE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
+
+#define PLACE_NONE ((struct place){.shm_fd = -1, .watch_fd = -1})
+
+struct place {
+    const char *path; /* borrowed */
+    char *wal;        /* its write-ahead log's */
+    int shm_fd;       /* the -shm; to be closed after SQLite closed it, or its locks go (file.h) */
+    int watch_fd; /* inotify; -1 where the system has none left: files that go are noticed later */
+    dev_t device;
+    ino_t inode, wal_inode;
+    int64_t size;            /* the most that the database had: nothing of ours makes it shorter */
+    struct timespec changed; /* the database, as of our last checkpoint */
+    int64_t page_size;
+    int64_t wal_pages; /* the write-ahead log's, as of our last commit */
+};
+
+/* Remembers the files at path, which SQLite has open, as fd is, the database. Returns 0, or -1 with
+ * the reason in why. */
+int place_mark(struct place *place, const char *path, int fd, char *why, size_t why_size);
+/* After SQLite has closed them. One that is only PLACE_NONE is allowed. */
+void place_free(struct place *place);
+
+/* To be told after each commit how many pages the write-ahead log has, and of each checkpoint. */
+void place_committed(struct place *place, int wal_pages);
+void place_checkpointed(struct place *place);
+
+/* What is wrong with which file, for a sentence that begins with its name; NULL: nothing. Blocks no
+ * longer than stat(2) does. */
+const char *place_trouble(struct place *place, const char **name);
+
+/* Whether only the write-ahead log is missing, and nobody has touched the database since: then
+ * what the log held can still be copied there, from the file that SQLite has open. */
+bool place_can_be_saved(const struct place *place);
+
+/* Empties watch_fd. */
+void place_drain(const struct place *place);
+
+#endif

@@ -1,0 +1,226 @@
+/* The log's files are removed, replaced, cut short, or opened by another of their names. */
+#include "support_store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, store_setup, store_teardown)
+
+static char *beside(struct store *store, const char *suffix)
+{
+    static char name[200];
+
+    snprintf(name, sizeof name, "%s%s", store->path, suffix);
+    return name;
+}
+
+/* The next append fails, with the log, and with these words. */
+static void assert_ends(struct store *store, const char *words)
+{
+    uint64_t acknowledged = store->acknowledged;
+
+    assert_int_equal(store_put(store, "a", "late"), 0);
+    assert_int_equal(store->last, LOG_FAILED);
+    assert_true(store->failed);
+    assert_int_equal(store->acknowledged, acknowledged);
+    if (!strstr(log_error(store->log), words))
+        fail_msg("\"%s\" does not say \"%s\"", log_error(store->log), words);
+    assert_int_equal(store_queue(store, "a", "x"), LOG_FAILED);
+    assert_int_equal(store_close(store), LOG_FAILED);
+}
+
+static void a_write_ahead_log_that_is_removed_ends_the_log_and_is_saved(void **state)
+{
+    struct store *store = *state;
+
+    store_open(store);
+    store_put_many(store, "a", 32);
+    assert_int_equal(unlink(beside(store, "-wal")), 0);
+    assert_ends(store, "-wal was removed or replaced");
+    store_open(store);
+    assert_int_equal(log_head(store->log), 32); /* all that was acknowledged */
+}
+
+/* With another database in its place there is nothing to be saved there. */
+static void a_database_that_was_written_to_is_not_written_over(void **state)
+{
+    struct store *store = *state;
+    size_t before_size, after_size;
+    char *before, *after;
+    FILE *file;
+
+    store_open(store);
+    store_put_many(store, "a", 32);
+    assert_int_equal(unlink(beside(store, "-wal")), 0);
+    before = store_slurp(store->path, &before_size);
+    file = fopen(store->path, "r+b"); /* the same bytes, but it is a stranger's */
+    assert_int_equal(fwrite(before, 1, before_size, file), before_size);
+    assert_int_equal(fclose(file), 0);
+    assert_ends(store, "-wal was removed or replaced");
+    after = store_slurp(store->path, &after_size);
+    assert_int_equal(before_size, after_size);
+    assert_memory_equal(before, after, before_size);
+    free(before);
+    free(after);
+}
+
+static void a_write_ahead_log_that_is_replaced_ends_the_log(void **state)
+{
+    struct store *store = *state;
+    size_t size;
+    char *wal, other[200];
+
+    store_open(store);
+    store_put(store, "a", "x");
+    wal = store_slurp(beside(store, "-wal"), &size);
+    strcpy(other, beside(store, ".other"));
+    store_spit(other, wal, size);
+    free(wal);
+    assert_int_equal(rename(other, beside(store, "-wal")), 0);
+    assert_ends(store, "-wal was removed or replaced");
+}
+
+static void a_write_ahead_log_that_is_cut_short_ends_the_log(void **state)
+{
+    struct store *store = *state;
+
+    store_open(store);
+    store_put_many(store, "a", 32);
+    assert_int_equal(truncate(beside(store, "-wal"), 5000), 0);
+    assert_ends(store, "-wal was cut short");
+}
+
+static void a_database_that_is_cut_short_ends_the_log(void **state)
+{
+    struct store *store = *state;
+    struct stat st;
+
+    store_open(store);
+    store_put_many(store, "a", 1000);
+    store_reopen(store);
+    store_put(store, "a", "x");
+    assert_int_equal(stat(store->path, &st), 0);
+    assert_int_equal(truncate(store->path, st.st_size - 4096), 0);
+    assert_ends(store, "was cut short");
+}
+
+static void a_file_that_goes_is_noticed_while_nothing_is_committed(void **state)
+{
+    struct store *store = *state;
+    const char *suffixes[] = {"", "-wal"};
+
+    for (int i = 0; i < 2; i++) {
+        struct pollfd watch;
+
+        store_open(store);
+        store_put(store, "a", "x");
+        watch = (struct pollfd){.fd = log_watch_fd(store->log), .events = POLLIN};
+        assert_true(watch.fd >= 0);
+        log_look(store->log); /* SQLite may set a file's owner where it opens it first */
+        store_put(store, "a", "x");
+        assert_int_equal(poll(&watch, 1, 0), 0); /* our own commits are no news */
+        assert_int_equal(unlink(beside(store, suffixes[i])), 0);
+        assert_int_equal(poll(&watch, 1, PATIENCE_MS), 1);
+        log_look(store->log);
+        store_wait(store);
+        store_drain(store);
+        assert_true(store->failed);
+        assert_non_null(strstr(log_error(store->log), "removed or replaced"));
+        assert_int_equal(store_close(store), LOG_FAILED);
+        store->failed = false;
+        remove(beside(store, "-wal"));
+        remove(beside(store, "-shm"));
+    }
+}
+
+static void a_change_of_mode_is_noticed_and_passes(void **state)
+{
+    struct store *store = *state;
+
+    store_open(store);
+    assert_int_equal(chmod(store->path, 0600), 0);
+    log_look(store->log);
+    assert_int_equal(store_put(store, "a", "x"), 1);
+}
+
+/* Opens the log by another name in another process, which is to be refused. */
+static void assert_refused_elsewhere(struct store *store, const char *path)
+{
+    int status;
+    pid_t child = fork();
+
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct store other = {.options = store->options};
+
+        other.options.path = path;
+        if (store_try_open(&other) == 0)
+            _exit(1);
+        _exit(strstr(other.why, "by another of its names") ? 0 : 2);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+static void a_hard_link_of_a_log_in_use_is_refused(void **state)
+{
+    struct store *store = *state;
+    char other[200];
+
+    strcpy(other, beside(store, ".link"));
+    store_open(store);
+    assert_int_equal(store_put(store, "a", "x"), 1);
+    assert_int_equal(link(store->path, other), 0);
+    assert_refused_elsewhere(store, other);
+    assert_int_equal(store_put(store, "a", "y"), 2); /* and SQLite's own locks were left alone */
+    store_reopen(store);
+    assert_string_equal(store_read_all(store, "a"), "1=x 2=y next 2");
+}
+
+static void a_bind_mount_of_a_log_in_use_is_refused(void **state)
+{
+    struct store *store = *state;
+    char dir[200], path[300];
+
+    strcpy(dir, beside(store, ".bind"));
+    snprintf(path, sizeof path, "%s/log.db", dir);
+    assert_int_equal(mkdir(dir, 0700), 0);
+    store_open(store);
+    store_spit(path, "", 0);
+    if (mount(store->path, path, NULL, MS_BIND, NULL) == 0) {
+        assert_refused_elsewhere(store, path);
+        assert_int_equal(umount(path), 0);
+    } else {
+        assert_int_equal(errno, EPERM); /* only root can */
+    }
+    strcat(path, ".lock");
+    remove(path);
+    snprintf(path, sizeof path, "%s/log.db", dir);
+    remove(path);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_write_ahead_log_that_is_removed_ends_the_log_and_is_saved),
+        TEST(a_database_that_was_written_to_is_not_written_over),
+        TEST(a_write_ahead_log_that_is_replaced_ends_the_log),
+        TEST(a_write_ahead_log_that_is_cut_short_ends_the_log),
+        TEST(a_database_that_is_cut_short_ends_the_log),
+        TEST(a_file_that_goes_is_noticed_while_nothing_is_committed),
+        TEST(a_change_of_mode_is_noticed_and_passes),
+        TEST(a_hard_link_of_a_log_in_use_is_refused),
+        TEST(a_bind_mount_of_a_log_in_use_is_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
