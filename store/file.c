@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "store/advice.h"
 #include "store/lock.h"
 #include "store/schema.h"
 #include "store/sql.h"
@@ -116,6 +117,15 @@ static int sync_directory_of(const char *path)
     return sync_path(dirname(copy), O_DIRECTORY);
 }
 
+/* Messages are for their readers alone, whatever the umask. SQLite gives the files that it makes
+ * beside the log the mode of the log itself. */
+static int make_empty(const char *name)
+{
+    int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0640);
+
+    return fd < 0 ? -1 : close(fd);
+}
+
 /* Builds a whole log under the name temp. WAL mode comes last: it is recorded in the header, and
  * closing leaves no other file. */
 static int build(const char *temp, char *why, size_t why_size)
@@ -124,12 +134,16 @@ static int build(const char *temp, char *why, size_t why_size)
     sqlite3 *db = NULL;
     int rc;
 
+    if (make_empty(temp) != 0) {
+        SAY("%s cannot be made: %s: %s", temp, strerror(errno), advice_for(errno));
+        return -1;
+    }
     if (file_draw_epoch(epoch) != 0) {
         SAY("no random number for the log's epoch: %s", strerror(errno));
         return -1;
     }
-    rc = sqlite3_open_v2(temp, &db,
-                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
+    errno = 0;
+    rc = sqlite3_open_v2(temp, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
     if (rc == SQLITE_OK)
         rc = sqlite3_extended_result_codes(db, 1);
     if (rc == SQLITE_OK)
@@ -139,10 +153,10 @@ static int build(const char *temp, char *why, size_t why_size)
     if (rc == SQLITE_OK)
         rc = sql_exec(db, "PRAGMA journal_mode=WAL");
     if (rc != SQLITE_OK)
-        sql_explain(why, why_size, "a new log cannot be made", db, rc);
+        advice_explain(temp, "made", "SQLite", db, rc, why, why_size);
     sqlite3_close(db);
     if (rc == SQLITE_OK && sync_path(temp, 0) != 0) {
-        SAY("%s cannot be synced: %s", temp, strerror(errno));
+        SAY("%s cannot be synced: %s: %s", temp, strerror(errno), advice_for(errno));
         return -1;
     }
     return rc == SQLITE_OK ? 0 : -1;
@@ -277,18 +291,11 @@ static int inspect(const char *path, int fd, char *why, size_t why_size)
     return -1;
 }
 
-/* Only what is surely damaged may be called so: the advice that goes with it loses the log. */
-static void say_unsound(const char *path, enum log_status status, const char *what, char *why,
-                        size_t why_size)
+/* What SQLite says of rc, with the advice for its cause. Returns -1. */
+static int explain(const struct file *file, int rc, const char *doing, char *why, size_t why_size)
 {
-    if (status == LOG_FULL)
-        SAY("%s cannot be opened, for want of room on its disk: %s: make room", path, what);
-    else if (status == LOG_LOCKED)
-        SAY("%s is locked by another program: close that first", path);
-    else if (status == LOG_NO_MEMORY)
-        SAY("%s cannot be opened: %s", path, what);
-    else
-        SAY("%s is damaged: %s: put back a copy, or move it away to begin a new log", path, what);
+    advice_explain(file->path, "opened", doing, file->db, rc, why, why_size);
+    return -1;
 }
 
 /* Everything that is looked at before anything is changed. */
@@ -296,18 +303,16 @@ static int check(struct file *file, char *why, size_t why_size)
 {
     char what[400] = "";
     int64_t size = size_beside(file->path, "") + size_beside(file->path, "-wal");
-    enum log_status status;
+    int rc;
 
-    if (sqlite3_db_readonly(file->db, "main")) {
-        SAY("%s cannot be written: look at its owner and mode", file->path);
-        return -1;
-    }
-    status = schema_check(file->db, file->epoch, what, sizeof what);
-    if (status == LOG_OK && size <= QUICK_CHECK_BYTES)
-        status = schema_check_pages(file->db, what, sizeof what);
-    if (status == LOG_OK)
+    if (sqlite3_db_readonly(file->db, "main"))
+        return explain(file, SQLITE_READONLY, "it cannot be written", why, why_size);
+    rc = schema_check(file->db, file->epoch, what, sizeof what);
+    if (rc == SQLITE_OK && size <= QUICK_CHECK_BYTES)
+        rc = schema_check_pages(file->db, what, sizeof what);
+    if (rc == SQLITE_OK)
         return 0;
-    say_unsound(file->path, status, what, why, why_size);
+    advice_write(file->path, "opened", rc, what, why, why_size);
     return -1;
 }
 
@@ -317,9 +322,11 @@ static int prepare(struct file *file, char *why, size_t why_size)
 {
     sqlite3_stmt *mode = NULL;
     bool wal = false;
-    int rc = sql_exec(file->db, "PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0; "
-                                "PRAGMA journal_size_limit=16777216; PRAGMA temp_store=MEMORY;");
+    int rc;
 
+    errno = 0;
+    rc = sql_exec(file->db, "PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0; "
+                            "PRAGMA journal_size_limit=16777216; PRAGMA temp_store=MEMORY;");
     if (rc == SQLITE_OK)
         rc = sql_prepare(file->db, &mode, "PRAGMA journal_mode=WAL");
     if (rc == SQLITE_OK) {
@@ -327,10 +334,7 @@ static int prepare(struct file *file, char *why, size_t why_size)
         wal = rc == SQLITE_ROW && strcmp((const char *)sqlite3_column_text(mode, 0), "wal") == 0;
     }
     sqlite3_finalize(mode);
-    if (wal)
-        return 0;
-    sql_explain(why, why_size, "the log cannot be set to WAL mode", file->db, rc);
-    return -1;
+    return wal ? 0 : explain(file, rc, "it cannot be set to WAL mode", why, why_size);
 }
 
 /* Copies what the last run left in the write-ahead log, now that it is surely on the disk: a
@@ -346,29 +350,40 @@ static int settle(struct file *file, char *why, size_t why_size)
     errno = 0;
     rc = sqlite3_wal_checkpoint_v2(file->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &pages, &copied);
     file->pending = rc != SQLITE_OK || copied < pages;
-    if (sql_status(rc) == LOG_FAILED) {
-        sql_explain(why, why_size, "what the last run left cannot be synced", file->db, rc);
-        return -1;
-    }
+    if (sql_status(rc) == LOG_FAILED)
+        return explain(file, rc, "what the last run left cannot be synced", why, why_size);
     if (sync_directory_of(file->path) == 0)
         return 0;
-    SAY("the directory of %s cannot be synced: %s", file->path, strerror(errno));
+    SAY("the directory of %s cannot be synced: %s: %s", file->path, strerror(errno),
+        advice_for(errno));
     return -1;
 }
 
 static int connect_to(struct file *file, char *why, size_t why_size)
 {
-    int rc =
-        sqlite3_open_v2(file->path, &file->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+    int rc;
 
+    errno = 0;
+    rc = sqlite3_open_v2(file->path, &file->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
     if (rc == SQLITE_OK)
         rc = sqlite3_extended_result_codes(file->db, 1);
     if (rc == SQLITE_OK)
         rc = sqlite3_busy_timeout(file->db, BUSY_MS);
-    if (rc == SQLITE_OK)
-        return 0;
-    sql_explain(why, why_size, file->path, file->db, rc);
-    return -1;
+    return rc == SQLITE_OK ? 0 : explain(file, rc, "SQLite", why, why_size);
+}
+
+/* Logs that were made under a usual umask before modes were set are left as they are: somebody may
+ * count on it by now. */
+static void tell_mode(const struct file *file, log_tell *tell)
+{
+    char line[PATH_MAX + 100];
+    struct stat st;
+
+    if (!tell || fstat(file->fd, &st) != 0 || (st.st_mode & 0007) == 0)
+        return;
+    snprintf(line, sizeof line, "%s is open to every user of this machine (mode %04o): chmod o= it",
+             file->path, st.st_mode & 07777U);
+    tell(LOG_TELL_WARN, line);
 }
 
 int file_open(struct file *file, char *path, log_tell *tell, char *why, size_t why_size)
@@ -381,7 +396,7 @@ int file_open(struct file *file, char *path, log_tell *tell, char *why, size_t w
     pending = size_beside(path, "-wal") > 0;
     file->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (file->fd < 0) {
-        SAY("%s cannot be opened: %s", path, strerror(errno));
+        SAY("%s cannot be opened: %s: %s", path, strerror(errno), advice_for(errno));
         goto out;
     }
     if (inspect(path, file->fd, why, why_size) != 0 ||
@@ -390,8 +405,10 @@ int file_open(struct file *file, char *path, log_tell *tell, char *why, size_t w
         goto out;
     if (check(file, why, why_size) == 0 && prepare(file, why, why_size) == 0 &&
         settle(file, why, why_size) == 0 &&
-        place_mark(&file->place, path, file->fd, why, why_size) == 0)
+        place_mark(&file->place, path, file->fd, why, why_size) == 0) {
+        tell_mode(file, tell);
         return 0;
+    }
     /* Closing would move what is in the write-ahead log into a file that we refuse. */
     if (pending)
         sqlite3_db_config(file->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);

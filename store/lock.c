@@ -10,6 +10,8 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "store/advice.h"
+
 static long read_owner(int fd)
 {
     char text[LOCK_OWNER_SIZE];
@@ -41,7 +43,8 @@ int lock_take(const char *path, char *why, size_t why_size)
     }
     fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0640);
     if (fd < 0) {
-        snprintf(why, why_size, "%s cannot be opened: %s", name, strerror(errno));
+        snprintf(why, why_size, "%s cannot be opened: %s: %s", name, strerror(errno),
+                 advice_for(errno));
         return -1;
     }
     if (flock(fd, LOCK_EX | LOCK_NB) == 0) {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "store/advice.h"
 #include "store/sql.h"
 
 /* Readers of a log in WAL mode wait for nobody, but for another program that recovers it or holds
@@ -50,6 +51,7 @@ int reader_open(struct reader **out, const char *path, char *why, size_t why_siz
         snprintf(why, why_size, "out of memory");
         return -1;
     }
+    errno = 0;
     rc = sqlite3_open_v2(path, &reader->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
     if (rc == SQLITE_OK)
         rc = sqlite3_extended_result_codes(reader->db, 1);
@@ -60,7 +62,7 @@ int reader_open(struct reader **out, const char *path, char *why, size_t why_siz
     if (rc == SQLITE_OK)
         rc = prepare(reader);
     if (rc != SQLITE_OK) {
-        sql_explain(why, why_size, path, reader->db, rc);
+        advice_explain(path, "opened", "SQLite", reader->db, rc, why, why_size);
         reader_close(reader);
         return -1;
     }
@@ -194,7 +196,8 @@ int reader_load(struct reader *reader, struct tail *tail, char *why, size_t why_
     free(loaded.rows);
     if (rc == SQLITE_ROW)
         return 0;
-    sql_explain(why, why_size, "the recent messages cannot be read", reader->db, rc);
+    advice_explain(sqlite3_db_filename(reader->db, "main"), "opened",
+                   "the recent messages cannot be read", reader->db, rc, why, why_size);
     return -1;
 }
 

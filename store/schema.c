@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "store/sql.h"
@@ -78,8 +79,14 @@ static bool same_row(sqlite3_stmt *a, sqlite3_stmt *b)
     return true;
 }
 
+/* Whether it was for want of memory that a text was not there. */
+static bool want_memory(sqlite3_stmt *statement)
+{
+    return sqlite3_errcode(sqlite3_db_handle(statement)) == SQLITE_NOMEM;
+}
+
 /* Steps through both listings side by side. Returns SQLITE_DONE when they are equal, SQLITE_ROW at
- * the first difference, or the error of the file's side. */
+ * the first difference, or an error. */
 static int compare(sqlite3_stmt *ours, sqlite3_stmt *theirs)
 {
     for (;;) {
@@ -88,31 +95,40 @@ static int compare(sqlite3_stmt *ours, sqlite3_stmt *theirs)
 
         if (right != SQLITE_ROW && right != SQLITE_DONE)
             return right;
+        if (left != SQLITE_ROW && left != SQLITE_DONE)
+            return left;
         if (left != right)
             return SQLITE_ROW;
         if (left == SQLITE_DONE)
             return SQLITE_DONE;
         if (!same_row(ours, theirs))
-            return SQLITE_ROW;
+            return want_memory(ours) || want_memory(theirs) ? SQLITE_NOMEM : SQLITE_ROW;
     }
 }
 
-/* SQLite could not do what was asked: why, and what that says of the file. */
-static enum log_status cannot(sqlite3 *db, int rc, const char *doing, char *why, size_t why_size)
+/* SQLite could not do what was asked. Returns its code, which is an error's. */
+static int cannot(sqlite3 *db, int rc, const char *doing, char *why, size_t why_size)
 {
-    enum log_status status = sql_status(rc);
-
     sql_explain(why, why_size, doing, db, rc);
-    return status == LOG_OK ? LOG_FAILED : status;
+    return sql_status(rc) == LOG_OK ? SQLITE_ERROR : rc;
+}
+
+/* Frees a statement, leaving errno to whoever asks for the cause of an error. */
+static void finalize(sqlite3_stmt *statement)
+{
+    int error = errno;
+
+    sqlite3_finalize(statement);
+    errno = error;
 }
 
 /* The model to compare with is made afresh in memory: what SQLite keeps of a CREATE statement is
  * SQLite's business. */
-static enum log_status check_tables(sqlite3 *db, char *why, size_t why_size)
+static int check_tables(sqlite3 *db, char *why, size_t why_size)
 {
     sqlite3 *model = NULL;
     sqlite3_stmt *ours = NULL, *theirs = NULL;
-    enum log_status status = LOG_FAILED;
+    int result = SQLITE_CORRUPT;
     int rc = sqlite3_open(":memory:", &model);
 
     if (rc == SQLITE_OK)
@@ -124,15 +140,15 @@ static enum log_status check_tables(sqlite3 *db, char *why, size_t why_size)
     if (rc == SQLITE_OK)
         rc = compare(ours, theirs);
     if (rc == SQLITE_DONE)
-        status = LOG_OK;
+        result = SQLITE_OK;
     else if (rc == SQLITE_ROW)
         snprintf(why, why_size, "its tables are not those of an Encke log");
     else
-        status = cannot(db, rc, "its tables cannot be read", why, why_size);
-    sqlite3_finalize(ours);
-    sqlite3_finalize(theirs);
+        result = cannot(db, rc, "its tables cannot be read", why, why_size);
+    finalize(ours);
+    finalize(theirs);
     sqlite3_close(model);
-    return status;
+    return result;
 }
 
 static bool is_epoch(const char *text)
@@ -142,11 +158,10 @@ static bool is_epoch(const char *text)
 
 /* The head must not be behind a message, or the next append would meet it; and there cannot be more
  * messages than numbers given out. */
-static enum log_status check_rows(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why,
-                                  size_t why_size)
+static int check_rows(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why, size_t why_size)
 {
     sqlite3_stmt *row = NULL;
-    enum log_status status = LOG_FAILED;
+    int result = SQLITE_CORRUPT;
     int rc = sql_prepare(db, &row,
                          "SELECT epoch, head >= coalesce((SELECT max(seq) FROM message), 0) AND "
                          "forgotten BETWEEN 0 AND head AND messages BETWEEN 0 AND head AND "
@@ -157,27 +172,28 @@ static enum log_status check_rows(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *
     if (rc == SQLITE_ROW && is_epoch((const char *)sqlite3_column_text(row, 0)) &&
         sqlite3_column_int(row, 1)) {
         memcpy(epoch, sqlite3_column_text(row, 0), EPOCH_LEN + 1);
-        status = LOG_OK;
-    } else if (rc == SQLITE_ROW || rc == SQLITE_DONE) {
+        result = SQLITE_OK;
+    } else if (rc == SQLITE_DONE || (rc == SQLITE_ROW && !want_memory(row))) {
         snprintf(why, why_size, "its row of `log` makes no sense");
     } else {
-        status = cannot(db, rc, "its row of `log` cannot be read", why, why_size);
+        rc = rc == SQLITE_ROW ? SQLITE_NOMEM : rc;
+        result = cannot(db, rc, "its row of `log` cannot be read", why, why_size);
     }
-    sqlite3_finalize(row);
-    return status;
+    finalize(row);
+    return result;
 }
 
-enum log_status schema_check(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why, size_t why_size)
+int schema_check(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why, size_t why_size)
 {
-    enum log_status status;
+    int result;
 
     errno = 0;
-    status = check_tables(db, why, why_size);
-    return status == LOG_OK ? check_rows(db, epoch, why, why_size) : status;
+    result = check_tables(db, why, why_size);
+    return result == SQLITE_OK ? check_rows(db, epoch, why, why_size) : result;
 }
 
 /* The writer keeps count in rows of their own; a program that deleted messages by hand did not. */
-static enum log_status check_counts(sqlite3 *db, char *why, size_t why_size)
+static int check_counts(sqlite3 *db, char *why, size_t why_size)
 {
     sqlite3_stmt *counts = NULL;
     sqlite3_int64 equal = 0;
@@ -187,26 +203,35 @@ static enum log_status check_counts(sqlite3 *db, char *why, size_t why_size)
 
     if (rc == SQLITE_OK)
         rc = sql_number(counts, &equal);
-    sqlite3_finalize(counts);
+    finalize(counts);
     if (rc == SQLITE_ROW && equal)
-        return LOG_OK;
+        return SQLITE_OK;
     if (rc != SQLITE_ROW)
         return cannot(db, rc, "its messages cannot be counted", why, why_size);
     snprintf(why, why_size, "its counts are not those of its messages");
-    return LOG_FAILED;
+    return SQLITE_CORRUPT;
 }
 
-/* Copies the first line of SQLite's report. */
-static void copy_line(char *why, size_t why_size, const char *said)
+/* Copies the line of SQLite's report that says what is wrong. Returns SQLITE_CORRUPT; or the code
+ * of a page that could not be read, which proves nothing of what is on it. */
+static int read_report(const char *said, char *why, size_t why_size)
 {
-    snprintf(why, why_size, "%.*s", (int)strcspn(said, "\n"), said);
+    static const char unread[] = "error code=";
+    const char *line = strncmp(said, "***", 3) == 0 ? strchr(said, '\n') : NULL, *code;
+    int rc;
+
+    line = line ? line + 1 : said;
+    snprintf(why, why_size, "%.*s", (int)strcspn(line, "\n"), line);
+    code = strstr(why, unread);
+    rc = code ? (int)strtol(code + sizeof unread - 1, NULL, 10) : SQLITE_OK;
+    return rc == SQLITE_OK || (rc & 0xff) == SQLITE_NOTADB ? SQLITE_CORRUPT : rc;
 }
 
-enum log_status schema_check_pages(sqlite3 *db, char *why, size_t why_size)
+int schema_check_pages(sqlite3 *db, char *why, size_t why_size)
 {
     sqlite3_stmt *check = NULL;
     const char *said = NULL;
-    enum log_status status = LOG_FAILED;
+    int result = SQLITE_CORRUPT;
     int rc;
 
     errno = 0;
@@ -216,11 +241,11 @@ enum log_status schema_check_pages(sqlite3 *db, char *why, size_t why_size)
     if (rc == SQLITE_ROW)
         said = (const char *)sqlite3_column_text(check, 0);
     if (said && strcmp(said, "ok") == 0)
-        status = LOG_OK;
+        result = SQLITE_OK;
     else if (said)
-        copy_line(why, why_size, said);
+        result = read_report(said, why, why_size);
     else
-        status = cannot(db, rc, "its pages cannot be read", why, why_size);
-    sqlite3_finalize(check);
-    return status == LOG_OK ? check_counts(db, why, why_size) : status;
+        result = cannot(db, rc, "its pages cannot be read", why, why_size);
+    finalize(check);
+    return result == SQLITE_OK ? check_counts(db, why, why_size) : result;
 }

@@ -20,7 +20,6 @@
 #include <stddef.h>
 
 #include "store/cursor.h"
-#include "store/log.h"
 
 enum {
     SCHEMA_APPLICATION = 0x456e636b, /* "Enck", the file's application_id */
@@ -31,13 +30,13 @@ enum {
 int schema_build(sqlite3 *db, const char *epoch);
 
 /* Looks whether the tables are those that schema_build makes, to the letter, and reads the epoch.
- * Changes nothing. Returns LOG_OK; LOG_FAILED if the file is not a sound log; or LOG_FULL (SQLite
- * needs some room beside the file even to read it), LOG_LOCKED or LOG_NO_MEMORY if that could not
- * be found out. What is wrong (not naming the file) is in why. */
-enum log_status schema_check(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why, size_t why_size);
+ * Changes nothing. Returns SQLITE_OK; SQLITE_CORRUPT if the file is not a sound log; or SQLite's
+ * code, with errno as SQLite left it, if that could not be found out. What is wrong (not naming the
+ * file) is in why. */
+int schema_check(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why, size_t why_size);
 
 /* Has SQLite look through every page and compare rows with constraints: about a second for 500 MiB
  * that are in the page cache, so it is for small files. Returns as schema_check. */
-enum log_status schema_check_pages(sqlite3 *db, char *why, size_t why_size);
+int schema_check_pages(sqlite3 *db, char *why, size_t why_size);
 
 #endif

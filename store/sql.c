@@ -47,6 +47,7 @@ enum log_status sql_status(int rc)
         return LOG_FULL;
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
+    case SQLITE_PROTOCOL: /* for seconds, at the start of a transaction */
         return LOG_LOCKED;
     default:
         break;

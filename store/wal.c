@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "store/sql.h"
+#include "store/advice.h"
 
 /* SQLite's unix VFS writes less than 128 KiB in a call. */
 enum { STEP = 64 << 10, STEPS_A_SYNC = 256, TELL_MS = 1000 };
@@ -92,6 +92,6 @@ int wal_rewrite(const char *path, log_tell *tell, char *why, size_t why_size)
         rc = open_and_rewrite(vfs, name, tell);
     if (rc == SQLITE_OK)
         return 0;
-    sql_explain(why, why_size, name, NULL, rc);
+    advice_explain(path, "opened", "its -wal cannot be written again", NULL, rc, why, why_size);
     return -1;
 }

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "store/advice.h"
 #include "store/sql.h"
 
 /* A checkpoint is due once the write-ahead log has this many pages (4 MiB), or some time after the
@@ -444,8 +445,10 @@ static int start_thread(struct writer *writer)
 static int prepare(struct writer *writer, const struct retention_limits *limits)
 {
     sqlite3 *db = writer->file->db;
-    int rc = ledger_init(&writer->ledger, db);
+    int rc;
 
+    errno = 0;
+    rc = ledger_init(&writer->ledger, db);
     if (rc == SQLITE_OK)
         rc = retention_init(&writer->retention, db, &writer->ledger, limits);
     if (rc == SQLITE_OK)
@@ -506,7 +509,7 @@ int writer_start(struct writer **out, struct file *file, const struct retention_
     init_wake(&writer->wake);
     rc = prepare(writer, limits);
     if (rc != SQLITE_OK) {
-        sql_explain(why, why_size, file->path, file->db, rc);
+        advice_explain(file->path, "opened", "SQLite", file->db, rc, why, why_size);
         free_writer(writer);
         return -1;
     }

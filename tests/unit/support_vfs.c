@@ -19,7 +19,7 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct {
     int ops;
     unsigned nth, seen, met, syncs;
-    int rc;
+    int rc, error;
     bool on;
     char image[200];
 } fault;
@@ -45,6 +45,7 @@ static int meet(int op)
         if (fault.seen == fault.nth || (fault.on && fault.seen > fault.nth)) {
             fault.met++;
             rc = fault.rc;
+            errno = fault.error ? fault.error : errno;
         }
     }
     pthread_mutex_unlock(&mutex);
@@ -180,7 +181,6 @@ static int shim_map(sqlite3_file *file, int page, int size, int extend, void vol
 {
     int rc = meet(SHIM_MAP);
 
-    errno = ENOSPC;
     return rc != SQLITE_OK ? rc
                            : real(file)->pMethods->xShmMap(real(file), page, size, extend, out);
 }
@@ -223,9 +223,12 @@ static const sqlite3_io_methods methods = {
 static int shim_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags, int *out)
 {
     struct shim_file *opened = (struct shim_file *)file;
-    int rc;
+    int rc = meet(SHIM_OPEN);
 
     (void)vfs;
+    file->pMethods = NULL;
+    if (rc != SQLITE_OK)
+        return rc;
     opened->name = name; /* SQLite keeps it as long as the file is open */
     opened->real = (sqlite3_file *)(opened + 1);
     rc = disk->xOpen(disk, name, opened->real, flags, out);
@@ -268,6 +271,13 @@ void shim_arm(int ops, unsigned nth, int rc, bool on)
     fault.rc = rc;
     fault.on = on;
     fault.seen = fault.met = fault.syncs = 0;
+    pthread_mutex_unlock(&mutex);
+}
+
+void shim_errno(int error)
+{
+    pthread_mutex_lock(&mutex);
+    fault.error = error;
     pthread_mutex_unlock(&mutex);
 }
 

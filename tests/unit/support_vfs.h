@@ -6,7 +6,7 @@
 
 #include <stdbool.h>
 
-enum shim_op { SHIM_WRITE = 1, SHIM_SYNC = 2, SHIM_READ = 4, SHIM_MAP = 8 };
+enum shim_op { SHIM_WRITE = 1, SHIM_SYNC = 2, SHIM_READ = 4, SHIM_MAP = 8, SHIM_OPEN = 16 };
 
 enum { SHIM_CRASH = -1 }; /* for rc: write half of what is to be written, then _exit(0) */
 
@@ -14,8 +14,10 @@ enum { SHIM_CRASH = -1 }; /* for rc: write half of what is to be written, then _
 void shim_install(void);
 
 /* The nth operation (from 1) of the kinds in ops gives the result code rc; with `on`, all after it
- * too. One that maps shared memory fails for want of room (errno). */
+ * too. */
 void shim_arm(int ops, unsigned nth, int rc, bool on);
+/* From now on, until shim_install, one that fails leaves this errno. */
+void shim_errno(int error);
 void shim_disarm(void);
 
 /* How often the armed fault was met. */

@@ -137,6 +137,7 @@ static void a_sound_log_on_a_full_disk_is_not_called_damaged(void **state)
     store_open(store);
     store_put(store, "a", "x");
     store_close(store);
+    shim_errno(ENOSPC);
     shim_arm(SHIM_MAP, 1, SQLITE_IOERR_SHMSIZE, true);
     assert_int_equal(store_try_open(store), -1);
     assert_non_null(strstr(store->why, "make room"));
