@@ -390,7 +390,7 @@ int file_open(struct file *file, char *path, log_tell *tell, char *why, size_t w
 {
     bool pending;
 
-    *file = (struct file){.path = path, .fd = -1, .place = PLACE_NONE};
+    *file = (struct file){.path = path, .fd = -1, .shm.fd = -1, .place = PLACE_NONE};
     if (size_beside(path, "") < 0 && create(path, why, why_size) != 0)
         goto out;
     pending = size_beside(path, "-wal") > 0;
@@ -401,11 +401,13 @@ int file_open(struct file *file, char *path, log_tell *tell, char *why, size_t w
     }
     if (inspect(path, file->fd, why, why_size) != 0 ||
         lock_file(file->fd, path, why, why_size) != 0 ||
-        wal_rewrite(path, tell, why, why_size) != 0 || connect_to(file, why, why_size) != 0)
+        wal_rewrite(path, tell, why, why_size) != 0 ||
+        shm_open_for(&file->shm, path, size_beside(path, "-wal"), why, why_size) != 0 ||
+        connect_to(file, why, why_size) != 0)
         goto out;
     if (check(file, why, why_size) == 0 && prepare(file, why, why_size) == 0 &&
         settle(file, why, why_size) == 0 &&
-        place_mark(&file->place, path, file->fd, why, why_size) == 0) {
+        place_mark(&file->place, path, file->fd, &file->shm, why, why_size) == 0) {
         tell_mode(file, tell);
         return 0;
     }
@@ -414,9 +416,10 @@ int file_open(struct file *file, char *path, log_tell *tell, char *why, size_t w
         sqlite3_db_config(file->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 out:
     sqlite3_close(file->db);
+    shm_close(&file->shm);
     if (file->fd >= 0)
         close(file->fd);
-    *file = (struct file){.fd = -1, .place = PLACE_NONE};
+    *file = (struct file){.fd = -1, .shm.fd = -1, .place = PLACE_NONE};
     return -1;
 }
 
@@ -435,8 +438,9 @@ void file_close(struct file *file, bool trusted)
         sqlite3_db_config(file->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     sqlite3_close(file->db);
     mark_sync(&file->mark);
+    shm_close(&file->shm);
     place_free(&file->place);
     close(file->fd);
     free(file->path);
-    *file = (struct file){.fd = -1, .place = PLACE_NONE};
+    *file = (struct file){.fd = -1, .shm.fd = -1, .place = PLACE_NONE};
 }

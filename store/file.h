@@ -18,14 +18,16 @@
 #include "store/log.h"
 #include "store/mark.h"
 #include "store/place.h"
+#include "store/shm.h"
 
 struct file {
-    char *path;  /* absolute, without symbolic links */
-    sqlite3 *db; /* the connection that writes and checkpoints */
-    int fd;      /* the file itself, locked (lock.h). Closing any descriptor of a file drops this
-                    process's POSIX locks on it, SQLite's too: so it is opened before SQLite opens
-                    it and closed after SQLite closed it */
-    struct place place; /* the writer's, once it runs */
+    char *path;     /* absolute, without symbolic links */
+    sqlite3 *db;    /* the connection that writes and checkpoints */
+    int fd;         /* the file itself, locked (lock.h). Closing any descriptor of a file drops this
+                       process's POSIX locks on it, SQLite's too: so it is opened before SQLite opens
+                       it and closed after SQLite closed it */
+    struct shm shm; /* this and the next are the writer's, once it runs */
+    struct place place;
     char epoch[EPOCH_LEN + 1];
     struct mark mark; /* how far it had come, beside it */
     bool pending;     /* the write-ahead log of the last run is not all copied yet */

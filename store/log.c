@@ -115,6 +115,7 @@ int log_open(struct log **out, const struct log_options *options, char *why, siz
         return -1;
     }
     log->file.place = PLACE_NONE;
+    log->file.shm.fd = -1;
     log->file.fd = log->lock_fd = log->pipe[0] = log->pipe[1] = -1;
     log->queue_limit = options->queue_bytes;
     /* SQLite need not count each allocation under a lock. Once it is at work it refuses, and goes

@@ -2,7 +2,6 @@
 #include "store/place.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,10 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* What is before the pages of a write-ahead log and before each of them, and where the shared
- * memory says, in this machine's byte order, how many there are:
+/* What is before the pages of a write-ahead log and before each of them:
  * https://sqlite.org/walformat.html */
-enum { WAL_HEADER = 32, FRAME_HEADER = 24, SHM_AT_PAGES = 16 };
+enum { WAL_HEADER = 32, FRAME_HEADER = 24 };
 
 /* The page size in a database's header, big-endian; 1 means 65536. */
 enum { AT_PAGE_SIZE = 16 };
@@ -25,19 +23,13 @@ static int mark(struct place *place, int fd)
 {
     unsigned char size[2];
     struct stat db, wal;
-    char *shm;
 
     if (fstat(fd, &db) != 0 || pread(fd, size, 2, AT_PAGE_SIZE) != 2)
         return -1;
     place->page_size = size[0] << 8 | size[1];
     if (place->page_size == 1)
         place->page_size = 65536;
-    if (asprintf(&place->wal, "%s-wal", place->path) < 0 ||
-        asprintf(&shm, "%s-shm", place->path) < 0)
-        return -1;
-    place->shm_fd = open(shm, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    free(shm);
-    if (place->shm_fd < 0 || stat(place->wal, &wal) != 0)
+    if (asprintf(&place->wal, "%s-wal", place->path) < 0 || stat(place->wal, &wal) != 0)
         return -1;
     place->device = db.st_dev;
     place->inode = db.st_ino;
@@ -62,9 +54,11 @@ static int watch(const struct place *place)
     return -1;
 }
 
-int place_mark(struct place *place, const char *path, int fd, char *why, size_t why_size)
+int place_mark(struct place *place, const char *path, int fd, const struct shm *shm, char *why,
+               size_t why_size)
 {
     *place = PLACE_NONE;
+    place->shm = shm;
     place->path = path;
     if (mark(place, fd) != 0) {
         snprintf(why, why_size, "%s cannot be looked at: %s", path, strerror(errno));
@@ -78,8 +72,6 @@ int place_mark(struct place *place, const char *path, int fd, char *why, size_t 
 void place_free(struct place *place)
 {
     free(place->wal);
-    if (place->shm_fd >= 0)
-        close(place->shm_fd);
     if (place->watch_fd >= 0)
         close(place->watch_fd);
     *place = PLACE_NONE;
@@ -113,12 +105,11 @@ static bool is_gone(const char *name, const struct place *place, ino_t inode, st
 static bool wal_is_cut(const struct place *place, int64_t size)
 {
     int64_t frame = FRAME_HEADER + place->page_size;
-    uint32_t pages = 0;
+    int64_t pages;
 
     if (size < 0 || place->wal_pages == 0 || size >= WAL_HEADER + place->wal_pages * frame)
         return false;
-    if (pread(place->shm_fd, &pages, sizeof pages, SHM_AT_PAGES) != (ssize_t)sizeof pages)
-        return false;
+    pages = shm_pages(place->shm);
     return pages > 0 && size < WAL_HEADER + pages * frame;
 }
 

@@ -16,12 +16,14 @@
 #include <sys/types.h>
 #include <time.h>
 
-#define PLACE_NONE ((struct place){.shm_fd = -1, .watch_fd = -1})
+#include "store/shm.h"
+
+#define PLACE_NONE ((struct place){.watch_fd = -1})
 
 struct place {
     const char *path; /* borrowed */
-    char *wal;        /* its write-ahead log's */
-    int shm_fd;       /* the -shm; to be closed after SQLite closed it, or its locks go (file.h) */
+    const struct shm *shm;
+    char *wal;    /* its write-ahead log's */
     int watch_fd; /* inotify; -1 where the system has none left: files that go are noticed later */
     dev_t device;
     ino_t inode, wal_inode;
@@ -31,10 +33,11 @@ struct place {
     int64_t wal_pages; /* the write-ahead log's, as of our last commit */
 };
 
-/* Remembers the files at path, which SQLite has open, as fd is, the database. Returns 0, or -1 with
- * the reason in why. */
-int place_mark(struct place *place, const char *path, int fd, char *why, size_t why_size);
-/* After SQLite has closed them. One that is only PLACE_NONE is allowed. */
+/* Remembers the files at path, which SQLite has open, as fd is, the database; borrows shm, open.
+ * Returns 0, or -1 with the reason in why. */
+int place_mark(struct place *place, const char *path, int fd, const struct shm *shm, char *why,
+               size_t why_size);
+/* One that is only PLACE_NONE is allowed. */
 void place_free(struct place *place);
 
 /* To be told after each commit how many pages the write-ahead log has, and of each checkpoint. */

@@ -22,6 +22,10 @@ enum { CHECKPOINT_PAGES = 1000, CHECKPOINT_IDLE_MS = 5000 };
  * on the appends and never holds one up for long. */
 enum { RETENTION_ROWS = 1000 };
 
+/* What a row that is written or deleted may touch besides its own data: leaves of two trees and
+ * what is above them, the list of free pages. PAGE_DATA bytes of data fill a page at least. */
+enum { PAGES_A_ROW = 4, PAGE_DATA = 4000 };
+
 /* Retention that met a full disk or a lock, with nothing to append, tries again after this long,
  * and twice as long each time. */
 enum { RETRY_MIN_MS = 1000, RETRY_MAX_MS = 60000 };
@@ -258,6 +262,24 @@ static enum log_status undo(struct writer *writer, int rc)
     return status;
 }
 
+/* Sees to it that the index of the write-ahead log has room for what the transaction may write: of
+ * each message its pages, and a few for each row that comes and goes. */
+static enum log_status reserve(struct writer *writer, const struct append_list *batch)
+{
+    int64_t pages = writer->wal_pages + (int64_t)PAGES_A_ROW * RETENTION_ROWS;
+    const struct append *append;
+
+    STAILQ_FOREACH (append, batch, next) {
+        pages += (int64_t)(append->message->data_len / PAGE_DATA) + 2 * PAGES_A_ROW;
+    }
+    if (shm_reserve(&writer->file->shm, pages) == 0)
+        return LOG_OK;
+    snprintf(writer->error, sizeof writer->error, "making room for %.200s-shm: %s",
+             writer->file->path, strerror(errno));
+    retry_later(writer);
+    return LOG_FULL;
+}
+
 /* Copies what it can into the database without waiting for readers. One that finds no room is tried
  * again later: nothing is lost, all of it is in the write-ahead log. */
 static void checkpoint(struct writer *writer)
@@ -295,6 +317,8 @@ static enum log_status commit_or_undo(struct writer *writer, struct append_list 
     writer->error[0] = '\0';
     if (!look(writer))
         return LOG_FAILED;
+    if (reserve(writer, batch) != LOG_OK)
+        return LOG_FULL;
     rc = transact(writer, batch);
     if (rc != SQLITE_OK)
         return undo(writer, rc);
