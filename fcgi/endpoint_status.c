@@ -114,7 +114,7 @@ static json_t *status_of(const struct server *server)
         json_object_set_new(streams, transport_name((enum stream_kind)kind),
                             json_integer(server->streams[kind]));
     /* clang-format off */
-    return json_pack("{s:s, s:I, s:s, s:s, s:i, s:i, s:i, s:i, s:I, s:o, s:i, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:s?, s:o}",
+    return json_pack("{s:s, s:I, s:s, s:s, s:i, s:i, s:i, s:i, s:I, s:o, s:i, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:s?, s:o}",
                      "version", ENCKE_VERSION,
                      "uptime", (json_int_t)(timer_now_ms() - server->started_ms) / 1000,
                      "epoch", log_epoch(server->log),
@@ -131,6 +131,7 @@ static json_t *status_of(const struct server *server)
                      "websocket", server->websocket.listener.fd >= 0,
                      "messages", (json_int_t)log.messages,
                      "bytes", (json_int_t)log.bytes,
+                     "wal_bytes", (json_int_t)log.wal_bytes,
                      "creates", (json_int_t)log.appended,
                      "deliveries", (json_int_t)server->deliveries,
                      "commits", (json_int_t)log.commits,

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,6 +34,9 @@ struct log {
     uint64_t queued, appended, commits;
     uint64_t *floors; /* of the channels of one read */
     size_t floors_size;
+    uint64_t wal_bytes;
+    bool wal_told; /* that it has grown */
+    log_tell *tell;
     bool failed;
     bool put_back;
     char error[ERROR_SIZE];
@@ -118,6 +122,7 @@ int log_open(struct log **out, const struct log_options *options, char *why, siz
     log->file.shm.fd = -1;
     log->file.fd = log->lock_fd = log->pipe[0] = log->pipe[1] = -1;
     log->queue_limit = options->queue_bytes;
+    log->tell = options->tell;
     /* SQLite need not count each allocation under a lock. Once it is at work it refuses, and goes
      * on as it was told before. */
     sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
@@ -230,7 +235,8 @@ void log_stats(const struct log *log, struct log_stats *stats)
                                 .bytes = log->totals.bytes,
                                 .appended = log->appended,
                                 .commits = log->commits,
-                                .queued = log->queued};
+                                .queued = log->queued,
+                                .wal_bytes = log->wal_bytes};
 }
 
 /* ---- appending ---- */
@@ -301,10 +307,30 @@ static void take_floors(struct log *log, struct floor_list *floors)
     free_floors(floors);
 }
 
+static void tell_wal(struct log *log, uint64_t bytes)
+{
+    char line[2 * PATH_MAX + 200];
+    bool much = bytes >= (log->wal_told ? LOG_WAL_USUAL + 1 : LOG_WAL_MUCH);
+
+    log->wal_bytes = bytes;
+    if (!log->tell || much == log->wal_told)
+        return;
+    log->wal_told = much;
+    if (much)
+        snprintf(line, sizeof line,
+                 "%s-wal has grown to %llu MiB, because another program reads the log in one long "
+                 "transaction: end it (fuser -v %s lists who has it open)",
+                 log->file.path, (unsigned long long)bytes >> 20, log->file.path);
+    else
+        snprintf(line, sizeof line, "%s-wal has its usual size again", log->file.path);
+    log->tell(much ? LOG_TELL_WARN : LOG_TELL_INFO, line);
+}
+
 static void take_totals(struct log *log, const struct report *report)
 {
     log->totals = report->totals;
     log->commits = report->commits;
+    tell_wal(log, report->wal_bytes);
     log->tail.forgotten = report->totals.forgotten;
     log->failed = log->failed || report->failed;
     if (report->error[0])

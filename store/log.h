@@ -170,12 +170,19 @@ enum log_status log_newest(struct log *log, const char *channel, uint64_t before
 
 /* Counters for the operator, as of the last drain. */
 struct log_stats {
-    uint64_t messages; /* retained on disk */
-    uint64_t bytes;    /* message_size of them */
-    uint64_t appended; /* acknowledged since log_open */
-    uint64_t commits;  /* transactions committed since log_open */
-    uint64_t queued;   /* appends waiting now */
+    uint64_t messages;  /* retained on disk */
+    uint64_t bytes;     /* message_size of them */
+    uint64_t appended;  /* acknowledged since log_open */
+    uint64_t commits;   /* transactions committed since log_open */
+    uint64_t queued;    /* appends waiting now */
+    uint64_t wal_bytes; /* the write-ahead log's file; LOG_WAL_USUAL or less, but while another
+                           program reads in one long transaction it cannot start over */
 };
+
+/* log_options.tell hears when the write-ahead log grows beyond LOG_WAL_MUCH bytes, and when it is
+ * down to LOG_WAL_USUAL again, to which it is cut when it starts over. */
+enum { LOG_WAL_MUCH = 64 << 20, LOG_WAL_USUAL = 16 << 20 };
+
 void log_stats(const struct log *log, struct log_stats *stats);
 
 #endif

@@ -34,6 +34,7 @@ static int mark(struct place *place, int fd)
     place->device = db.st_dev;
     place->inode = db.st_ino;
     place->wal_inode = wal.st_ino;
+    place->wal_size = wal.st_size;
     place->size = db.st_size;
     place->changed = db.st_mtim;
     return 0;
@@ -127,6 +128,8 @@ const char *place_trouble(struct place *place, const char **name)
     *name = place->wal;
     if (is_gone(place->wal, place, place->wal_inode, &st))
         return gone;
+    if (st.st_size >= 0)
+        place->wal_size = st.st_size;
     return wal_is_cut(place, st.st_size) ? cut : NULL;
 }
 

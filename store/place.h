@@ -30,6 +30,7 @@ struct place {
     int64_t size;            /* the most that the database had: nothing of ours makes it shorter */
     struct timespec changed; /* the database, as of our last checkpoint */
     int64_t page_size;
+    int64_t wal_size;  /* of the write-ahead log's file, in bytes, as of the last look */
     int64_t wal_pages; /* the write-ahead log's, as of our last commit */
 };
 

@@ -110,6 +110,7 @@ static void deliver(struct writer *writer, struct append_list *batch)
     STAILQ_CONCAT(&report->floors, &writer->ledger.floors);
     report->totals = writer->ledger.committed;
     report->commits = writer->commits;
+    report->wal_bytes = (uint64_t)writer->file->place.wal_size;
     report->failed = writer->failed;
     if (writer->error[0])
         memcpy(report->error, writer->error, sizeof report->error);

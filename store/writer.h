@@ -34,6 +34,7 @@ struct report {
     struct floor_list floors; /* in the order in which they moved */
     struct totals totals;     /* as of the last COMMIT */
     uint64_t commits;         /* since the start */
+    uint64_t wal_bytes;       /* the write-ahead log's */
     bool failed;
     char error[ERROR_SIZE]; /* the last error lived through, or why it failed; "" if there was none
                                since the last report */

@@ -208,6 +208,63 @@ static void a_bind_mount_of_a_log_in_use_is_refused(void **state)
     remove(path);
 }
 
+/* ---- a write-ahead log that cannot start over ---- */
+
+static char told[2][1000];
+static int tellings;
+
+static void tell(enum log_tell_level level, const char *line)
+{
+    (void)level;
+    assert_true(tellings < 2);
+    snprintf(told[tellings++], sizeof *told, "%s", line);
+}
+
+static uint64_t wal_bytes(struct store *store)
+{
+    struct log_stats stats;
+    struct stat st;
+
+    log_stats(store->log, &stats);
+    assert_int_equal(stat(beside(store, "-wal"), &st), 0);
+    assert_int_equal(stats.wal_bytes, st.st_size);
+    return stats.wal_bytes;
+}
+
+/* As a backup that hangs does. */
+static void a_long_read_of_another_program_is_told_and_when_it_is_over(void **state)
+{
+    struct store *store = *state;
+    char *data = calloc(1, 4000001);
+    sqlite3 *other = NULL;
+
+    memset(data, 'x', 4000000);
+    tellings = 0;
+    store->options.memory_bytes = 0;
+    store->options.keep_messages = 2;
+    store->options.tell = tell;
+    store_open(store);
+    store_put(store, "a", "x");
+    assert_int_equal(sqlite3_open(store->path, &other), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(other, "BEGIN; SELECT * FROM log", NULL, NULL, NULL), SQLITE_OK);
+    while (wal_bytes(store) < LOG_WAL_MUCH) {
+        assert_int_equal(tellings, 0);
+        assert_int_not_equal(store_put(store, "a", data), 0);
+    }
+    assert_int_equal(tellings, 1);
+    assert_non_null(strstr(told[0], "-wal has grown to"));
+    assert_int_not_equal(store_put(store, "a", data), 0);
+    assert_int_equal(tellings, 1);
+    assert_int_equal(sqlite3_exec(other, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
+    for (int i = 0; i < 3 && tellings < 2; i++) /* one copies all of it, the next starts over */
+        assert_int_not_equal(store_put(store, "a", data), 0);
+    assert_int_equal(tellings, 2);
+    assert_non_null(strstr(told[1], "usual size"));
+    assert_true(wal_bytes(store) <= LOG_WAL_USUAL);
+    sqlite3_close(other);
+    free(data);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -220,6 +277,7 @@ int main(void)
         TEST(a_change_of_mode_is_noticed_and_passes),
         TEST(a_hard_link_of_a_log_in_use_is_refused),
         TEST(a_bind_mount_of_a_log_in_use_is_refused),
+        TEST(a_long_read_of_another_program_is_told_and_when_it_is_over),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
