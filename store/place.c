@@ -2,6 +2,7 @@
 #include "store/place.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +30,10 @@ static int mark(struct place *place, int fd)
     place->page_size = size[0] << 8 | size[1];
     if (place->page_size == 1)
         place->page_size = 65536;
-    if (asprintf(&place->wal, "%s-wal", place->path) < 0 || stat(place->wal, &wal) != 0)
+    if (asprintf(&place->wal, "%s-wal", place->path) < 0)
+        return -1;
+    place->wal_fd = open(place->wal, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (place->wal_fd < 0 || fstat(place->wal_fd, &wal) != 0)
         return -1;
     place->device = db.st_dev;
     place->inode = db.st_ino;
@@ -73,6 +77,8 @@ int place_mark(struct place *place, const char *path, int fd, const struct shm *
 void place_free(struct place *place)
 {
     free(place->wal);
+    if (place->wal_fd >= 0)
+        close(place->wal_fd);
     if (place->watch_fd >= 0)
         close(place->watch_fd);
     *place = PLACE_NONE;
@@ -103,7 +109,7 @@ static bool is_gone(const char *name, const struct place *place, ino_t inode, st
 
 /* Another program may cut the write-ahead log to nothing once it has copied all of it, and then the
  * shared memory says that there is nothing in it any more. */
-static bool wal_is_cut(const struct place *place, int64_t size)
+static bool is_cut(const struct place *place, int64_t size)
 {
     int64_t frame = FRAME_HEADER + place->page_size;
     int64_t pages;
@@ -130,7 +136,14 @@ const char *place_trouble(struct place *place, const char **name)
         return gone;
     if (st.st_size >= 0)
         place->wal_size = st.st_size;
-    return wal_is_cut(place, st.st_size) ? cut : NULL;
+    return is_cut(place, st.st_size) ? cut : NULL;
+}
+
+bool place_wal_is_cut(const struct place *place)
+{
+    struct stat st;
+
+    return fstat(place->wal_fd, &st) == 0 && is_cut(place, st.st_size);
 }
 
 bool place_can_be_saved(const struct place *place)

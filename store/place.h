@@ -1,8 +1,9 @@
 /* place.h - whether the log's files are still where, and as long as, they were.
  *
  * What is written into a file that was removed, replaced or cut short is gone at the next start. So
- * the writer looks before each commit and before it acknowledges one: two calls of stat(2) each
- * time. While nothing is committed, inotify tells of a file that goes, without a wake-up before.
+ * the writer looks before it acknowledges a commit, and at the length of the write-ahead log before
+ * it makes one longer: three calls of stat(2). While nothing is committed, inotify tells of a file
+ * that goes, without a wake-up before.
  *
  * The writer's thread, but for place_mark, place_free (log_open, log_close) and place_drain (the
  * loop's).
@@ -18,12 +19,13 @@
 
 #include "store/shm.h"
 
-#define PLACE_NONE ((struct place){.watch_fd = -1})
+#define PLACE_NONE ((struct place){.wal_fd = -1, .watch_fd = -1})
 
 struct place {
     const char *path; /* borrowed */
     const struct shm *shm;
-    char *wal;    /* its write-ahead log's */
+    char *wal; /* its write-ahead log's */
+    int wal_fd;
     int watch_fd; /* inotify; -1 where the system has none left: files that go are noticed later */
     dev_t device;
     ino_t inode, wal_inode;
@@ -48,6 +50,10 @@ void place_checkpointed(struct place *place);
 /* What is wrong with which file, for a sentence that begins with its name; NULL: nothing. Blocks no
  * longer than stat(2) does. */
 const char *place_trouble(struct place *place, const char **name);
+
+/* Whether the write-ahead log is shorter than what was committed into it; the next commit would
+ * make it longer again, with a hole. */
+bool place_wal_is_cut(const struct place *place);
 
 /* Whether only the write-ahead log is missing, and nobody has touched the database since: then
  * what the log held can still be copied there, from the file that SQLite has open. */

@@ -316,13 +316,18 @@ static enum log_status commit_or_undo(struct writer *writer, struct append_list 
     if (writer->failed)
         return LOG_FAILED;
     writer->error[0] = '\0';
-    if (!look(writer))
+    if (place_wal_is_cut(&writer->file->place) && !look(writer))
         return LOG_FAILED;
     if (reserve(writer, batch) != LOG_OK)
         return LOG_FULL;
     rc = transact(writer, batch);
-    if (rc != SQLITE_OK)
-        return undo(writer, rc);
+    if (rc != SQLITE_OK) {
+        enum log_status status = undo(writer, rc);
+
+        if (status == LOG_FAILED)
+            look(writer); /* that is why, then */
+        return status;
+    }
     if (!look(writer)) /* what was committed may be in a file without a name: not acknowledged */
         return LOG_FAILED;
     if (!STAILQ_EMPTY(&writer->ledger.changed))
