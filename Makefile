@@ -219,6 +219,10 @@ fuzz:                      ## look for inputs that break something (SECONDS=60 e
 fuzz-keep:                 ## add to tests/fuzz/corpus what reached more of the code
 	@tests/fuzz/run $(B)/fuzz keep $(TARGETS)
 
+.PHONY: torture
+torture: $(B)/tests/unit/test_torture ## a failing disk, restarts, and every power cut: some minutes
+	@ENCKE_TORTURE=all $<
+
 # FLAGS= what tests/bench/run --help lists.
 bench:                     ## the benchmark against peers (25 minutes; FLAGS='--svg FILE ...')
 	@deploy/packages bench

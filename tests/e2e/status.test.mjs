@@ -13,6 +13,7 @@ const FIELDS = [
   'channels_read',
   'messages',
   'bytes',
+  'wal_bytes',
   'creates',
   'deliveries',
   'commits',
