@@ -21,7 +21,7 @@ enum {
     PEERS = 6,
     STEPS = 120,
     ROUNDS = 2000, /* of the loop, in which anything must have come to rest */
-    PATIENCE_MS = 20000
+    PATIENCE_MS = 60000
 };
 
 struct peer {

@@ -12,7 +12,7 @@
 #include "store/log.h"
 #include "tests/fuzz/fuzz.h"
 
-enum { FIRST = 30, SECOND = 20, WRITTEN = FIRST + SECOND, PATIENCE_MS = 20000 };
+enum { FIRST = 30, SECOND = 20, WRITTEN = FIRST + SECOND, PATIENCE_MS = 60000 };
 static const char *const CHANNELS[] = {"a", "b", "c"};
 
 struct image {
