@@ -84,12 +84,14 @@ throughBoth('half a character in a message is stored as U+FFFD, and all the rest
     ['ha\ud83d', 'ha\ufffd'],
     ['\ude00lf', '\ufffdlf'],
     ['a whole one \ud83d\ude00 & + % = ?? \u0001\n', 'a whole one \ud83d\ude00 & + % = ?? \u0001\n'],
-    ['', ''],
+    ['', /^[A-Z0-9]{6}$/], // none is made up
   ]) {
     const id = await board.page.evaluate(
       async (message) => (await window.Encke.create({ base: 'comet/', message })).id, said);
     const [message] = (await stack.all()).slice(-1);
-    assert.deepEqual([message.id, message.data], [id, stored]);
+    assert.equal(message.id, id);
+    if (stored instanceof RegExp) assert.match(message.data, stored);
+    else assert.equal(message.data, stored);
   }
 });
 
@@ -99,7 +101,7 @@ throughBoth('what a message contains is shown as text and never runs', async (t,
   const texts = [
     '<script>window.ran = 1</script>', '<img src=x onerror="window.ran = 2">', '<svg onload="window.ran = 3">',
     '</div></li><b>bold</b>', '&lt;i&gt; &amp; & "quotes" \'single\'', 'javascript:window.ran=4',
-    '{"html":"<b>x</b>"}', '\u202e reversed \u2028 \u2029', '<a href="javascript:window.ran=5">x</a>', '',
+    '{"html":"<b>x</b>"}', '\u202e reversed \u2028 \u2029', '<a href="javascript:window.ran=5">x</a>',
   ];
   for (const text of texts) {
     const answer = await stack.http('create', {
