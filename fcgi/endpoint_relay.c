@@ -29,8 +29,6 @@ bool subscribe_relayed(struct conn *conn, const struct request *request)
     const char *complaint = NULL;
     if (!upstream)
         complaint = "there is no upstream of that name";
-    else if (request->body_cut || request->body_too_large)
-        complaint = "the body is too large, or not as long as Content-Length says";
     else
         complaint = upstream_query(upstream, request, &server->scratch);
     if (complaint) {

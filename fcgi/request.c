@@ -163,6 +163,12 @@ static bool take_target(struct decoder *decoder)
     return true;
 }
 
+static void refuse(struct request *request, int status, const char *why)
+{
+    request->fault = why;
+    request->fault_status = status;
+}
+
 void request_set_target(struct request *request, char *path, size_t path_len, char *query,
                         size_t query_len)
 {
@@ -170,11 +176,10 @@ void request_set_target(struct request *request, char *path, size_t path_len, ch
     path[path_len] = '\0';
     /* Web servers match their rules against the path without the fragment, but some pass it on:
      * with "/comet/update#/create" a reader would get past a rule that guards create. */
-    if (memchr(path, '#', path_len) || (query && memchr(query, '#', query_len))) {
-        request->fault = "there is a # in the address: what follows one is for the browser alone, "
-                         "and in a value it is written %23";
-        request->fault_status = 400;
-    }
+    if (memchr(path, '#', path_len) || (query && memchr(query, '#', query_len)))
+        refuse(request, 400,
+               "there is a # in the address: what follows one is for the browser alone, and in a "
+               "value it is written %23");
     request->query.count = 0;
     request->query.overflow = false;
     if (query)
@@ -204,6 +209,21 @@ struct text request_endpoint(const struct request *request, const char *mount)
     return (struct text){path.bytes + skip, path.len - skip};
 }
 
+/* Half a form says less than its client did, or something else. */
+static void read_form(struct decoder *decoder, const char *type, size_t len)
+{
+    struct request *request = &decoder->request;
+    if (request->body_too_large)
+        refuse(request, 413, "the form is larger than --max-message allows");
+    else if (request->body_cut)
+        refuse(request, 400, "the form is not as long as Content-Length says");
+    else if (request->body_kind == BODY_FORM)
+        form_parse(&request->form, decoder->body, len);
+    else
+        request->fault_status =
+            multipart_parse(&request->form, type, decoder->body, len, &request->fault);
+}
+
 /* Returns false when libfcgi has not the body that the gate saw. */
 static bool read_body(struct decoder *decoder, const struct gate *gate)
 {
@@ -224,13 +244,10 @@ static bool read_body(struct decoder *decoder, const struct gate *gate)
         FCGX_GetStr(decoder->body, (int)len, decoder->fcgx.in) != (int)len)
         return false;
     decoder->body[len] = '\0';
-    if (request->body_kind == BODY_FORM)
-        form_parse(&request->form, decoder->body, len);
-    else if (request->body_kind == BODY_MULTIPART && !gate->too_large)
-        request->fault_status =
-            multipart_parse(&request->form, type, decoder->body, len, &request->fault);
-    else
+    if (request->body_kind == BODY_RAW)
         request->body.len = len;
+    else
+        read_form(decoder, type, len);
     return true;
 }
 

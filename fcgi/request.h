@@ -26,7 +26,7 @@ struct request {
     bool head;         /* it is a HEAD: a GET whose answer has no body and waits for nothing */
     char **params;     /* all parameters as they came, NAME=VALUE each; NULL ends them */
     const char *fault; /* what is wrong with it whatever it is for, JSON-safe, or NULL ... */
-    int fault_status;  /* ... and what to refuse it with, 400 or 415 */
+    int fault_status;  /* ... and what to refuse it with, 400, 413 or 415 */
     struct text path;  /* as it was sent: nothing in it is decoded */
     struct text last_event_id; /* the header; absent if it was not sent, as with the next three: */
     struct text host, origin;
@@ -34,7 +34,7 @@ struct request {
     struct text body;       /* as sent; empty if it was a form or too large */
     enum body_kind body_kind;
     bool body_too_large; /* over the decoder's body_max: it was read, and not kept */
-    bool body_cut;       /* shorter or longer than CONTENT_LENGTH said */
+    bool body_cut;       /* shorter or longer than CONTENT_LENGTH said; either is a form's fault */
     struct form query;
     struct form form;
 };

@@ -10,8 +10,8 @@
 #include "fcgi/request.h"
 #include "fcgi/wanted.h"
 
-/* Hands the request to its endpoint, or answers 400, 403, 404, 405 or 415. When it returns, conn
- * has been answered, waits in a hold or for a commit, streams, or has ended; request may be
+/* Hands the request to its endpoint, or answers 400, 403, 404, 405, 413 or 415. When it returns,
+ * conn has been answered, waits in a hold or for a commit, streams, or has ended; request may be
  * released.
  */
 void route(struct conn *conn, const struct request *request);

@@ -1,7 +1,8 @@
 // What bad input gets. After each, the daemon goes on as if nothing had been.
 import assert from 'node:assert/strict';
 import http from 'node:http';
-import { startStack, throughBoth } from './lib/harness.mjs';
+import { claim, startStack, throughBoth } from './lib/harness.mjs';
+import { ask } from './lib/fcgi.mjs';
 import {
   epochOf,
   expectCommon,
@@ -80,6 +81,19 @@ throughBoth('a message at the limit is stored and one byte more gets 413', async
   expectError(await post(FORM, `msg=${'x'.repeat(4 * LIMIT)}`), 413);
   expectError(await post(TEXT, 'x'.repeat(900 * 1024)), 413);
   assert.equal((await stack.status()).messages, 5);
+});
+
+claim('half a form is no form, whatever it is for', async (t) => {
+  const stack = await startStack(t);
+  const type = FORM['Content-Type'];
+  const large = `channel=here&x=${'x'.repeat(4 * LIMIT)}`;
+  for (const endpoint of ['create', 'update', 'subscribe', 'longpolling', 'streaming']) {
+    const post = (body, params) =>
+      ask(stack.socket, { method: 'POST', uri: `/comet/${endpoint}`, type, body, params });
+    expectError(await post(large), 413, /form/);
+    expectError(await post('channel=here&ti', { CONTENT_LENGTH: 30 }), 400, /Content-Length/);
+  }
+  await storedNothing(stack);
 });
 
 throughBoth('a body of megabytes gets 413 from whoever refuses it first', async (t, server) => {
