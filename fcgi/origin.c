@@ -52,14 +52,21 @@ bool origin_allowed(const struct request *request, const char *allowed)
 }
 
 /* Whether it is an origin as browsers send it, "scheme://host[:port]" or "null", or the word any.
- * One written otherwise would never match. */
+ * One written otherwise would never match: with a pattern, a path, a user, a scheme's own port. */
 static bool one_valid(const char *text, size_t len)
 {
     if ((len == 3 && memcmp(text, "any", len) == 0) || (len == 4 && memcmp(text, "null", len) == 0))
         return true;
-    const char *mark = memmem(text, len, "://", 3), *end = text + len;
-    return mark && mark > text && mark + 3 < end &&
-           !memchr(mark + 3, '/', (size_t)(end - mark - 3));
+    const char *mark = memmem(text, len, "://", 3);
+    if (!mark || mark == text || mark + 3 == text + len || text[len - 1] == ':')
+        return false;
+    struct text scheme = {text, (size_t)(mark - text)};
+    struct text authority = {mark + 3, len - scheme.len - 3};
+    bool secure = text_named(scheme, "https");
+    if ((secure || text_named(scheme, "http")) &&
+        without_default_port(authority, secure).len < authority.len)
+        return false;
+    return strcspn(authority.bytes, "/*?#@\\") >= authority.len;
 }
 
 bool origin_list_valid(const char *text)

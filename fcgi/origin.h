@@ -25,7 +25,8 @@
 bool origin_allowed(const struct request *request, const char *allowed);
 
 /* Whether allowed is such a list, of at least one. An origin in it is written as browsers send it,
- * "scheme://host[:port]" or "null": one written otherwise would never match. */
+ * "scheme://host[:port]" or "null", without a port that its scheme has anyway: one written
+ * otherwise would never match, nor is there a pattern. */
 bool origin_list_valid(const char *allowed);
 
 /* What is answered, with 403, if it may not. JSON-safe. */

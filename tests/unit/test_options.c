@@ -158,6 +158,12 @@ static void what_is_wrong_is_refused(void **state)
         "--db /x --origin https://a.example,b.example",
         "--db /x --origin b.example,https://a.example",
         "--db /x --origin https://",
+        "--db /x --origin https://*.example",
+        "--db /x --origin https://me@a.example",
+        "--db /x --origin https://a.example?b",
+        "--db /x --origin https://a.example:",
+        "--db /x --origin https://a.example:443",
+        "--db /x --origin http://[::1]:80",
         "--db /x --origin anyone",
         "--db /x --websocket-socket=",
         "--db /x --upstream",
@@ -391,8 +397,11 @@ static void names_are_as_far_apart_as_letters_must_change(void **state)
 
 static void origins_are_written_as_browsers_send_them(void **state)
 {
-    static const char *const lists[] = {"any", "null", "https://a.example",
+    static const char *const lists[] = {"any",
+                                        "null",
+                                        "https://a.example",
                                         "https://a.example,http://b.example:8080,null",
+                                        "http://a.example:443,https://[::1]:80,http://[::80]",
                                         "https://a.example,"};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
         struct options options;
