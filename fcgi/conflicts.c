@@ -29,9 +29,13 @@ static int settle_holds(struct options *options)
 }
 
 /* One message has room where all that wait for the disk have, all that are kept, and all that
- * readers have not taken. */
-static int settle_sizes(const struct options *options)
+ * readers have not taken; there it is written as JSON or for scripts, six times as long at worst.
+ */
+static int settle_sizes(struct options *options)
 {
+    enum { WRITTEN = 8 };
+    if (!options_given(options, "unsent") && options->unsent_bytes < WRITTEN * options->max_message)
+        options->unsent_bytes = WRITTEN * options->max_message;
     const struct {
         const char *name;
         int64_t bytes; /* 0: no limit */

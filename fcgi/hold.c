@@ -80,10 +80,13 @@ static void defer_held(struct server *server, struct conn *conn, struct group *g
 
 /* ---- answering at once ---- */
 
-/* How much of it. */
+/* How much of it. While what is not taken is not much, one answer does not make it too much. */
 static size_t answer_bytes(const struct server *server)
 {
-    return unsent_is_much(&server->unsent) ? ANSWER_BYTES_FEW : ANSWER_BYTES;
+    size_t share = server->unsent.bytes_max / 4;
+    if (unsent_is_much(&server->unsent))
+        return ANSWER_BYTES_FEW;
+    return share < ANSWER_BYTES ? share : ANSWER_BYTES;
 }
 
 /* Whether this round has given as much as it may. */

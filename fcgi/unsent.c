@@ -73,7 +73,7 @@ static bool is_worth_it(const struct rest *rest, size_t average)
 struct conn *unsent_worst(struct unsent *unsent)
 {
     struct rest *oldest = TAILQ_FIRST(&unsent->rests), *latest = unsent->latest;
-    if (!oldest || !unsent_is_too_much(unsent))
+    if (unsent->count < 2 || !unsent_is_too_much(unsent))
         return NULL;
     size_t average = unsent->bytes / unsent->count;
     for (; !is_worth_it(oldest, average); oldest = TAILQ_FIRST(&unsent->rests)) {

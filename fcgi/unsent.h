@@ -8,7 +8,8 @@
  * that it has.
  *
  * A reader is not cut off for a frame that it shares with many, which would free next to nothing,
- * while there are others.
+ * while there are others; nor the only one, whatever it lacks: it would ask for the same again, and
+ * never get it.
  *
  * Loop's thread only.
  */
@@ -70,7 +71,7 @@ static inline bool unsent_is_too_much(const struct unsent *unsent)
     return unsent->bytes > unsent->bytes_max;
 }
 
-/* Who is to be cut off; NULL while it is not too much. */
+/* Who is to be cut off; NULL while it is not too much, or one reader's alone. */
 struct conn *unsent_worst(struct unsent *unsent);
 
 #endif

@@ -5,7 +5,7 @@ import fs from 'node:fs';
 import net from 'node:net';
 import { claim, plainBinary, startStack, throughBoth, until } from './lib/harness.mjs';
 import { expectBusy } from './lib/expect.mjs';
-import { request } from './lib/fcgi.mjs';
+import { ask, request } from './lib/fcgi.mjs';
 import { LIVE, openReader } from './lib/readers.mjs';
 
 const MIB = 2 ** 20;
@@ -119,6 +119,24 @@ claim('1,500 iframes that catch up, each from a place of its own, and do not rea
   const sockets = await askAndNotRead(t, stack, paths);
   await allIsGiven(stack);
   await staysSmall(t, stack, sockets, '1,500 iframes');
+});
+
+// Not even an answer, or one message as it is written, that is more than all that may be held.
+claim('who reads alone gets everything, however little may be held', async (t) => {
+  const args = ['--unsent', '1M', '--max-message', '1M'];
+  const stack = await start(t, { bin: undefined, args });
+  const sent = await stack.publish(range(60, (i) => `${i} `.padEnd(60_000, '.')));
+  sent.push(await stack.create('\u0001'.repeat(2 ** 20))); // six times as long in JSON
+  const got = [];
+  for (let page = { id: '', more: true }; page.more; got.push(...page.messages))
+    page = (await ask(stack.socket, { uri: `/comet/update?id=${page.id}` })).json();
+  assert.deepEqual(got.map((m) => m.id), sent);
+  for (const transport of ['streaming', 'iframe', 'events']) {
+    const reader = await openReader(stack, transport, { id: '' });
+    await reader.has(sent.length);
+    reader.cut();
+  }
+  assert.equal((await stack.status()).readers_cut_off, 0);
 });
 
 // Those who take what they are given are never the ones that are cut off.

@@ -205,6 +205,17 @@ static void the_longest_hold_is_never_below_the_ordinary_one(void **state)
     assert_int_equal(options.hold_s, 30);
 }
 
+static void readers_may_lack_the_largest_message_as_it_is_written(void **state)
+{
+    struct options options;
+    assert_int_equal(parse(&options, "--db /x --max-message 1M"), OPTIONS_RUN);
+    assert_int_equal(options.unsent_bytes, 32 << 20);
+    assert_int_equal(parse(&options, "--db /x --max-message 8M"), OPTIONS_RUN);
+    assert_int_equal(options.unsent_bytes, 64 << 20);
+    assert_int_equal(parse(&options, "--db /x --max-message 8M --unsent 16M"), OPTIONS_RUN);
+    assert_int_equal(options.unsent_bytes, 16 << 20);
+}
+
 static void expect_said(const char *what)
 {
     if (!strstr(said, what))
@@ -489,6 +500,7 @@ int main(void)
         cmocka_unit_test(how_many_upstreams_has_an_end),
         cmocka_unit_test(help_and_version_need_nothing_else),
         cmocka_unit_test(the_longest_hold_is_never_below_the_ordinary_one),
+        cmocka_unit_test(readers_may_lack_the_largest_message_as_it_is_written),
         cmocka_unit_test(what_contradicts_is_refused_with_what_to_do),
         cmocka_unit_test(what_does_not_contradict_is_taken),
         cmocka_unit_test(options_from_the_environment_contradict_too),

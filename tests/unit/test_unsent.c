@@ -102,6 +102,24 @@ static void who_shares_a_frame_with_many_is_spared(void **state)
     assert_int_equal(unsent.bytes, 0);
 }
 
+static void the_only_reader_is_spared_whatever_it_lacks(void **state)
+{
+    struct unsent unsent;
+    struct conn conns[2];
+    struct rest rests[2] = {0};
+    unsent_init(&unsent, MOST);
+    for (int i = 0; i < 2; i++) {
+        rests[i].frame = frame_of(2 * MOST);
+        unsent_note(&unsent, &rests[i], &conns[i]);
+        rests[i].moved_ms -= UNSENT_MOMENT_MS;
+    }
+    assert_ptr_equal(unsent_worst(&unsent), &conns[0]);
+    unsent_drop(&unsent, &rests[0]);
+    assert_true(unsent_is_too_much(&unsent));
+    assert_null(unsent_worst(&unsent));
+    unsent_drop(&unsent, &rests[1]);
+}
+
 static void whatever_the_socket_takes_a_rest_goes_out_once(void **state)
 {
     enum { CALL = 700, FRAME = 90 * 1000 };
@@ -139,6 +157,7 @@ int main(void)
         cmocka_unit_test(who_has_taken_nothing_for_longest_is_cut_off_first),
         cmocka_unit_test(while_all_are_moving_the_last_one_to_come_is_cut_off),
         cmocka_unit_test(who_shares_a_frame_with_many_is_spared),
+        cmocka_unit_test(the_only_reader_is_spared_whatever_it_lacks),
         cmocka_unit_test(whatever_the_socket_takes_a_rest_goes_out_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
