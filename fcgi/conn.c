@@ -220,7 +220,7 @@ static void wait_to_send(struct conn *conn)
 static void send_on(struct conn *conn)
 {
     struct rest *rest = conn->u.rest;
-    int sent = frame_send(&rest->frame, &rest->sent, conn->fd, conn->request_id);
+    int sent = rest_send(rest, conn->fd);
     if (sent < 0) {
         conn_end(conn);
     } else if (sent == 0) {

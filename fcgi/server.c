@@ -445,17 +445,16 @@ int server_run(struct server *server)
     return EXIT_FAILURE;
 }
 
-static void end_group(void *context, struct group *group)
-{
-    (void)context;
-    for (unsigned left = group->readers; left > 0 && !LIST_EMPTY(&group->conns); left--)
-        conn_end(LIST_FIRST(&group->conns));
-}
-
 static void end_all(struct conn_list *list)
 {
     while (!LIST_EMPTY(list))
         conn_end(LIST_FIRST(list));
+}
+
+static void end_group(void *context, struct group *group)
+{
+    (void)context;
+    end_all(&group->conns);
 }
 
 int server_close(struct server *server)
