@@ -120,7 +120,7 @@ throughBoth('what a message contains is shown as text and runs nothing, on every
   const texts = [
     '</script><script>parent.ran = 1</script>', '<img src=x onerror="window.ran = 2; parent.ran = 2">',
     '"quotes" and \'quotes\' and \\ and \\u003c', 'a \u2028 b \u2029 c', '<!-- <script> ', '");parent.ran=3;("',
-    ']]> &lt;b&gt; &amp;', 'one\ntwo\r\nthree\rfour', 'data: x\nid: y\nevent: reset\n\n', '{"reset":true}', '',
+    ']]> &lt;b&gt; &amp;', 'one\ntwo\r\nthree\rfour', 'data: x\nid: y\nevent: reset\n\n', '{"reset":true}',
     '\ufeff ü € 😀 \u202e end',
   ];
   for (const name of WAYS) {

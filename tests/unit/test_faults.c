@@ -152,7 +152,7 @@ static void retention_survives_a_full_disk(void **state)
 {
     struct store *store = *state;
 
-    store->options.keep_age_ms = 100;
+    store->options.keep_age_ms = 3000; /* or it is gone before the disk is full */
     store_open(store);
     store_put(store, "a", "x");
     shim_arm(SHIM_WRITE, 1, SQLITE_FULL, true);
