@@ -85,7 +85,7 @@ void groups_news(struct groups *groups, const struct log_news *news,
 void groups_each(struct groups *groups, void (*each)(void *context, struct group *group),
                  void *context);
 
-/* How many channels somebody reads. */
+/* How many channels somebody reads, or did a moment ago. */
 unsigned groups_channels(const struct groups *groups);
 
 /* Calls each with every channel that somebody reads, and how many do. */
