@@ -4,8 +4,8 @@
  * that its socket cut through. How much that is, readers choose: by what they ask for, and by not
  * reading. So all of it is counted, a frame once however many lack it; and where it is more than
  * the bound, those who have taken nothing for longest are cut off; or, while all have taken
- * something a moment ago, who has come last. They lose nothing: a client goes on from the cursor
- * that it has.
+ * something a moment ago, who has come last (and where that does not do, the former again). They
+ * lose nothing: a client goes on from the cursor that it has.
  *
  * A reader is not cut off for a frame that it shares with many, which would free next to nothing,
  * while there are others; nor the only one, whatever it lacks: it would ask for the same again, and
