@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "store/advice.h"
 #include "store/file.h"
 #include "store/lock.h"
 #include "store/sql.h"
@@ -31,13 +32,19 @@ static bool read_record(const struct mark *mark, char epoch[EPOCH_LEN + 1], uint
     return true;
 }
 
-static void write_record(const struct mark *mark)
+static bool write_record(const struct mark *mark)
 {
     char text[RECORD_LEN + 1];
 
     snprintf(text, sizeof text, "%s %0*" PRIu64 "\n", mark->epoch, SEQ_LEN, mark->seq);
-    if (pwrite(mark->fd, text, RECORD_LEN, LOCK_OWNER_SIZE) != RECORD_LEN)
-        return; /* it stays behind, which is sound: see mark.h */
+    errno = ENOSPC; /* of a short write */
+    return pwrite(mark->fd, text, RECORD_LEN, LOCK_OWNER_SIZE) == RECORD_LEN;
+}
+
+static bool sync_record(struct mark *mark)
+{
+    mark->unsynced = fdatasync(mark->fd) != 0;
+    return !mark->unsynced;
 }
 
 void mark_set(struct mark *mark, uint64_t seq, int64_t now_ms)
@@ -45,7 +52,8 @@ void mark_set(struct mark *mark, uint64_t seq, int64_t now_ms)
     if (seq == mark->seq)
         return;
     mark->seq = seq;
-    write_record(mark);
+    if (!write_record(mark))
+        return; /* it stays behind, which is sound: see mark.h */
     if (!mark->unsynced)
         mark->sync_ms = now_ms + MARK_SYNC_MS;
     mark->unsynced = true;
@@ -53,9 +61,8 @@ void mark_set(struct mark *mark, uint64_t seq, int64_t now_ms)
 
 void mark_sync(struct mark *mark)
 {
-    if (mark->unsynced && fdatasync(mark->fd) != 0)
+    if (mark->unsynced && !sync_record(mark))
         return; /* as above */
-    mark->unsynced = false;
 }
 
 void mark_sync_if_due(struct mark *mark, int64_t now_ms)
@@ -112,12 +119,23 @@ static int renew_epoch(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why, size_t
     return 0;
 }
 
+/* Begins to remember the log as it is. That must succeed for a new epoch: if the record of another
+ * stayed, each start from now on would take the log for one that was put back. */
+static int begin(struct mark *mark, bool new_epoch, char *why, size_t why_size)
+{
+    if ((write_record(mark) && sync_record(mark)) || !new_epoch)
+        return 0;
+    snprintf(why, why_size, "the log's .lock cannot be written: %s: %s", strerror(errno),
+             advice_for(errno));
+    return -1;
+}
+
 int mark_open(struct mark *mark, int fd, sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why,
               size_t why_size)
 {
     char left_epoch[EPOCH_LEN + 1];
     uint64_t head, left = 0;
-    bool known, same, put_back;
+    bool known, other, renew;
     int rc;
 
     *mark = (struct mark){.fd = fd};
@@ -128,15 +146,14 @@ int mark_open(struct mark *mark, int fd, sqlite3 *db, char epoch[EPOCH_LEN + 1],
         return -1;
     }
     known = read_record(mark, left_epoch, &left);
-    same = known && strcmp(left_epoch, epoch) == 0;
-    /* An empty log of another epoch has just been made, in the place of one that was removed. */
-    put_back = known && (same ? head < left : head > 0);
-    if (put_back && renew_epoch(db, epoch, why, why_size) != 0)
+    other = known && strcmp(left_epoch, epoch) != 0;
+    renew = other || (known && head < left);
+    if (renew && renew_epoch(db, epoch, why, why_size) != 0)
         return -1;
     memcpy(mark->epoch, epoch, sizeof mark->epoch);
     mark->seq = head;
-    mark->unsynced = true;
-    write_record(mark);
-    mark_sync(mark);
-    return put_back;
+    if (begin(mark, renew, why, why_size) != 0)
+        return -1;
+    /* An empty log of another epoch has most likely just been made, where one was removed. */
+    return renew && !(other && head == 0);
 }

@@ -24,6 +24,8 @@
  * What cannot be told from inside: the record was removed, or put back together with the log. A log
  * without one, as an earlier version left it, is taken for what it says, and gets its record. If it
  * cannot be written (the disk is full), it stays behind, and older copies than that are recognised.
+ * Only one of another epoch must not stay: then the start fails, or each later one would be a false
+ * alarm.
  *
  * mark_open while the log is opened, the rest by the writer's thread.
  */

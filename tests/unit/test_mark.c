@@ -1,6 +1,7 @@
 /* An older copy that is put back gets a new epoch; nothing else does. */
 #include "support_store.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -8,6 +9,8 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "store/mark.h"
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, store_setup, store_teardown)
 
@@ -217,6 +220,60 @@ static void a_new_log_where_one_was_removed_is_not_put_back(void **state)
     assert_string_not_equal(log_epoch(store->log), epoch);
 }
 
+/* A cursor of the epoch that is put back may be above what is in it. */
+static void an_empty_copy_of_an_epoch_that_is_over_gets_a_new_one(void **state)
+{
+    struct store *store = *state;
+
+    open_and_note_epoch(store);
+    store_close(store);
+    copy(store->path, beside(store, ".copy"));
+    assert_as_it_was_left(store, 0);
+    store_put_many(store, "a", 10);
+    store_close(store);
+    remove(store->path);
+    store_open(store);
+    assert_int_equal(store_put(store, "a", "x"), 1);
+    store_close(store);
+    put_back(store, beside(store, ".copy"));
+    store_open(store);
+    assert_string_not_equal(log_epoch(store->log), epoch);
+}
+
+static int open_mark_by(struct store *store, int flags, char *why, size_t why_size)
+{
+    int fd = open(beside(store, ".lock"), flags | O_CLOEXEC), result;
+    char now[EPOCH_LEN + 1];
+    struct mark mark;
+    sqlite3 *db;
+
+    strcpy(now, epoch);
+    assert_int_equal(sqlite3_open(store->path, &db), SQLITE_OK);
+    result = mark_open(&mark, fd, db, now, why, why_size);
+    sqlite3_close(db);
+    close(fd);
+    return result;
+}
+
+/* Or the log would be taken for another's at each start from then on. */
+static void a_new_epoch_that_cannot_be_remembered_is_not_begun(void **state)
+{
+    struct store *store = *state;
+    char why[600];
+
+    open_and_note_epoch(store);
+    store_close(store);
+    copy(store->path, beside(store, ".copy"));
+    assert_as_it_was_left(store, 0);
+    store_put(store, "a", "x");
+    store_close(store);
+    assert_int_equal(open_mark_by(store, O_RDONLY, why, sizeof why), 0); /* it only stays behind */
+    put_back(store, beside(store, ".copy"));
+    assert_int_equal(open_mark_by(store, O_RDONLY, why, sizeof why), -1);
+    assert_non_null(strstr(why, ".lock cannot be written: Bad file descriptor"));
+    assert_int_equal(open_mark_by(store, O_RDWR, why, sizeof why), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -227,6 +284,8 @@ int main(void)
         TEST(a_mark_that_a_power_cut_set_back_is_no_reason),
         TEST(a_log_without_a_record_is_taken_for_what_it_says),
         TEST(a_new_log_where_one_was_removed_is_not_put_back),
+        TEST(an_empty_copy_of_an_epoch_that_is_over_gets_a_new_one),
+        TEST(a_new_epoch_that_cannot_be_remembered_is_not_begun),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
