@@ -433,7 +433,8 @@ static enum work wait_for_work(struct writer *writer, struct append_list *batch)
     while ((work = next_work(writer, &until)) == WORK_SLEEP)
         sleep_until(writer, until);
     STAILQ_CONCAT(batch, &writer->queue);
-    writer->looking = false; /* a commit looks as well */
+    if (work == WORK_LOOK)
+        writer->looking = false;
     pthread_mutex_unlock(&writer->mutex);
     return work;
 }

@@ -142,6 +142,28 @@ static void a_file_that_goes_is_noticed_while_nothing_is_committed(void **state)
     }
 }
 
+/* Nothing is committed then, and so no commit looks. */
+static void a_file_that_goes_is_noticed_while_another_program_holds_the_lock(void **state)
+{
+    struct store *store = *state;
+    sqlite3 *other = NULL;
+
+    store_open(store);
+    assert_int_equal(sqlite3_open(store->path, &other), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(store_queue(store, "a", "y"), LOG_OK);
+    assert_int_equal(unlink(beside(store, "-wal")), 0);
+    log_look(store->log);
+    assert_int_equal(store_queue(store, "a", "z"), LOG_OK);
+    while (!store->failed) {
+        store_wait(store);
+        store_drain(store);
+    }
+    assert_int_equal(store->acknowledged, 0);
+    assert_non_null(strstr(log_error(store->log), "-wal was removed"));
+    sqlite3_close(other);
+}
+
 static void a_change_of_mode_is_noticed_and_passes(void **state)
 {
     struct store *store = *state;
@@ -274,6 +296,7 @@ int main(void)
         TEST(a_write_ahead_log_that_is_cut_short_ends_the_log),
         TEST(a_database_that_is_cut_short_ends_the_log),
         TEST(a_file_that_goes_is_noticed_while_nothing_is_committed),
+        TEST(a_file_that_goes_is_noticed_while_another_program_holds_the_lock),
         TEST(a_change_of_mode_is_noticed_and_passes),
         TEST(a_hard_link_of_a_log_in_use_is_refused),
         TEST(a_bind_mount_of_a_log_in_use_is_refused),
