@@ -23,14 +23,16 @@ static const char cut[] = "was cut short while in use";
 static int mark(struct place *place, int fd)
 {
     unsigned char size[2];
-    struct stat db, wal;
+    struct stat db, wal, index;
 
-    if (fstat(fd, &db) != 0 || pread(fd, size, 2, AT_PAGE_SIZE) != 2)
+    if (fstat(fd, &db) != 0 || fstat(place->shm->fd, &index) != 0 ||
+        pread(fd, size, 2, AT_PAGE_SIZE) != 2)
         return -1;
     place->page_size = size[0] << 8 | size[1];
     if (place->page_size == 1)
         place->page_size = 65536;
-    if (asprintf(&place->wal, "%s-wal", place->path) < 0)
+    if (asprintf(&place->wal, "%s-wal", place->path) < 0 ||
+        asprintf(&place->index, "%s-shm", place->path) < 0)
         return -1;
     place->wal_fd = open(place->wal, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (place->wal_fd < 0 || fstat(place->wal_fd, &wal) != 0)
@@ -38,6 +40,7 @@ static int mark(struct place *place, int fd)
     place->device = db.st_dev;
     place->inode = db.st_ino;
     place->wal_inode = wal.st_ino;
+    place->index_inode = index.st_ino;
     place->wal_size = wal.st_size;
     place->size = db.st_size;
     place->changed = db.st_mtim;
@@ -53,7 +56,8 @@ static int watch(const struct place *place)
     if (fd < 0)
         return -1;
     if (inotify_add_watch(fd, place->path, events) >= 0 &&
-        inotify_add_watch(fd, place->wal, events) >= 0)
+        inotify_add_watch(fd, place->wal, events) >= 0 &&
+        inotify_add_watch(fd, place->index, events) >= 0)
         return fd;
     close(fd);
     return -1;
@@ -77,6 +81,7 @@ int place_mark(struct place *place, const char *path, int fd, const struct shm *
 void place_free(struct place *place)
 {
     free(place->wal);
+    free(place->index);
     if (place->wal_fd >= 0)
         close(place->wal_fd);
     if (place->watch_fd >= 0)
@@ -136,7 +141,10 @@ const char *place_trouble(struct place *place, const char **name)
         return gone;
     if (st.st_size >= 0)
         place->wal_size = st.st_size;
-    return is_cut(place, st.st_size) ? cut : NULL;
+    if (is_cut(place, st.st_size))
+        return cut;
+    *name = place->index;
+    return is_gone(place->index, place, place->index_inode, &st) ? gone : NULL;
 }
 
 bool place_wal_is_cut(const struct place *place)

@@ -1,9 +1,10 @@
 /* place.h - whether the log's files are still where, and as long as, they were.
  *
- * What is written into a file that was removed, replaced or cut short is gone at the next start. So
+ * What is written into a file that was removed, replaced or cut short is gone at the next start;
+ * and without the -shm other programs would make one of their own, whose locks do not meet ours. So
  * the writer looks before it acknowledges a commit, and at the length of the write-ahead log before
- * it makes one longer: three calls of stat(2). While nothing is committed, inotify tells of a file
- * that goes, without a wake-up before.
+ * it makes one longer: four calls of stat(2). While nothing is committed, inotify tells of a file
+ * that goes, without a wake-up before. (A -shm that is cut short is a SIGBUS: SQLite maps it.)
  *
  * The writer's thread, but for place_mark, place_free (log_open, log_close) and place_drain (the
  * loop's).
@@ -24,11 +25,12 @@
 struct place {
     const char *path; /* borrowed */
     const struct shm *shm;
-    char *wal; /* its write-ahead log's */
+    char *wal;   /* its write-ahead log's */
+    char *index; /* and the -shm's */
     int wal_fd;
     int watch_fd; /* inotify; -1 where the system has none left: files that go are noticed later */
     dev_t device;
-    ino_t inode, wal_inode;
+    ino_t inode, wal_inode, index_inode;
     int64_t size;            /* the most that the database had: nothing of ours makes it shorter */
     struct timespec changed; /* the database, as of our last checkpoint */
     int64_t page_size;

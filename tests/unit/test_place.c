@@ -89,6 +89,19 @@ static void a_write_ahead_log_that_is_replaced_ends_the_log(void **state)
     assert_ends(store, "-wal was removed or replaced");
 }
 
+/* Or who copies the log meanwhile would not be seen, and get pages of two times. */
+static void an_index_that_is_removed_ends_the_log(void **state)
+{
+    struct store *store = *state;
+
+    store_open(store);
+    store_put_many(store, "a", 32);
+    assert_int_equal(unlink(beside(store, "-shm")), 0);
+    assert_ends(store, "-shm was removed or replaced");
+    store_open(store);
+    assert_true(log_head(store->log) >= 32);
+}
+
 static void a_write_ahead_log_that_is_cut_short_ends_the_log(void **state)
 {
     struct store *store = *state;
@@ -116,9 +129,9 @@ static void a_database_that_is_cut_short_ends_the_log(void **state)
 static void a_file_that_goes_is_noticed_while_nothing_is_committed(void **state)
 {
     struct store *store = *state;
-    const char *suffixes[] = {"", "-wal"};
+    const char *suffixes[] = {"", "-wal", "-shm"};
 
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         struct pollfd watch;
 
         store_open(store);
@@ -293,6 +306,7 @@ int main(void)
         TEST(a_write_ahead_log_that_is_removed_ends_the_log_and_is_saved),
         TEST(a_database_that_was_written_to_is_not_written_over),
         TEST(a_write_ahead_log_that_is_replaced_ends_the_log),
+        TEST(an_index_that_is_removed_ends_the_log),
         TEST(a_write_ahead_log_that_is_cut_short_ends_the_log),
         TEST(a_database_that_is_cut_short_ends_the_log),
         TEST(a_file_that_goes_is_noticed_while_nothing_is_committed),
