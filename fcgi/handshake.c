@@ -49,7 +49,7 @@ struct handshaker {
     bool upgrade;                /* Upgrade names websocket */
     bool connection;             /* Connection names upgrade */
     const char *malformed;       /* what http-parser let pass and HTTP does not, or NULL */
-    char why[128];
+    char why[256];
 };
 
 struct handshaker *handshaker_new(const char *origins, const char *mount)
@@ -235,7 +235,7 @@ static const char *not_here(struct handshaker *handshaker)
 {
     const char *mount = handshaker->mount;
     snprintf(handshaker->why, sizeof handshaker->why,
-             "this socket serves WebSockets only, at %s%.32swebsocket",
+             "this socket serves WebSockets only, at %s%.160swebsocket",
              mount ? "" : "a path that ends in ", mount ? mount : "/");
     return handshaker->why;
 }

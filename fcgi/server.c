@@ -332,7 +332,7 @@ static void set_limits(struct server *server)
 
 static void tell(enum log_tell_level level, const char *line)
 {
-    diag(level == LOG_TELL_WARN ? DIAG_WARN : DIAG_INFO, "%s", line);
+    diag(level == LOG_TELL_WARN ? DIAG_WARN : DIAG_INFO, "the log: %s", line);
 }
 
 static int open_log(struct server *server, char *why, size_t why_size)
