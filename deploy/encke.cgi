@@ -7,8 +7,8 @@
 #   encke --socket /run/encke/encke.sock --db /var/lib/encke/encke.db
 #
 # What it costs: one small process (this one) for every request held, and what the web server
-# needs beside it. That is fine for some dozens of readers, not for thousands: see nginx.conf or
-# lighttpd.conf. The web server must let a CGI program run for longer than --hold (Apache: Timeout).
+# needs beside it. That is fine for some dozens of readers, not for thousands: see nginx/ or
+# lighttpd/ beside this. The web server must let a CGI program run for longer than --hold (Apache: Timeout).
 # A browser that goes away may keep its process until the hold ends; lighttpd can be told to end it:
 # cgi.limits = ( "tcp-fin-propagate" => "SIGTERM" ).
 #

@@ -113,8 +113,27 @@ claim('the demo on a port that is taken says so and starts nothing', async (t) =
     env: { ...process.env, TMPDIR: tmp },
   });
   assert.ok((await demo.exited).code > 0);
-  assert.match(demo.stderr, new RegExp(`${stack.web.port}.*in use`));
+  assert.match(demo.stderr, new RegExp(`${stack.web.port}.*in use.* PORT=${stack.web.port + 1}'`));
   assert.deepEqual(fs.readdirSync(tmp), []);
+});
+
+claim('the demo on a port that is none, or is not the caller\'s, says so', async (t) => {
+  const user = process.getuid() === 0 ? ['setpriv', '--reuid=65534', '--clear-groups'] : [];
+  const dir = tempDir(t); // which that user can read, wherever this checkout is
+  fs.chmodSync(dir, 0o755);
+  fs.copyFileSync(path.join(ROOT, 'deploy/demo'), path.join(dir, 'demo'));
+  const first = Number(fs.readFileSync('/proc/sys/net/ipv4/ip_unprivileged_port_start', 'utf8'));
+  for (const [port, says] of [
+    ['http', /^demo: PORT is a number up to 65535, not 'http'\n$/],
+    ['0', /^demo: PORT is a number from 1 to 65535, not 0\n$/],
+    ['99999', /^demo: PORT is a number from 1 to 65535, not 99999\n$/],
+    ['80000000', /^demo: PORT is a number up to 65535, not '80000000'\n$/],
+    ...(first > 1 ? [['1', /^demo: ports below \d+ are root's: try 'make demo PORT=8080'\n$/]] : []),
+  ]) {
+    const demo = run([...user, path.join(dir, 'demo'), 'nginx', port]);
+    assert.ok((await demo.exited).code > 0);
+    assert.match(demo.stderr, says);
+  }
 });
 
 claim('where there is only CGI, deploy/encke.cgi mounts it', async (t) => {
