@@ -118,6 +118,14 @@ static int clear_stale(const struct sockaddr_un *address, const char *option, ch
     return 0;
 }
 
+/* What somebody may do about it who starts the daemon. */
+static const char *advice(int error)
+{
+    if (error == ENOENT)
+        return ": make its folder first";
+    return error == EACCES ? ": let the daemon's user write to its folder" : "";
+}
+
 static int own(const char *path, mode_t mode, const char *option, char *why, size_t why_size)
 {
     struct sockaddr_un address;
@@ -129,7 +137,7 @@ static int own(const char *path, mode_t mode, const char *option, char *why, siz
     if (fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0 &&
         chmod(path, mode) == 0 && listen(fd, BACKLOG) == 0)
         return fd;
-    snprintf(why, why_size, "cannot listen on %s: %s", path, strerror(errno));
+    snprintf(why, why_size, "cannot listen on %s: %s%s", path, strerror(errno), advice(errno));
     if (fd >= 0)
         close(fd);
     return -1;

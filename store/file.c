@@ -65,8 +65,13 @@ char *file_resolve(const char *path, char *why, size_t why_size)
     struct stat st;
 
     whole = realpath(path, NULL);
-    if (whole)
+    if (whole && (stat(whole, &st) != 0 || !S_ISDIR(st.st_mode)))
         return whole;
+    if (whole) {
+        SAY("%s is a folder: name a file in it", whole);
+        free(whole);
+        return NULL;
+    }
     if (errno != ENOENT || lstat(path, &st) == 0 || path[0] == '\0' ||
         (size_t)snprintf(copy, sizeof copy, "%s", path) >= sizeof copy ||
         path[strlen(path) - 1] == '/') {

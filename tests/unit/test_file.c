@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -119,9 +120,23 @@ static void no_place_for_a_log_is_told(void **state)
     assert_int_equal(store_try_open(store), -1);
     store->options.path = store->dir;
     assert_int_equal(store_try_open(store), -1);
-    assert_non_null(strstr(store->why, "not a regular file"));
+    assert_non_null(strstr(store->why, "is a folder: name a file in it"));
     snprintf(name, sizeof name, "%s.lock", store->dir);
-    remove(name);
+    assert_int_equal(access(name, F_OK), -1);
+}
+
+/* As somebody who may not: for root as nobody. */
+static void a_folder_that_is_another_users_is_told(void **state)
+{
+    struct store *store = *state;
+
+    assert_int_equal(chmod(store->dir, 0555), 0);
+    setfsuid(geteuid() == 0 ? 65534 : geteuid());
+    assert_int_equal(store_try_open(store), -1);
+    setfsuid(geteuid());
+    assert_int_equal(chmod(store->dir, 0700), 0);
+    assert_non_null(
+        strstr(store->why, "Permission denied: let the daemon's user write to its folder"));
 }
 
 /* ---- refused ---- */
@@ -406,6 +421,7 @@ int main(void)
         TEST(leftovers_of_a_crash_while_making_one_do_no_harm),
         TEST(a_write_ahead_log_without_its_file_is_not_played_back),
         TEST(no_place_for_a_log_is_told),
+        TEST(a_folder_that_is_another_users_is_told),
         TEST(foreign_file_is_refused_and_untouched),
         TEST(newer_file_is_refused_and_untouched),
         TEST(truncated_file_is_refused_and_untouched),

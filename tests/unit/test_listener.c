@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -102,6 +103,22 @@ static void a_stale_socket_is_replaced_and_another_file_is_not(void **state)
                      -1);
     assert_non_null(strstr(why, "is no socket"));
     assert_int_equal(unlink(websocket_path), 0);
+}
+
+/* Another user's: for root as nobody. */
+static void a_folder_that_is_missing_or_another_users_is_told(void **state)
+{
+    struct listener listener;
+    char why[200];
+    assert_int_equal(listener_open(&listener, "/nonexistent/s", 0600, why, sizeof why), -1);
+    assert_non_null(strstr(why, "No such file or directory: make its folder first"));
+    assert_int_equal(chmod(dir, 0555), 0);
+    setfsuid(geteuid() == 0 ? 65534 : geteuid());
+    int rc = listener_open(&listener, fastcgi_path, 0600, why, sizeof why);
+    setfsuid(geteuid());
+    assert_int_equal(chmod(dir, 0700), 0);
+    assert_int_equal(rc, -1);
+    assert_non_null(strstr(why, "Permission denied: let the daemon's user write to its folder"));
 }
 
 /* ---- systemd's ---- */
@@ -214,6 +231,7 @@ int main(void)
         cmocka_unit_test(without_a_path_there_is_no_websocket),
         cmocka_unit_test(one_path_for_both_is_refused),
         cmocka_unit_test(a_stale_socket_is_replaced_and_another_file_is_not),
+        cmocka_unit_test(a_folder_that_is_missing_or_another_users_is_told),
         cmocka_unit_test(sockets_that_are_passed_are_told_apart),
         cmocka_unit_test(a_passed_socket_that_does_not_listen_is_refused),
     };
