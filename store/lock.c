@@ -66,8 +66,11 @@ int lock_file(int fd, const char *path, char *why, size_t why_size)
     if (flock(fd, LOCK_EX | LOCK_NB) == 0)
         return 0;
     if (errno == EWOULDBLOCK)
-        snprintf(why, why_size,
-                 "%s is in use by another process, by another of its names: stop that first", path);
+        snprintf(
+            why, why_size,
+            "%s is in use by another process, by another of its names (or its .lock was removed): "
+            "stop that first",
+            path);
     else
         snprintf(why, why_size, "%s cannot be locked: %s", path, strerror(errno));
     return -1;
