@@ -1,14 +1,10 @@
-/* writer.h - the thread that owns the connection that writes: group commit, checkpoints, retention.
+/* writer.h - the thread that owns the connection that writes: when it commits (commit.h), and how
+ * the loop hears of it.
  *
  * It takes all that is queued as one transaction, so the slower the disk, the larger the batch, and
  * reports once COMMIT returned. Between batches it checkpoints the write-ahead log and deletes what
  * retention left over. While nothing happens it sleeps, at the longest until the oldest message
  * gets too old.
- *
- * An error that leaves nothing written (no room, locked, no memory) fails that batch, and the next
- * is tried afresh. After any other one, a failed fsync above all, it fails everything that it is
- * given: the page cache may have dropped what could not be written, and a second fsync that
- * succeeds would prove nothing.
  *
  * The functions are called by the loop's thread.
  */
@@ -19,14 +15,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "store/commit.h"
 #include "store/file.h"
 #include "store/ledger.h"
 #include "store/log.h"
 #include "store/retention.h"
 
 struct writer;
-
-enum { ERROR_SIZE = 400 };
 
 /* What the writer has to say since it was last asked. */
 struct report {

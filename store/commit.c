@@ -1,0 +1,282 @@
+#define _GNU_SOURCE
+#include "store/commit.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "store/sql.h"
+
+/* A checkpoint is due once the write-ahead log has this many pages (4 MiB), or some time after the
+ * last commit: at once would cost each lonely append two fsyncs more. */
+enum { CHECKPOINT_PAGES = 1000, CHECKPOINT_IDLE_MS = 5000 };
+
+/* Rows that a transaction may delete beside as many as it appends, so that retention always gains
+ * on the appends and never holds one up for long. */
+enum { RETENTION_ROWS = 1000 };
+
+/* What a row that is written or deleted may touch besides its own data: leaves of two trees and
+ * what is above them, the list of free pages. PAGE_DATA bytes of data fill a page at least. */
+enum { PAGES_A_ROW = 4, PAGE_DATA = 4000 };
+
+/* Retention that met a full disk or a lock, with nothing to append, tries again after this long,
+ * and twice as long each time. */
+enum { RETRY_MIN_MS = 1000, RETRY_MAX_MS = 60000 };
+
+/* ---- the start and the end ---- */
+
+static int note_wal_pages(void *arg, sqlite3 *db, const char *name, int pages)
+{
+    struct committer *committer = arg;
+
+    (void)db;
+    (void)name;
+    committer->wal_pages = pages;
+    place_committed(&committer->file->place, pages);
+    return SQLITE_OK;
+}
+
+int commit_init(struct committer *committer, struct file *file,
+                const struct retention_limits *limits)
+{
+    sqlite3 *db = file->db;
+    int rc;
+
+    *committer = (struct committer){.file = file};
+    committer->checkpoint_ms = file->pending ? stamps_steady_ms() : INT64_MAX;
+    errno = 0;
+    rc = ledger_init(&committer->ledger, db);
+    if (rc == SQLITE_OK)
+        rc = retention_init(&committer->retention, db, &committer->ledger, limits);
+    if (rc == SQLITE_OK)
+        rc = sql_prepare(db, &committer->begin, "BEGIN IMMEDIATE");
+    if (rc == SQLITE_OK)
+        rc = sql_prepare(db, &committer->commit, "COMMIT");
+    if (rc == SQLITE_OK)
+        rc = sql_prepare(db, &committer->rollback, "ROLLBACK");
+    if (rc == SQLITE_OK)
+        rc = sql_prepare(db, &committer->insert,
+                         "INSERT INTO message(seq, channel, time_ms, data) "
+                         "VALUES (?1, ?2, ?3, ?4)");
+    sqlite3_wal_hook(db, note_wal_pages, committer);
+    return rc;
+}
+
+void commit_free(struct committer *committer)
+{
+    sqlite3_finalize(committer->begin);
+    sqlite3_finalize(committer->commit);
+    sqlite3_finalize(committer->rollback);
+    sqlite3_finalize(committer->insert);
+    retention_free(&committer->retention);
+    ledger_free(&committer->ledger);
+    sqlite3_wal_hook(committer->file->db, NULL, NULL);
+}
+
+/* ---- failing ---- */
+
+static void fail(struct committer *committer, const char *doing, int rc)
+{
+    committer->failed = true;
+    if (rc == SQLITE_ABORT)
+        snprintf(committer->error, sizeof committer->error,
+                 "%s: another program wrote into it while we were", committer->file->path);
+    else
+        sql_explain(committer->error, sizeof committer->error, doing, committer->file->db, rc);
+}
+
+/* Looks whether the files are in place; fails the log if they are not. Returns whether they are. */
+static bool look(struct committer *committer)
+{
+    struct place *place = &committer->file->place;
+    const char *name, *trouble = place_trouble(place, &name);
+
+    if (!trouble)
+        return true;
+    if (place_can_be_saved(place))
+        sqlite3_wal_checkpoint_v2(committer->file->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    committer->failed = true;
+    snprintf(committer->error, sizeof committer->error, "%.300s %s", name, trouble);
+    return false;
+}
+
+void commit_look(struct committer *committer)
+{
+    if (!committer->failed)
+        look(committer);
+}
+
+/* ---- one transaction ---- */
+
+static int insert_message(struct committer *committer, const struct message *message)
+{
+    sqlite3_stmt *insert = committer->insert;
+    struct channel *channel;
+    uint64_t seq;
+    int rc = ledger_channel(&committer->ledger, message_channel(message), &channel);
+
+    if (rc != SQLITE_OK)
+        return rc;
+    seq = ledger_add(&committer->ledger, channel, message->data_len);
+    rc = sqlite3_bind_int64(insert, 1, (sqlite3_int64)seq);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int64(insert, 2, channel->id);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int64(insert, 3, message->time_ms);
+    if (rc == SQLITE_OK)
+        rc =
+            sqlite3_bind_blob64(insert, 4, message_data(message), message->data_len, SQLITE_STATIC);
+    return rc == SQLITE_OK ? sql_run(insert) : rc;
+}
+
+/* Runs the transaction up to and with COMMIT. Returns SQLITE_OK, or the error, at which it may
+ * still be open. */
+static int transact(struct committer *committer, const struct append_list *batch)
+{
+    const struct moment now = stamps_now();
+    uint64_t rows = RETENTION_ROWS;
+    const struct append *append;
+    int rc = sql_run(committer->begin);
+
+    if (rc == SQLITE_OK)
+        rc = ledger_begin(&committer->ledger);
+    STAILQ_FOREACH (append, batch, next) {
+        if (rc != SQLITE_OK)
+            return rc;
+        rc = insert_message(committer, append->message);
+        rows++;
+    }
+    if (rc == SQLITE_OK)
+        rc = retention_run(&committer->retention, &now, rows, STAILQ_EMPTY(batch));
+    if (rc == SQLITE_OK && !STAILQ_EMPTY(&committer->ledger.changed))
+        rc = ledger_save(&committer->ledger);
+    return rc == SQLITE_OK ? sql_run(committer->commit) : rc;
+}
+
+/* The messages learn their numbers only now: seq is set means committed. */
+static void committed(struct committer *committer, struct append_list *batch)
+{
+    uint64_t seq = committer->ledger.committed.head;
+    int64_t now = stamps_steady_ms();
+    struct append *append;
+
+    STAILQ_FOREACH (append, batch, next) {
+        append->message->seq = ++seq;
+        retention_note(&committer->retention, seq, append->message->time_ms, now);
+    }
+    assert(seq == committer->ledger.now.head);
+    ledger_committed(&committer->ledger);
+    mark_set(&committer->file->mark, seq, now); /* before anybody is told */
+    committer->commits++;
+    committer->checkpoint_ms = now + CHECKPOINT_IDLE_MS;
+}
+
+static void retry_later(struct committer *committer)
+{
+    committer->retry_wait_ms *= 2;
+    if (committer->retry_wait_ms < RETRY_MIN_MS)
+        committer->retry_wait_ms = RETRY_MIN_MS;
+    if (committer->retry_wait_ms > RETRY_MAX_MS)
+        committer->retry_wait_ms = RETRY_MAX_MS;
+    committer->retry_ms = stamps_steady_ms() + committer->retry_wait_ms;
+}
+
+/* Takes back what transact did. What SQLite says of the error is asked first: rolling back changes
+ * that. */
+static enum log_status undo(struct committer *committer, int rc)
+{
+    enum log_status status = sql_status(rc);
+
+    if (status == LOG_OK) /* a result that is no error, where one was due: not to be trusted */
+        status = LOG_FAILED;
+    if (status == LOG_FAILED)
+        fail(committer, "writing the log", rc);
+    else
+        sql_explain(committer->error, sizeof committer->error, "writing the log",
+                    committer->file->db, rc);
+    if (!sqlite3_get_autocommit(committer->file->db))
+        rc = sql_run(committer->rollback);
+    if (!sqlite3_get_autocommit(committer->file->db) && !committer->failed) {
+        fail(committer, "rolling back", rc);
+        status = LOG_FAILED;
+    }
+    ledger_undo(&committer->ledger);
+    retention_undo(&committer->retention);
+    retry_later(committer);
+    return status;
+}
+
+/* Sees to it that the index of the write-ahead log has room for what the transaction may write: of
+ * each message its pages, and a few for each row that comes and goes. */
+static enum log_status reserve(struct committer *committer, const struct append_list *batch)
+{
+    int64_t pages = committer->wal_pages + (int64_t)PAGES_A_ROW * RETENTION_ROWS;
+    const struct append *append;
+
+    STAILQ_FOREACH (append, batch, next) {
+        pages += (int64_t)(append->message->data_len / PAGE_DATA) + 2 * PAGES_A_ROW;
+    }
+    if (shm_reserve(&committer->file->shm, pages) == 0)
+        return LOG_OK;
+    snprintf(committer->error, sizeof committer->error, "making room for %.200s-shm: %s",
+             committer->file->path, strerror(errno));
+    retry_later(committer);
+    return LOG_FULL;
+}
+
+enum log_status commit_batch(struct committer *committer, struct append_list *batch)
+{
+    int rc;
+
+    if (committer->failed)
+        return LOG_FAILED;
+    committer->error[0] = '\0';
+    if (place_wal_is_cut(&committer->file->place) && !look(committer))
+        return LOG_FAILED;
+    if (reserve(committer, batch) != LOG_OK)
+        return LOG_FULL;
+    rc = transact(committer, batch);
+    if (rc != SQLITE_OK) {
+        enum log_status status = undo(committer, rc);
+
+        if (status == LOG_FAILED)
+            look(committer); /* that is why, then */
+        return status;
+    }
+    if (!look(committer)) /* what was committed may be in a file without a name: not acknowledged */
+        return LOG_FAILED;
+    if (!STAILQ_EMPTY(&committer->ledger.changed))
+        committed(committer, batch);
+    committer->retry_wait_ms = 0;
+    committer->retry_ms = 0;
+    return LOG_OK;
+}
+
+/* ---- checkpoints ---- */
+
+void commit_checkpoint(struct committer *committer)
+{
+    enum log_status status;
+    int pages = 0, copied = 0;
+    int rc;
+
+    if (committer->failed || !look(committer))
+        return;
+    mark_sync(&committer->file->mark);
+    errno = 0;
+    rc = sqlite3_wal_checkpoint_v2(committer->file->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &pages,
+                                   &copied);
+    status = sql_status(rc);
+    committer->checkpoint_ms = stamps_steady_ms() + RETRY_MAX_MS;
+    if (rc == SQLITE_OK && copied >= pages)
+        committer->checkpoint_ms = INT64_MAX;
+    place_checkpointed(&committer->file->place);
+    if (status == LOG_FAILED)
+        fail(committer, "checkpointing the log", rc);
+}
+
+bool commit_checkpoint_is_due(const struct committer *committer, enum log_status status)
+{
+    return status == LOG_FULL || (status == LOG_OK && committer->wal_pages >= CHECKPOINT_PAGES);
+}
