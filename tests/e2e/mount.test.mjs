@@ -14,7 +14,8 @@ async function sandbox(t) {
   if (spawnSync('unshare', ['--user', '--map-root-user', '--mount', 'true']).status !== 0 && process.getuid())
     return t.skip('this machine lets an ordinary user have no namespaces of his own');
   const machine = await Machine.open(t, [SANDBOX]);
-  machine.env.PATH = `${path.join(ROOT, 'tests/mount/shims')}:${machine.env.PATH}`;
+  // and root's folders, which an ordinary user's PATH has not
+  machine.env.PATH = `${path.join(ROOT, 'tests/mount/shims')}:${machine.env.PATH}:/usr/local/sbin:/usr/sbin:/sbin`;
   await machine.type(STEPS.daemon);
   return machine;
 }
