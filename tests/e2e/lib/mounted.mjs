@@ -44,12 +44,12 @@ export async function showsTheOther(machine, what) {
   assert.doesNotMatch(page.body, PAGE);
 }
 
-// While a request is held, a reload makes nobody else wait for long (lighttpd: 2 s).
+// While a request is held, a reload makes nobody else wait until that is over (lighttpd: 2 s).
 export async function reloads(machine, server) {
-  const held = machine.ask('/comet/update?id=now&timeout=20');
+  const held = machine.ask('/comet/update?id=now&timeout=110');
   await until('it holds', async () => /"holds": 1,/.test((await machine.ask('/comet/status')).body));
   await machine.type(`sudo systemctl reload-or-restart ${server}`);
-  for (let i = 0; i < 10; i++) assert.equal((await machine.ask('/comet/status', '-m 5')).status, 200);
+  for (let i = 0; i < 10; i++) assert.equal((await machine.ask('/comet/status', '-m 90')).status, 200);
   await machine.ask('/comet/create', POST);
   await held;
 }
