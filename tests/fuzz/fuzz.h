@@ -42,6 +42,10 @@ char *fuzz_copy(const void *bytes, size_t len);
 /* Whether the bytes are what create takes for a message: UTF-8 (RFC 3629) without NUL. */
 bool fuzz_is_text(const void *bytes, size_t len);
 
+/* Waits until fd is readable, as it is to be within a minute, whatever signals come: libFuzzer has
+ * a timer. `what` says what it is if it is not. */
+void fuzz_wait(int fd, const char *what);
+
 /* A directory of this process's own for files that need not outlive it, in memory where there is
  * such a place; removed at exit. */
 const char *fuzz_dir(void);

@@ -3,7 +3,6 @@
  * frames have sums, is missing from the end and nowhere else; and what an append acknowledges is
  * there. */
 #include <glob.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +11,7 @@
 #include "store/log.h"
 #include "tests/fuzz/fuzz.h"
 
-enum { FIRST = 30, SECOND = 20, WRITTEN = FIRST + SECOND, PATIENCE_MS = 60000 };
+enum { FIRST = 30, SECOND = 20, WRITTEN = FIRST + SECOND };
 static const char *const CHANNELS[] = {"a", "b", "c"};
 
 struct image {
@@ -65,8 +64,7 @@ static enum log_status put(struct log *log, const char *channel, const char *tex
         return status;
     }
     for (bool done = false; !done;) {
-        struct pollfd ready = {.fd = log_fd(log), .events = POLLIN};
-        CLAIM(poll(&ready, 1, PATIENCE_MS) == 1, "an append is never reported");
+        fuzz_wait(log_fd(log), "an append is never reported");
         log_drain(log, &news);
         struct append *append;
         STAILQ_FOREACH (append, &news.done, next) {

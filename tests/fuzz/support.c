@@ -1,4 +1,6 @@
+#include <errno.h>
 #include <ftw.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +19,17 @@ void fuzz_fail(const char *file, int line, const char *format, ...)
     fputc('\n', stderr);
     va_end(args);
     abort();
+}
+
+void fuzz_wait(int fd, const char *what)
+{
+    enum { PATIENCE_MS = 60000 };
+    struct pollfd ready = {.fd = fd, .events = POLLIN};
+    int count;
+    do
+        count = poll(&ready, 1, PATIENCE_MS);
+    while (count < 0 && errno == EINTR);
+    CLAIM(count == 1, "%s", what);
 }
 
 uint8_t choose_byte(struct choices *choices)
