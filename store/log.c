@@ -318,8 +318,8 @@ static void tell_wal(struct log *log, uint64_t bytes)
     log->wal_told = much;
     if (much)
         snprintf(line, sizeof line,
-                 "%s-wal has grown to %llu MiB, because another program reads the log in one long "
-                 "transaction: end it (fuser -v %s lists who has it open)",
+                 "%s-wal has grown to %llu MiB: if another program reads the log in one long "
+                 "transaction, end it (fuser -v %s lists who has it open)",
                  log->file.path, (unsigned long long)bytes >> 20, log->file.path);
     else
         snprintf(line, sizeof line, "%s-wal has its usual size again", log->file.path);
