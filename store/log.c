@@ -198,9 +198,9 @@ int log_fd(const struct log *log)
     return log->pipe[0];
 }
 
-int log_watch_fd(const struct log *log)
+int log_watch_fd(struct log *log)
 {
-    return log->file.place.watch_fd;
+    return place_watch(&log->file.place);
 }
 
 void log_look(struct log *log)

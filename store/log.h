@@ -82,7 +82,7 @@ int log_fd(const struct log *log);
 /* Readable when something happened to the log's files that the log did not do: call log_look, which
  * has the writer look whether they are in place; a log_drain says if not. -1 if the system cannot
  * tell: then only a commit notices. The log's own. */
-int log_watch_fd(const struct log *log);
+int log_watch_fd(struct log *log);
 void log_look(struct log *log);
 
 /* The log's epoch: EPOCH_LEN digits and a NUL, drawn when the file was created or put back. */

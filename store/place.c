@@ -47,22 +47,6 @@ static int mark(struct place *place, int fd)
     return 0;
 }
 
-/* A file whose last name goes has its attributes changed. */
-static int watch(const struct place *place)
-{
-    const uint32_t events = IN_ATTRIB | IN_MOVE_SELF | IN_DELETE_SELF;
-    int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-
-    if (fd < 0)
-        return -1;
-    if (inotify_add_watch(fd, place->path, events) >= 0 &&
-        inotify_add_watch(fd, place->wal, events) >= 0 &&
-        inotify_add_watch(fd, place->index, events) >= 0)
-        return fd;
-    close(fd);
-    return -1;
-}
-
 int place_mark(struct place *place, const char *path, int fd, const struct shm *shm, char *why,
                size_t why_size)
 {
@@ -74,7 +58,6 @@ int place_mark(struct place *place, const char *path, int fd, const struct shm *
         place_free(place);
         return -1;
     }
-    place->watch_fd = watch(place);
     return 0;
 }
 
@@ -163,6 +146,24 @@ bool place_can_be_saved(const struct place *place)
     return st.st_dev == place->device && st.st_ino == place->inode && st.st_size >= place->size &&
            st.st_mtim.tv_sec == place->changed.tv_sec &&
            st.st_mtim.tv_nsec == place->changed.tv_nsec;
+}
+
+/* A file whose last name goes has its attributes changed. */
+int place_watch(struct place *place)
+{
+    const uint32_t events = IN_ATTRIB | IN_MOVE_SELF | IN_DELETE_SELF;
+
+    if (place->watch_fd >= 0)
+        return place->watch_fd;
+    place->watch_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    if (place->watch_fd < 0)
+        return -1;
+    if (inotify_add_watch(place->watch_fd, place->path, events) >= 0 &&
+        inotify_add_watch(place->watch_fd, place->wal, events) >= 0 &&
+        inotify_add_watch(place->watch_fd, place->index, events) >= 0)
+        return place->watch_fd;
+    close(place->watch_fd);
+    return place->watch_fd = -1;
 }
 
 void place_drain(const struct place *place)

@@ -6,8 +6,8 @@
  * it makes one longer: four calls of stat(2). While nothing is committed, inotify tells of a file
  * that goes, without a wake-up before. (A -shm that is cut short is a SIGBUS: SQLite maps it.)
  *
- * The writer's thread, but for place_mark, place_free (log_open, log_close) and place_drain (the
- * loop's).
+ * The writer's thread, but for place_mark, place_free (log_open, log_close), place_watch and
+ * place_drain (the loop's).
  */
 #ifndef ENCKE_STORE_PLACE_H
 #define ENCKE_STORE_PLACE_H
@@ -28,7 +28,7 @@ struct place {
     char *wal;   /* its write-ahead log's */
     char *index; /* and the -shm's */
     int wal_fd;
-    int watch_fd; /* inotify; -1 where the system has none left: files that go are noticed later */
+    int watch_fd; /* inotify, or -1 */
     dev_t device;
     ino_t inode, wal_inode, index_inode;
     int64_t size;            /* the most that the database had: nothing of ours makes it shorter */
@@ -61,7 +61,10 @@ bool place_wal_is_cut(const struct place *place);
  * what the log held can still be copied there, from the file that SQLite has open. */
 bool place_can_be_saved(const struct place *place);
 
-/* Empties watch_fd. */
+/* A descriptor that is readable once something happened to the files' names; the same each time. -1
+ * if the system has none left. Closing it takes the kernel some milliseconds, so it is made only
+ * for who asks. place_drain empties it. */
+int place_watch(struct place *place);
 void place_drain(const struct place *place);
 
 #endif
