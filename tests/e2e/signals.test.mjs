@@ -13,8 +13,10 @@ const PASSES = [
 ];
 
 const TERM_BIT = 1n << 14n;
-// Whether the process has come as far as main's first line.
+// Whether the process has come as far as main's first line. What starts it has all signals blocked until it becomes
+// the daemon.
 function inMain(pid) {
+  if (fs.readlinkSync(`/proc/${pid}/exe`) !== fs.realpathSync(plainBinary())) return false;
   const status = fs.readFileSync(`/proc/${pid}/status`, 'utf8');
   assert.doesNotMatch(status, /^State:\s*Z/m, 'the daemon has ended');
   const blocked = /^SigBlk:\s*(\w+)/m.exec(status)[1];
