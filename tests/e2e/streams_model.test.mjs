@@ -25,7 +25,7 @@ throughBoth(
     const known = []; // cursors to begin with
     const publishers = Array.from({ length: 8 }, async () => {
       while (publishing) {
-        const texts = Array.from({ length: 1 + int(6) }, () => '.'.repeat(int(int(9) ? 100 : 9000)));
+        const texts = Array.from({ length: 1 + int(6) }, () => '.'.repeat(1 + int(int(9) ? 100 : 9000)));
         known.push(...(await stack.publish(texts, { channel: pick(CHANNELS) })));
         if (int(3) === 0) await tick(int(12));
       }
