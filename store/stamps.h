@@ -28,7 +28,7 @@ struct moment {
 
 struct moment stamps_now(void);
 
-/* The steady clock alone. It goes on while the machine is suspended. */
+/* The steady clock alone, for any thread. It goes on while the machine is suspended. */
 int64_t stamps_steady_ms(void);
 
 struct stamps {

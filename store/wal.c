@@ -7,29 +7,21 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "store/advice.h"
+#include "store/stamps.h"
 
 /* SQLite's unix VFS writes less than 128 KiB in a call. */
 enum { STEP = 64 << 10, STEPS_A_SYNC = 256, TELL_MS = 1000 };
-
-static int64_t monotonic_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 static void tell_progress(log_tell *tell, const char *name, int64_t done, int64_t size,
                           int64_t *told_ms)
 {
     char line[PATH_MAX + 100];
 
-    if (!tell || monotonic_ms() - *told_ms < TELL_MS)
+    if (!tell || stamps_steady_ms() - *told_ms < TELL_MS)
         return;
-    *told_ms = monotonic_ms();
+    *told_ms = stamps_steady_ms();
     snprintf(line, sizeof line, "%s: %lld of %lld MiB written again before they are trusted", name,
              (long long)(done >> 20), (long long)(size >> 20));
     tell(LOG_TELL_INFO, line);
@@ -39,7 +31,7 @@ static void tell_progress(log_tell *tell, const char *name, int64_t done, int64_
 static int rewrite(sqlite3_file *wal, char *step, const char *name, log_tell *tell)
 {
     const sqlite3_io_methods *io = wal->pMethods;
-    int64_t told_ms = monotonic_ms();
+    int64_t told_ms = stamps_steady_ms();
     sqlite3_int64 size = 0;
     int rc = io->xFileSize(wal, &size);
 
