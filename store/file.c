@@ -442,7 +442,7 @@ void file_close(struct file *file, bool trusted)
     if (rc != SQLITE_OK)
         sqlite3_db_config(file->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     sqlite3_close(file->db);
-    mark_sync(&file->mark);
+    mark_close(&file->mark);
     shm_close(&file->shm);
     place_free(&file->place);
     close(file->fd);

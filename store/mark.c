@@ -1,10 +1,11 @@
 #include "store/mark.h"
 
 #include <errno.h>
-#include <inttypes.h>
+#include <stdatomic.h>
+#include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "store/advice.h"
@@ -12,33 +13,56 @@
 #include "store/lock.h"
 #include "store/sql.h"
 
-/* "EPOCH SEQ\n", the seq with leading zeros, so that it always has the same place. */
-enum { SEQ_LEN = 20, RECORD_LEN = EPOCH_LEN + 1 + SEQ_LEN + 1 };
+/* What the file says behind the owner's name. */
+struct record {
+    _Atomic uint64_t seq; /* aligned: it is replaced as a whole, whatever ends the process */
+    char epoch[EPOCH_LEN];
+};
+
+enum { RECORD_LEN = offsetof(struct record, epoch) + EPOCH_LEN, PAGE = 4096 };
 
 /* ---- the record ---- */
 
 static bool read_record(const struct mark *mark, char epoch[EPOCH_LEN + 1], uint64_t *seq)
 {
-    char text[RECORD_LEN + 1] = "";
+    struct record record;
 
-    if (pread(mark->fd, text, RECORD_LEN, LOCK_OWNER_SIZE) != RECORD_LEN)
+    if (pread(mark->fd, &record, RECORD_LEN, LOCK_OWNER_SIZE) != RECORD_LEN)
         return false;
-    if (strspn(text, "0123456789abcdef") != EPOCH_LEN || text[EPOCH_LEN] != ' ' ||
-        strspn(text + EPOCH_LEN + 1, "0123456789") != SEQ_LEN || text[RECORD_LEN - 1] != '\n')
-        return false;
-    memcpy(epoch, text, EPOCH_LEN);
+    memcpy(epoch, record.epoch, EPOCH_LEN);
     epoch[EPOCH_LEN] = '\0';
-    *seq = strtoull(text + EPOCH_LEN + 1, NULL, 10);
-    return true;
+    *seq = record.seq;
+    return strspn(epoch, "0123456789abcdef") == EPOCH_LEN;
 }
 
-static bool write_record(const struct mark *mark)
+/* Writes the whole record, and maps it. */
+static bool make_record(struct mark *mark)
 {
-    char text[RECORD_LEN + 1];
+    struct record record = {.seq = mark->seq};
 
-    snprintf(text, sizeof text, "%s %0*" PRIu64 "\n", mark->epoch, SEQ_LEN, mark->seq);
+    memcpy(record.epoch, mark->epoch, EPOCH_LEN);
     errno = ENOSPC; /* of a short write */
-    return pwrite(mark->fd, text, RECORD_LEN, LOCK_OWNER_SIZE) == RECORD_LEN;
+    if (pwrite(mark->fd, &record, RECORD_LEN, LOCK_OWNER_SIZE) != RECORD_LEN)
+        return false;
+    mark->page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, mark->fd, 0);
+    if (mark->page == MAP_FAILED)
+        mark->page = NULL;
+    return mark->page != NULL;
+}
+
+/* Whether a store to the page would end the process by SIGBUS: somebody cut the file, or its file
+ * system writes each time to another place, and that is full. */
+static bool is_lost(const struct mark *mark)
+{
+    return madvise(mark->page, PAGE, MADV_POPULATE_WRITE) != 0 &&
+           errno != EINVAL; /* Linux before 5.14 cannot tell */
+}
+
+static void set_seq(struct mark *mark)
+{
+    struct record *record = (struct record *)((char *)mark->page + LOCK_OWNER_SIZE);
+
+    atomic_store_explicit(&record->seq, mark->seq, memory_order_relaxed);
 }
 
 static bool sync_record(struct mark *mark)
@@ -52,8 +76,9 @@ void mark_set(struct mark *mark, uint64_t seq, int64_t now_ms)
     if (seq == mark->seq)
         return;
     mark->seq = seq;
-    if (!write_record(mark))
+    if (mark->page ? is_lost(mark) : !make_record(mark))
         return; /* it stays behind, which is sound: see mark.h */
+    set_seq(mark);
     if (!mark->unsynced)
         mark->sync_ms = now_ms + MARK_SYNC_MS;
     mark->unsynced = true;
@@ -69,6 +94,14 @@ void mark_sync_if_due(struct mark *mark, int64_t now_ms)
 {
     if (now_ms >= mark->sync_ms)
         mark_sync(mark);
+}
+
+void mark_close(struct mark *mark)
+{
+    mark_sync(mark);
+    if (mark->page)
+        munmap(mark->page, PAGE);
+    *mark = (struct mark){.fd = -1};
 }
 
 /* ---- at the start ---- */
@@ -123,7 +156,7 @@ static int renew_epoch(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why, size_t
  * stayed, each start from now on would take the log for one that was put back. */
 static int begin(struct mark *mark, bool new_epoch, char *why, size_t why_size)
 {
-    if ((write_record(mark) && sync_record(mark)) || !new_epoch)
+    if ((make_record(mark) && sync_record(mark)) || !new_epoch)
         return 0;
     snprintf(why, why_size, "the log's .lock cannot be written: %s: %s", strerror(errno),
              advice_for(errno));

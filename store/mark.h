@@ -11,8 +11,8 @@
  * - The writer commits (head rises), then writes the mark, then reports. So at every moment
  *   shown <= mark <= head.
  * - No false alarm: what the next start finds is the mark, or, after a power cut, what it was
- *   earlier; never a mixture, as it lies in one sector. That is at most head, which the log itself
- *   still has.
+ *   earlier; never a mixture, as it is stored at once and lies in one sector. That is at most head,
+ * which the log itself still has.
  * - Nothing missed: a process that ends, in whatever way, leaves the mark in the kernel's memory,
  *   and so at least at `shown`. A copy that lacks anything shown has a head below that. One that
  *   lacks nothing shown needs no new epoch.
@@ -27,7 +27,11 @@
  * Only one of another epoch must not stay: then the start fails, or each later one would be a false
  * alarm.
  *
- * mark_open while the log is opened, the rest by the writer's thread.
+ * The file is mapped into memory, as a write() to it costs a lone commit a fifteenth: each changes
+ * the file's time, and so its inode.
+ *
+ * mark_open while the log is opened, mark_close when the writer has ended, the rest by the writer's
+ * thread.
  */
 #ifndef ENCKE_STORE_MARK_H
 #define ENCKE_STORE_MARK_H
@@ -42,7 +46,8 @@
 enum { MARK_SYNC_MS = 5000 };
 
 struct mark {
-    int fd; /* of the lock's file, borrowed; -1: none */
+    int fd;     /* of the lock's file, borrowed; -1: none */
+    void *page; /* its first page; NULL while it cannot be mapped or written */
     char epoch[EPOCH_LEN + 1];
     uint64_t seq;
     bool unsynced;
@@ -55,12 +60,16 @@ struct mark {
 int mark_open(struct mark *mark, int fd, sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why,
               size_t why_size);
 
-/* Remembers that seq is committed; never blocks on the disk. now_ms is of a clock that is never
- * set. */
+/* Remembers that seq is committed. A store to memory: it waits for the disk at most where the page
+ * is just being written out and the file system keeps it still meanwhile. now_ms is of a clock that
+ * is never set. */
 void mark_set(struct mark *mark, uint64_t seq, int64_t now_ms);
 
 /* Syncs what was set, at once or only if that is due. Blocks on the disk. */
 void mark_sync(struct mark *mark);
 void mark_sync_if_due(struct mark *mark, int64_t now_ms);
+
+/* Syncs what was set, and lets go of the page. fd stays open. */
+void mark_close(struct mark *mark);
 
 #endif

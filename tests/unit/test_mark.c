@@ -189,9 +189,9 @@ static void a_mark_that_a_power_cut_set_back_is_no_reason(void **state)
 
 static void a_log_without_a_record_is_taken_for_what_it_says(void **state)
 {
-    static const char *const locks[] = {
-        "", "4711\n", "4711                           \n6b0c5d6f9a31 00000000000000009999",
-        "4711                           \n6b0c5d6f9a3x 00000000000000009999\n"};
+    static const char *const locks[] = {"", "4711\n",
+                                        "4711                           \n9999....6b0c5d6f9a3",
+                                        "4711                           \n9999....6b0c5d6f9a3x"};
     struct store *store = *state;
 
     open_and_note_epoch(store);
@@ -250,6 +250,8 @@ static int open_mark_by(struct store *store, int flags, char *why, size_t why_si
     strcpy(now, epoch);
     assert_int_equal(sqlite3_open(store->path, &db), SQLITE_OK);
     result = mark_open(&mark, fd, db, now, why, why_size);
+    if (result >= 0)
+        mark_close(&mark);
     sqlite3_close(db);
     close(fd);
     return result;
@@ -274,6 +276,19 @@ static void a_new_epoch_that_cannot_be_remembered_is_not_begun(void **state)
     assert_int_equal(open_mark_by(store, O_RDWR, why, sizeof why), 1);
 }
 
+/* Nor does it end the process, though the file is mapped. */
+static void a_lock_that_is_cut_while_in_use_only_stays_behind(void **state)
+{
+    struct store *store = *state;
+
+    open_and_note_epoch(store);
+    store_put(store, "a", "x");
+    assert_int_equal(truncate(beside(store, ".lock"), 0), 0);
+    store_put(store, "a", "x");
+    store_close(store);
+    assert_as_it_was_left(store, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -286,6 +301,7 @@ int main(void)
         TEST(a_new_log_where_one_was_removed_is_not_put_back),
         TEST(an_empty_copy_of_an_epoch_that_is_over_gets_a_new_one),
         TEST(a_new_epoch_that_cannot_be_remembered_is_not_begun),
+        TEST(a_lock_that_is_cut_while_in_use_only_stays_behind),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
