@@ -132,8 +132,9 @@ static struct frame *frame_answer(const struct answer *answer, const char *type,
 static struct frame *frame_json(const struct answer *answer)
 {
     char id[CURSOR_SIZE], begin[BEGIN_ROOM];
-    snprintf(begin, sizeof begin, "{\"id\":\"%s\",\"messages\":[",
-             cursor_print(id, answer->epoch, next_of(answer)));
+    char *end = stpcpy(begin, "{\"id\":\"");
+    end = stpcpy(end, cursor_print(id, answer->epoch, next_of(answer)));
+    stpcpy(end, "\",\"messages\":[");
     return frame_answer(answer, TYPE_JSON, NULL, begin);
 }
 

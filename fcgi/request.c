@@ -14,10 +14,37 @@
 
 #include "fcgi/multipart.h"
 
+/* The parameters that mean something here (RFC 3875, 4.1; REQUEST_URI is of the web servers). */
+enum param {
+    REQUEST_METHOD,
+    REQUEST_URI,
+    QUERY_STRING,
+    SCRIPT_NAME,
+    PATH_INFO,
+    CONTENT_TYPE,
+    CONTENT_LENGTH,
+    HTTP_HOST,
+    HTTP_ORIGIN,
+    HTTP_LAST_EVENT_ID,
+    HTTP_SEC_FETCH_SITE,
+    PARAMS
+};
+
+#define NAMED(param) [param] = {#param, sizeof #param - 1}
+
+static const struct {
+    const char *name;
+    size_t len;
+} param_names[PARAMS] = {NAMED(REQUEST_METHOD),     NAMED(REQUEST_URI),        NAMED(QUERY_STRING),
+                         NAMED(SCRIPT_NAME),        NAMED(PATH_INFO),          NAMED(CONTENT_TYPE),
+                         NAMED(CONTENT_LENGTH),     NAMED(HTTP_HOST),          NAMED(HTTP_ORIGIN),
+                         NAMED(HTTP_LAST_EVENT_ID), NAMED(HTTP_SEC_FETCH_SITE)};
+
 struct decoder {
     int file;        /* the memory file that libfcgi reads from */
     size_t file_len; /* of the latest request */
     FCGX_Request fcgx;
+    const char *param[PARAMS]; /* the values, in fcgx; NULL: it did not come */
     struct request request;
     size_t body_max;
     char *body;                    /* body_max + 1 bytes */
@@ -111,16 +138,22 @@ static enum body_kind body_kind_of(const char *content_type)
     return BODY_RAW;
 }
 
-/* A parameter's value, or NULL. What a configuration sets twice (nginx: behind an include) comes
- * twice, and the last is what it means. */
-static const char *param(char **envp, const char *name)
+/* Notes the value of each parameter that means something here, and NULL for those that did not
+ * come. What a configuration sets twice (nginx: behind an include) comes twice, and the last is
+ * what it means. */
+static void note_params(struct decoder *decoder)
 {
-    const char *value = NULL;
-    size_t len = strlen(name);
-    for (; *envp; envp++)
-        if (strncmp(*envp, name, len) == 0 && (*envp)[len] == '=')
-            value = *envp + len + 1;
-    return value;
+    memset(decoder->param, 0, sizeof decoder->param);
+    for (char **envp = decoder->fcgx.envp; *envp; envp++) {
+        const char *equals = strchr(*envp, '=');
+        size_t len = equals ? (size_t)(equals - *envp) : 0;
+        size_t i = 0;
+        while (i < PARAMS &&
+               (param_names[i].len != len || memcmp(*envp, param_names[i].name, len) != 0))
+            i++;
+        if (i < PARAMS)
+            decoder->param[i] = equals + 1;
+    }
 }
 
 /* Appends text to decoder->uri. Returns false if there is no room, which the gate's limit on all
@@ -135,9 +168,9 @@ static bool add(struct decoder *decoder, size_t *uri_len, const char *text, size
     return true;
 }
 
-static bool add_param(struct decoder *decoder, size_t *uri_len, const char *name)
+static bool add_param(struct decoder *decoder, size_t *uri_len, enum param name)
 {
-    const char *value = param(decoder->fcgx.envp, name);
+    const char *value = decoder->param[name];
     return !value || add(decoder, uri_len, value, strlen(value));
 }
 
@@ -147,11 +180,10 @@ static bool add_param(struct decoder *decoder, size_t *uri_len, const char *name
  * there, and REQUEST_URI is still what the client sent. */
 static bool take_target(struct decoder *decoder)
 {
-    char **envp = decoder->fcgx.envp;
-    const char *uri = param(envp, "REQUEST_URI"), *query = param(envp, "QUERY_STRING");
+    const char *uri = decoder->param[REQUEST_URI], *query = decoder->param[QUERY_STRING];
     size_t len = 0, sent_len = uri ? strcspn(uri, "?") : 0;
     if (uri ? !add(decoder, &len, uri, sent_len)
-            : !add_param(decoder, &len, "SCRIPT_NAME") || !add_param(decoder, &len, "PATH_INFO"))
+            : !add_param(decoder, &len, SCRIPT_NAME) || !add_param(decoder, &len, PATH_INFO))
         return false;
     size_t path_len = len++; /* behind it, and its NUL, the query */
     if (!query && uri && uri[sent_len] == '?')
@@ -228,14 +260,14 @@ static void read_form(struct decoder *decoder, const char *type, size_t len)
 static bool read_body(struct decoder *decoder, const struct gate *gate)
 {
     struct request *request = &decoder->request;
-    const char *type = param(decoder->fcgx.envp, "CONTENT_TYPE");
+    const char *type = decoder->param[CONTENT_TYPE];
     request->body_kind = body_kind_of(type);
     request->body = (struct text){decoder->body, 0};
     request->form.count = 0;
     request->form.overflow = false;
     request->body_too_large = gate->too_large;
 
-    const char *promised = param(decoder->fcgx.envp, "CONTENT_LENGTH");
+    const char *promised = decoder->param[CONTENT_LENGTH];
     long long length = promised && *promised ? strtoll(promised, NULL, 10) : -1;
     request->body_cut = length >= 0 && (unsigned long long)length != gate->body_len;
 
@@ -300,11 +332,11 @@ static bool libfcgi_decode(struct decoder *decoder)
     return false;
 }
 
-/* The value of a header, by its parameter's name. A configuration that passes one on by name sends
+/* The value of a header, by its parameter. A configuration that passes one on by name sends
  * an empty value for one that was not sent. */
-static struct text header(char **envp, const char *name)
+static struct text header(const struct decoder *decoder, enum param name)
 {
-    const char *value = param(envp, name);
+    const char *value = decoder->param[name];
     return value && *value ? (struct text){value, strlen(value)} : (struct text){NULL, 0};
 }
 
@@ -316,15 +348,15 @@ const struct request *request_decode(struct decoder *decoder, const struct gate 
     if (!libfcgi_has_memory(gate) || !fill_file(decoder, bytes, gate->scanned) ||
         !libfcgi_decode(decoder))
         return NULL;
-    char **envp = decoder->fcgx.envp;
-    request->params = envp + 1; /* the first is libfcgi's own, FCGI_ROLE */
-    const char *method = param(envp, "REQUEST_METHOD");
+    note_params(decoder);
+    request->params = decoder->fcgx.envp + 1; /* the first is libfcgi's own, FCGI_ROLE */
+    const char *method = decoder->param[REQUEST_METHOD];
     request->method = method_of(method);
     request->head = method && strcmp(method, "HEAD") == 0;
-    request->last_event_id = header(envp, "HTTP_LAST_EVENT_ID");
-    request->host = header(envp, "HTTP_HOST");
-    request->origin = header(envp, "HTTP_ORIGIN");
-    request->fetch_site = header(envp, "HTTP_SEC_FETCH_SITE");
+    request->last_event_id = header(decoder, HTTP_LAST_EVENT_ID);
+    request->host = header(decoder, HTTP_HOST);
+    request->origin = header(decoder, HTTP_ORIGIN);
+    request->fetch_site = header(decoder, HTTP_SEC_FETCH_SITE);
     request->fault = NULL;
     if (read_body(decoder, gate) && take_target(decoder))
         return request;
