@@ -49,7 +49,7 @@ TEST_WARN    := -Wno-unused-parameter -Wno-write-strings
 
 # ---- sources --------------------------------------------------------------------------------
 
-SRC  := $(sort $(wildcard store/*.c fcgi/*.c))
+SRC  := $(sort $(wildcard store/*.c fcgi/*.c fcgi/*/*.c))
 OBJ  := $(SRC:%.c=$(B)/%.o)
 AOBJ := $(SRC:%.c=$(B)/asan/%.o)
 
@@ -70,7 +70,7 @@ FUZZ        := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=$(B)/fuzz/%)
 REPLAY      := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=$(B)/asan/tests/fuzz/replay_%)
 BENCH       := $(patsubst tests/bench/%.c,$(B)/bench/%,$(sort $(wildcard tests/bench/*.c)))
 
-C_FILES     := $(sort $(wildcard store/*.[ch] fcgi/*.[ch] tests/*/*.[ch]))
+C_FILES     := $(sort $(wildcard store/*.[ch] fcgi/*.[ch] fcgi/*/*.[ch] tests/*/*.[ch]))
 SH_FILES    := $(sort $(wildcard .ci/run deploy/demo deploy/packages deploy/site tests/fuzz/run \
                  tests/mount/sandbox tests/mount/debian tests/mount/shims/sudo tests/mount/shims/apt-get))
 PY_FILES    := $(sort $(wildcard tests/bench/run tests/bench/*.py tests/bench/peers/*.py))

@@ -3,10 +3,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "fcgi/diag.h"
+#include "fcgi/io/diag.h"
 #include "fcgi/options.h"
 #include "fcgi/server.h"
-#include "fcgi/signals.h"
+#include "fcgi/io/signals.h"
 
 /* Fills descriptors 0 to 2 where they are closed. Otherwise the log's file would become one of
  * them, and what is meant for stderr would be written into it. */

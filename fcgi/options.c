@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "fcgi/conflicts.h"
-#include "fcgi/origin.h"
+#include "fcgi/wire/origin.h"
 #include "fcgi/spelling.h"
 
 #ifndef ENCKE_VERSION

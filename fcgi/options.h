@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "fcgi/diag.h"
+#include "fcgi/io/diag.h"
 
 enum { GIVEN_MAX = 64 };
 

@@ -10,11 +10,11 @@
 #include <unistd.h>
 
 #include "fcgi/conflicts.h"
-#include "fcgi/diag.h"
-#include "fcgi/hold.h"
-#include "fcgi/routes.h"
-#include "fcgi/signals.h"
-#include "fcgi/talk.h"
+#include "fcgi/io/diag.h"
+#include "fcgi/readers/hold.h"
+#include "fcgi/endpoints/routes.h"
+#include "fcgi/io/signals.h"
+#include "fcgi/readers/talk.h"
 
 enum {
     OWN_DESCRIPTORS = 24, /* stdio, epoll, the log's files, the memory file, the listener … */

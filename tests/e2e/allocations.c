@@ -36,7 +36,7 @@ __attribute__((constructor)) static void map(void)
     left = mapped;
 }
 
-/* libfcgi aborts when it gets none: fcgi/request.c sees to it that it does. */
+/* libfcgi aborts when it gets none: fcgi/wire/request.c sees to it that it does. */
 static bool is_of_libfcgi(const void *caller)
 {
     Dl_info info;

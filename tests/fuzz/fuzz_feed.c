@@ -2,8 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fcgi/escape.h"
-#include "fcgi/feed.h"
+#include "fcgi/wire/escape.h"
+#include "fcgi/relay/feed.h"
 #include "tests/fuzz/fuzz.h"
 
 /* Whether feed_understand finds cursor again in the smallest answer that has it. */

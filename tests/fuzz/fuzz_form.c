@@ -2,9 +2,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fcgi/buf.h"
-#include "fcgi/form.h"
-#include "fcgi/request.h"
+#include "fcgi/io/buf.h"
+#include "fcgi/wire/form.h"
+#include "fcgi/wire/request.h"
 #include "store/cursor.h"
 #include "tests/fuzz/fuzz.h"
 

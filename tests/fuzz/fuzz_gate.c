@@ -1,6 +1,6 @@
 /* Any bytes, through the gate and what it lets through to libfcgi: both read what the
  * specification says. */
-#include "fcgi/request.h"
+#include "fcgi/wire/request.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/unit/reference.h"
 

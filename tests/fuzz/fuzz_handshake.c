@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fcgi/handshake.h"
+#include "fcgi/wire/handshake.h"
 #include "tests/fuzz/fuzz.h"
 
 struct outcome {

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fcgi/buf.h"
-#include "fcgi/multipart.h"
+#include "fcgi/io/buf.h"
+#include "fcgi/wire/multipart.h"
 #include "tests/fuzz/fuzz.h"
 
 static bool within(struct text text, const char *from, size_t len)

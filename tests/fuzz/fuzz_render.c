@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fcgi/batch.h"
-#include "fcgi/escape.h"
-#include "fcgi/render.h"
-#include "fcgi/transport.h"
+#include "fcgi/readers/batch.h"
+#include "fcgi/wire/escape.h"
+#include "fcgi/readers/render.h"
+#include "fcgi/readers/transport.h"
 #include "tests/fuzz/fuzz.h"
 
 enum { MESSAGES = 8 };

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fcgi/upstream.h"
+#include "fcgi/relay/upstream.h"
 #include "tests/fuzz/fuzz.h"
 
 static struct upstreams upstreams;

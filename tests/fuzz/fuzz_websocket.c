@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fcgi/websocket.h"
+#include "fcgi/wire/websocket.h"
 #include "tests/fuzz/fuzz.h"
 
 enum { MAX_MESSAGE = 2000, RATE = 50 };

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "fcgi/form.h"
+#include "fcgi/wire/form.h"
 #include "tests/fuzz/fuzz.h"
 
 void fuzz_fail(const char *file, int line, const char *format, ...)

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "fcgi/buf.h"
+#include "fcgi/io/buf.h"
 
 /* Appends one record (FastCGI 1.0, 3.3) with that much padding behind it. */
 void put_record(struct buf *out, int type, uint16_t id, const void *content, size_t len,

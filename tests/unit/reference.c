@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fcgi/buf.h"
+#include "fcgi/io/buf.h"
 
 /* What a stream says. */
 struct reading {

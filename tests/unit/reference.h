@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "fcgi/request.h"
+#include "fcgi/wire/request.h"
 
 /* The largest body that agree() lets through: small, so that too large ones are met as well. */
 enum { REFERENCE_BODY_MAX = 20000 };

@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "fcgi/batch.h"
+#include "fcgi/readers/batch.h"
 
 enum { MESSAGES = 40 };
 static const char epoch[] = "0123456789ab";

@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "fcgi/causes.h"
-#include "fcgi/diag.h"
+#include "fcgi/io/causes.h"
+#include "fcgi/io/diag.h"
 
 static char said[256 * 1024];
 static int kept, err;

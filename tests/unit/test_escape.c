@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fcgi/escape.h"
+#include "fcgi/wire/escape.h"
 
 typedef void escape(struct buf *out, const char *text, size_t len);
 

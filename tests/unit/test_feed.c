@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fcgi/feed.h"
+#include "fcgi/relay/feed.h"
 
 /* Understands a copy that ends where its memory ends, so that a read beyond it is noticed. */
 static bool understand_bytes(const char *bytes, size_t len, const char *field, char **cursor)

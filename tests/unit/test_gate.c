@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fcgi/gate.h"
+#include "fcgi/wire/gate.h"
 #include "tests/unit/fcgi_bytes.h"
 
 enum { BODY_MAX = 100000 };

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fcgi/handshake.h"
+#include "fcgi/wire/handshake.h"
 
 static struct handshaker *handshaker;
 

@@ -17,7 +17,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
-#include "fcgi/listener.h"
+#include "fcgi/io/listener.h"
 
 static char dir[] = "/tmp/encke-listener-XXXXXX";
 static char fastcgi_path[64], websocket_path[64];

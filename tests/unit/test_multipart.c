@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fcgi/multipart.h"
+#include "fcgi/wire/multipart.h"
 
 static const char type_b[] = "multipart/form-data; boundary=b";
 

@@ -6,7 +6,7 @@
 #include <cmocka.h>
 #include <string.h>
 
-#include "fcgi/origin.h"
+#include "fcgi/wire/origin.h"
 
 static struct text text_of(const char *bytes)
 {

@@ -10,8 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "fcgi/buf.h"
-#include "fcgi/reply.h"
+#include "fcgi/io/buf.h"
+#include "fcgi/wire/reply.h"
 
 /* Takes the records apart: appends STDOUT to out, checks every id, and returns whether the answer
  * ended as it should. */

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fcgi/request.h"
+#include "fcgi/wire/request.h"
 #include "tests/unit/fcgi_bytes.h"
 
 enum { BODY_MAX = 300000 };

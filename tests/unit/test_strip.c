@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fcgi/render.h"
-#include "fcgi/strip.h"
+#include "fcgi/readers/render.h"
+#include "fcgi/readers/strip.h"
 
 enum { CHANNELS = 3, MOST = 600, STEPS = 20000 };
 

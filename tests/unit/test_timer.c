@@ -7,7 +7,7 @@
 #include <poll.h>
 #include <stdlib.h>
 
-#include "fcgi/timer.h"
+#include "fcgi/io/timer.h"
 
 enum { MANY = 500 };
 

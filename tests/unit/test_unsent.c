@@ -8,9 +8,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "fcgi/buf.h"
-#include "fcgi/conn.h"
-#include "fcgi/unsent.h"
+#include "fcgi/io/buf.h"
+#include "fcgi/conn/conn.h"
+#include "fcgi/conn/unsent.h"
 
 enum { MOST = 1000 };
 

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "fcgi/upstream.h"
+#include "fcgi/relay/upstream.h"
 
 static struct upstreams upstreams;
 static struct options options;

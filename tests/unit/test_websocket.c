@@ -9,7 +9,7 @@
 #include <string.h>
 #include <wslay/wslay.h>
 
-#include "fcgi/websocket.h"
+#include "fcgi/wire/websocket.h"
 
 enum { MAX = 1000, RATE = 100, FIN = 0x80, MASKED = 0x80 };
 

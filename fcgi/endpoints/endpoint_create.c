@@ -1,0 +1,132 @@
+/* create - publishes one message, and answers once it is on the disk. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fcgi/readers/render.h"
+#include "fcgi/endpoints/routes.h"
+#include "fcgi/server.h"
+#include "fcgi/readers/wanted.h"
+
+enum { RANDOM_LEN = 6 }; /* of the message that is made up when none is given */
+
+static struct text random_message(char bytes[RANDOM_LEN + 1])
+{
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    for (int i = 0; i < RANDOM_LEN; i++)
+        bytes[i] = letters[arc4random_uniform(sizeof letters - 1)];
+    bytes[RANDOM_LEN] = '\0';
+    return (struct text){bytes, RANDOM_LEN};
+}
+
+/* What a create says: nothing is said twice, and nothing that it does not know. */
+struct said {
+    struct text message; /* absent or empty: none was given */
+    const char *channel;
+};
+
+/* Takes a field. Returns what is wrong with it, or NULL. */
+static const char *take_field(struct said *said, const struct field *field)
+{
+    if (text_is(field->name, "msg")) {
+        if (said->message.bytes)
+            return "msg is given twice: a message has one text";
+        said->message = field->value;
+        return NULL;
+    }
+    if (!text_is(field->name, "channel"))
+        return "create knows the fields msg and channel, and here is another; a text that is no "
+               "form is sent with Content-Type: text/plain";
+    if (said->channel)
+        return "a message goes to one channel";
+    said->channel = field->value.bytes;
+    return channel_name_valid(field->value) ? NULL : CHANNEL_NAME_RULE;
+}
+
+static const char *take_fields(struct said *said, const struct form *form)
+{
+    const char *complaint = form->overflow ? "too many fields" : NULL;
+    for (size_t i = 0; i < form->count && !complaint; i++)
+        complaint = take_field(said, &form->fields[i]);
+    return complaint;
+}
+
+/* A body that is no form is the message, JSON too. */
+static const char *take_body(struct said *said, const struct request *request)
+{
+    if (request->body_cut)
+        return "the body is not as long as Content-Length says";
+    if (request->body.len == 0)
+        return NULL;
+    if (said->message.bytes)
+        return "the message is given twice: as msg, and as the body";
+    said->message = request->body;
+    return NULL;
+}
+
+static const char *check_message(struct text message)
+{
+    if (message.len > 0 && memchr(message.bytes, '\0', message.len))
+        return "the message contains a NUL byte";
+    return message.len > 0 && !text_is_utf8(message) ? "the message is not UTF-8" : NULL;
+}
+
+/* Reads it all. Returns 0, or what to refuse it with, and in why the reason. */
+static int read_said(struct said *said, const struct request *request, size_t max_message,
+                     char *why, size_t why_size)
+{
+    *said = (struct said){0};
+    const char *complaint = take_fields(said, &request->query);
+    if (!complaint)
+        complaint = take_fields(said, &request->form);
+    if (!complaint)
+        complaint = take_body(said, request);
+    bool too_large = request->body_too_large || said->message.len > max_message;
+    if (!complaint && !too_large)
+        complaint = check_message(said->message);
+    if (too_large)
+        snprintf(why, why_size, "the message is larger than %zu bytes", max_message);
+    else if (complaint)
+        snprintf(why, why_size, "%s", complaint);
+    return too_large ? 413 : complaint ? 400 : 0;
+}
+
+struct frame *create_answer(const struct append *append, const char *epoch)
+{
+    return append->status == LOG_OK ? render_id(epoch, append->message->seq)
+                                    : render_refusal(append->status);
+}
+
+enum log_status create_queue(struct conn *conn, const char *channel, struct text text,
+                             struct append **append)
+{
+    struct server *server = conn->server;
+    struct message *message = message_new(channel, text.bytes, text.len, message_time_now());
+    enum log_status queued =
+        message ? log_append(server->log, message, conn, append) : LOG_NO_MEMORY;
+    if (queued == LOG_OK)
+        return LOG_OK;
+    message_drop(message);
+    server_note_create(server, queued);
+    return queued;
+}
+
+void endpoint_create(struct conn *conn, const struct request *request)
+{
+    struct server *server = conn->server;
+    struct said said;
+    char why[256], made_up[RANDOM_LEN + 1];
+    int status = read_said(&said, request, (size_t)server->options->max_message, why, sizeof why);
+    if (status != 0) {
+        conn_answer(conn, frame_error(status, NULL, why));
+        return;
+    }
+    struct text text = said.message.len > 0 ? said.message : random_message(made_up);
+    struct append *append;
+    enum log_status queued =
+        create_queue(conn, said.channel ? said.channel : "main", text, &append);
+    if (queued == LOG_OK)
+        conn_await(conn, append);
+    else
+        conn_answer(conn, render_refusal(queued));
+}

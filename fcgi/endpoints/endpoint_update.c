@@ -1,0 +1,54 @@
+/* update, subscribe, longpolling - give what is newer than the reader's cursor, or hold the request
+ * until there is something. */
+#include "fcgi/readers/hold.h"
+#include "fcgi/endpoints/routes.h"
+#include "fcgi/server.h"
+
+static bool understand_poll(struct conn *conn, const struct request *request, struct terms *terms,
+                            struct wanted *wanted)
+{
+    terms->wait_s = conn->server->options->hold_s;
+    terms->wait_max_s = conn->server->options->hold_max_s;
+    return understand(conn, request, terms, wanted);
+}
+
+void endpoint_update(struct conn *conn, const struct request *request)
+{
+    struct terms terms = {.formats = {{"json", FORMAT_JSON}, {"html", FORMAT_HTML}}};
+    struct wanted wanted;
+    if (understand_poll(conn, request, &terms, &wanted))
+        hold_poll(conn, &wanted);
+}
+
+/* A client of these two that sends no id wants only what comes, or it would be answered at once,
+ * for ever. */
+static void from_now(struct wanted *wanted)
+{
+    if (wanted->cursor.kind == CURSOR_START)
+        wanted->cursor.kind = CURSOR_NOW;
+}
+
+/* subscribe is update for clients that only want the word, and then look for themselves. */
+void endpoint_subscribe(struct conn *conn, const struct request *request)
+{
+    struct terms terms = {.formats = {{"json", FORMAT_WORD}, {"html", FORMAT_WORD}}};
+    struct wanted wanted;
+    if (subscribe_relayed(conn, request))
+        return;
+    if (!understand_poll(conn, request, &terms, &wanted))
+        return;
+    wanted.shape.limit = 1;
+    from_now(&wanted);
+    hold_poll(conn, &wanted);
+}
+
+/* longpolling is update for people, and for pages that show its text as it comes. */
+void endpoint_longpolling(struct conn *conn, const struct request *request)
+{
+    struct terms terms = {.formats = {{"text", FORMAT_SAYS}}};
+    struct wanted wanted;
+    if (!understand_poll(conn, request, &terms, &wanted))
+        return;
+    from_now(&wanted);
+    hold_poll(conn, &wanted);
+}

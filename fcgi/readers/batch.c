@@ -1,0 +1,165 @@
+#include "fcgi/readers/batch.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "fcgi/readers/transport.h"
+
+enum { IOV_AT_ONCE = 1024 }; /* the kernel's UIO_MAXIOV */
+
+/* Writes message i of the page, or, if the page has none, the word of its reset. */
+static void put_item(struct buf *out, const struct shape *shape, bool bare, const char *epoch,
+                     const struct page *page, size_t i)
+{
+    const struct transport *transport = transport_of(shape->format);
+    buf_reset(out);
+    if (page->reset && i == 0)
+        transport->put_reset(out, shape);
+    if (i < page->count && !bare && transport->put_call)
+        transport->put_call(out, shape);
+    if (i < page->count)
+        transport->put_message(out, shape, epoch, page->messages[i]);
+    else
+        transport->put_cursor(out, shape, epoch, page->next);
+}
+
+static bool add_frame(struct batch *batch, struct frame *frame, uint64_t seq)
+{
+    if (!frame)
+        return false;
+    frame->seq = seq;
+    batch->frames[batch->count] = frame;
+    batch->iov[batch->count] = (struct iovec){frame->bytes, frame->len};
+    batch->len += frame->len;
+    batch->count++;
+    return true;
+}
+
+struct batch *batch_new(struct buf *scratch, const struct shape *shape, const char *epoch,
+                        const struct page *page)
+{
+    size_t count = page->count > 0 ? page->count : page->reset;
+    struct batch *batch = calloc(1, sizeof *batch);
+    if (!batch)
+        return NULL;
+    *batch = (struct batch){.refs = 1,
+                            .next = page->next,
+                            .told = gap_hold(page->gap),
+                            .more = page->more,
+                            .bare = transport_of(shape->format)->put_call && !page->reset};
+    batch->frames = count ? calloc(count, sizeof *batch->frames) : NULL;
+    batch->iov = count ? calloc(count, sizeof *batch->iov) : NULL;
+    bool complete = count == 0 || (batch->frames && batch->iov);
+    for (size_t i = 0; complete && i < count && batch->len < BATCH_BYTES; i++) {
+        put_item(scratch, shape, batch->bare, epoch, page, i);
+        complete = add_frame(batch, transport_frame(shape, scratch),
+                             i < page->count ? page->messages[i]->seq : page->next);
+        if (complete)
+            batch->frames[i]->messages = i < page->count;
+    }
+    if (complete && batch->count < page->count) {
+        batch->next = batch->frames[batch->count - 1]->seq;
+        batch->more = true;
+    }
+    if (complete)
+        return batch;
+    batch_drop(batch);
+    return NULL;
+}
+
+struct batch *batch_hold(struct batch *batch)
+{
+    batch->refs++;
+    return batch;
+}
+
+void batch_drop(struct batch *batch)
+{
+    if (!batch || --batch->refs > 0)
+        return;
+    for (uint32_t i = 0; i < batch->count; i++)
+        frame_drop(batch->frames[i]);
+    free(batch->frames);
+    free(batch->iov);
+    gap_drop(batch->told);
+    free(batch);
+}
+
+/* Fills iov with frames from the first on, the call before each; returns how many parts these are.
+ */
+static size_t call_frames(const struct batch *batch, uint32_t first, struct frame *call,
+                          struct iovec iov[IOV_AT_ONCE])
+{
+    size_t count = 0;
+    for (uint32_t i = first; i < batch->count && count < IOV_AT_ONCE; i++) {
+        iov[count++] = (struct iovec){call->bytes, call->len};
+        iov[count++] = batch->iov[i];
+    }
+    return count;
+}
+
+/* Sends frames from the first on. Returns the bytes taken, 0 for a full socket, -1 for no peer. */
+static ssize_t send_frames(const struct batch *batch, uint32_t first, struct frame *call, int fd)
+{
+    struct iovec called[IOV_AT_ONCE];
+    size_t count = batch->count - first;
+    struct msghdr message = {.msg_iov = batch->iov + first,
+                             .msg_iovlen = count < IOV_AT_ONCE ? count : IOV_AT_ONCE};
+    if (call) {
+        message.msg_iov = called;
+        message.msg_iovlen = call_frames(batch, first, call, called);
+    }
+    ssize_t took;
+    do
+        took = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (took < 0 && errno == EINTR);
+    if (took >= 0)
+        return took;
+    return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1;
+}
+
+/* The stream has been given frame, whole or its beginning. */
+static void note(const struct frame *frame, struct progress *progress, uint64_t *messages)
+{
+    progress->cursor = (struct cursor){CURSOR_AT, frame->seq};
+    *messages += frame->messages;
+}
+
+/* From the batch's first frame on the stream knows of its gap. */
+static void learn(const struct batch *batch, struct progress *progress)
+{
+    if (!batch->told || batch->told == progress->told)
+        return;
+    gap_drop(progress->told);
+    progress->told = gap_hold(batch->told);
+}
+
+int batch_send(const struct batch *batch, struct frame *call, int fd, struct progress *progress,
+               uint64_t *messages)
+{
+    size_t call_len = call ? call->len : 0;
+    uint32_t next = 0;
+    while (next < batch->count) {
+        ssize_t took = send_frames(batch, next, call, fd);
+        if (took < 0)
+            return -1;
+        size_t left = (size_t)took;
+        for (; next < batch->count && left >= call_len + batch->frames[next]->len; next++) {
+            left -= call_len + batch->frames[next]->len;
+            note(batch->frames[next], progress, messages);
+        }
+        if (left > 0) {
+            progress->rest = (struct rest){.call = call ? frame_hold(call) : NULL,
+                                           .frame = frame_hold(batch->frames[next]),
+                                           .sent = (uint32_t)left};
+            note(progress->rest.frame, progress, messages);
+        }
+        if (took > 0)
+            learn(batch, progress);
+        if (left > 0 || took == 0)
+            return 0;
+    }
+    progress->cursor = (struct cursor){CURSOR_AT, batch->next};
+    return 1;
+}

@@ -1,0 +1,43 @@
+/* pages.h - what streams are given of the log: pages, rendered. Those that were rendered for
+ * streams behind are kept for a while, so that streams that catch up side by side share them.
+ *
+ * Loop's thread only.
+ */
+#ifndef ENCKE_FCGI_PAGES_H
+#define ENCKE_FCGI_PAGES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fcgi/readers/batch.h"
+#include "fcgi/readers/group.h"
+#include "store/log.h"
+
+struct server;
+
+enum { PAGES_KEPT = 16, PAGES_KEPT_BYTES = 256 * 1024 /* of one; larger ones are not kept */ };
+
+struct pages {
+    struct kept_page {
+        uint64_t serial;  /* of the group */
+        uint64_t head;    /* of the log, then */
+        struct gap *told; /* as in struct progress */
+        struct cursor cursor;
+        struct batch *batch; /* NULL: none */
+    } kept[PAGES_KEPT];
+    bool failing; /* the last could not be read, and the operator has been told */
+};
+
+/* The page for a reader of the group that has come so far. Returns one reference, or NULL with the
+ * reason in *status. May read from the disk. */
+struct batch *pages_get(struct server *server, const struct group *group,
+                        const struct progress *progress, enum log_status *status);
+
+/* The page from seq on of those of the group's channels that have news in this round; as above. */
+struct batch *pages_news(struct server *server, const struct group *group, uint64_t seq);
+
+/* Forgets all; more may be kept again. */
+void pages_free(struct pages *pages);
+
+#endif

@@ -1,0 +1,208 @@
+#include "fcgi/readers/render.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "fcgi/wire/escape.h"
+#include "fcgi/readers/strip.h"
+
+void render_cursor(struct buf *out, const char *epoch, uint64_t seq)
+{
+    char *room = buf_room(out, CURSOR_SIZE);
+    if (room)
+        out->len += strlen(cursor_print(room, epoch, seq));
+}
+
+void render_message(struct buf *out, const char *epoch, const struct message *message)
+{
+    buf_puts(out, "{\"id\":\"");
+    render_cursor(out, epoch, message->seq);
+    buf_puts(out, "\",\"channel\":\"");
+    buf_puts(out, message_channel(message));
+    buf_puts(out, "\",\"time\":");
+    buf_number(out, message->time_ms);
+    buf_puts(out, ",\"data\":");
+    escape_json(out, message_data(message), message->data_len);
+    buf_puts(out, "}");
+}
+
+/* ---- pages ---- */
+
+/* A page as an answer is made of it, of which the answer may give only the first messages. */
+struct answer {
+    struct buf *out;
+    enum format format;
+    const char *epoch;
+    const struct page *page;
+    size_t count; /* messages given */
+};
+
+enum {
+    /* left free in front of what is written: an answer's beginning tells its end */
+    BEGIN_ROOM = sizeof "{'id':'','messages':[" + CURSOR_SIZE
+};
+
+static uint64_t next_of(const struct answer *answer)
+{
+    const struct page *page = answer->page;
+    return answer->count < page->count ? page->messages[answer->count - 1]->seq : page->next;
+}
+
+static void put_message(const struct answer *answer, const struct message *message,
+                        struct buf *html)
+{
+    struct buf *out = answer->out;
+    if (answer->format == FORMAT_HTML) {
+        buf_reset(html);
+        buf_puts(html, "<div>");
+        escape_html(html, message_data(message), message->data_len);
+        buf_puts(html, "</div>");
+        escape_json_text(out, html->bytes ? html->bytes : "", html->len);
+    } else if (answer->format == FORMAT_SAYS) {
+        buf_puts(out, "Server says: ");
+        escape_line(out, message_data(message), message->data_len);
+        buf_puts(out, "\n");
+    } else {
+        buf_puts(out, answer->count > 0 ? "," : "");
+        render_message(out, answer->epoch, message);
+    }
+}
+
+/* Writes messages until they have `most` bytes. */
+static void put_messages(struct answer *answer, size_t most)
+{
+    struct buf *out = answer->out, html = {0};
+    size_t from = out->len;
+    while (answer->count < answer->page->count && out->len - from < most && buf_ok(out)) {
+        put_message(answer, answer->page->messages[answer->count], &html);
+        answer->count++;
+    }
+    out->failed |= html.failed;
+    buf_free(&html);
+}
+
+static void put_json_end(const struct answer *answer)
+{
+    const struct page *page = answer->page;
+    bool more = page->more || answer->count < page->count;
+    buf_puts(answer->out, more ? "],\"more\":true" : "],\"more\":false");
+    buf_puts(answer->out, page->reset ? ",\"reset\":true}\n" : "}\n");
+}
+
+static void put_html_end(const struct answer *answer)
+{
+    buf_puts(answer->out, "\",\"id\":\"");
+    render_cursor(answer->out, answer->epoch, next_of(answer));
+    buf_puts(answer->out, "\"}\n");
+}
+
+static const char *word(bool news)
+{
+    return news ? "{\"ret\":\"new\"}\n" : "{\"ret\":\"punt\"}\n";
+}
+
+struct frame *render_word(bool news)
+{
+    return frame_new(200, TYPE_JSON, NULL, word(news), strlen(word(news)));
+}
+
+/* Starts an answer in the buffer. */
+static void start(struct buf *out)
+{
+    buf_reset(out);
+    if (buf_room(out, BEGIN_ROOM))
+        out->len = BEGIN_ROOM;
+}
+
+/* Frames what was written, with the beginning before it; NULL if there was no memory for it. */
+static struct frame *frame_answer(const struct answer *answer, const char *type, const char *header,
+                                  const char *begin)
+{
+    if (!buf_ok(answer->out))
+        return NULL;
+    size_t len = strlen(begin), at = BEGIN_ROOM - len;
+    memcpy(answer->out->bytes + at, begin, len);
+    struct frame *frame =
+        frame_new(200, type, header, answer->out->bytes + at, answer->out->len - at);
+    if (frame)
+        frame->messages = (uint16_t)answer->count;
+    return frame;
+}
+
+static struct frame *frame_json(const struct answer *answer)
+{
+    char id[CURSOR_SIZE], begin[BEGIN_ROOM];
+    char *end = stpcpy(begin, "{\"id\":\"");
+    end = stpcpy(end, cursor_print(id, answer->epoch, next_of(answer)));
+    stpcpy(end, "\",\"messages\":[");
+    return frame_answer(answer, TYPE_JSON, NULL, begin);
+}
+
+/* Plain text has no place for the cursor and the gap. */
+static struct frame *frame_says(const struct answer *answer)
+{
+    char id[CURSOR_SIZE], header[CURSOR_SIZE + 64];
+    snprintf(header, sizeof header, "Last-Event-ID: %s\r\n%s",
+             cursor_print(id, answer->epoch, next_of(answer)),
+             answer->page->reset ? "Encke-Reset: true\r\n" : "");
+    return frame_answer(answer, TYPE_TEXT, header, "");
+}
+
+struct frame *render_page(struct buf *scratch, enum format format, const char *epoch,
+                          const struct page *page, size_t most)
+{
+    struct answer answer = {scratch, format, epoch, page, 0};
+    if (format == FORMAT_WORD)
+        return render_word(page->count > 0 || page->reset);
+    start(scratch);
+    put_messages(&answer, most);
+    if (format == FORMAT_SAYS)
+        return frame_says(&answer);
+    if (format == FORMAT_HTML) {
+        put_html_end(&answer);
+        return frame_answer(&answer, TYPE_JSON, NULL, "{\"html\":\"");
+    }
+    put_json_end(&answer);
+    return frame_json(&answer);
+}
+
+struct frame *render_behind(struct strips *strips, struct buf *scratch, const char *epoch,
+                            const char *const *channels, size_t count, const struct page *page,
+                            size_t most)
+{
+    struct answer answer = {scratch, FORMAT_JSON, epoch, page, 0};
+    start(scratch);
+    answer.count = strip_page(strips, scratch, epoch, channels, count, page, most);
+    put_json_end(&answer);
+    return frame_json(&answer);
+}
+
+struct frame *render_nothing(struct buf *scratch, enum format format, const char *epoch,
+                             uint64_t head)
+{
+    struct page nothing = {.next = head};
+    return render_page(scratch, format, epoch, &nothing, 1);
+}
+
+struct frame *render_id(const char *epoch, uint64_t seq)
+{
+    static const char before[] = "{\"id\":\"", after[] = "\"}\n";
+    char body[sizeof before + CURSOR_SIZE + sizeof after];
+    cursor_print(stpcpy(body, before), epoch, seq);
+    strcat(body, after);
+    return frame_new(200, TYPE_JSON, NULL, body, strlen(body));
+}
+
+int refusal_of(enum log_status status, const char **header)
+{
+    bool lasts = status == LOG_FULL || status == LOG_FAILED;
+    *header = lasts ? NULL : "Retry-After: 1\r\n";
+    return status == LOG_FULL ? 507 : status == LOG_FAILED ? 500 : 503;
+}
+
+struct frame *render_refusal(enum log_status status)
+{
+    const char *header;
+    int code = refusal_of(status, &header);
+    return frame_error(code, header, log_status_text(status));
+}

@@ -1,0 +1,44 @@
+/* round.h - what is rendered in one round of news, for all who get the same.
+ *
+ * Groups that differ - in their channels, in the limit of an answer, in the callback of a script -
+ * lack the same messages in most rounds of news. What they get then is the same, so it is rendered
+ * once: what is kept here goes by the messages that are in it, not by who gets it.
+ *
+ * Loop's thread only.
+ */
+#ifndef ENCKE_FCGI_ROUND_H
+#define ENCKE_FCGI_ROUND_H
+
+#include <stddef.h>
+
+#include "fcgi/readers/batch.h"
+#include "fcgi/io/buf.h"
+#include "fcgi/wire/reply.h"
+#include "fcgi/readers/wanted.h"
+#include "store/log.h"
+
+struct rendering;
+
+/* All zero bytes is a round that has just begun. */
+struct round {
+    struct rendering *renderings; /* by what is in them */
+    struct buf key;
+    size_t kept;     /* bytes of these */
+    size_t rendered; /* bytes in this round, kept or not */
+};
+
+enum { ROUND_KEPT_MAX = 4 << 20 }; /* bytes; beyond, what is kept is forgotten */
+
+/* The answer that gives page to polls, as render_page makes it. Returns one reference, or NULL when
+ * out of memory. */
+struct frame *round_frame(struct round *round, struct buf *scratch, enum format format,
+                          const char *epoch, const struct page *page, size_t most);
+
+/* The batch that gives page to streams, as batch_new makes it; likewise. */
+struct batch *round_batch(struct round *round, struct buf *scratch, const struct shape *shape,
+                          const char *epoch, const struct page *page);
+
+/* Forgets all: the round is over. */
+void round_end(struct round *round);
+
+#endif

@@ -1,0 +1,52 @@
+/* transport.h - how streams put messages into bytes: lines of JSON, scripts in an iframe,
+ * Server-Sent Events, WebSocket frames. One row of a table each, in transport.c.
+ *
+ * Every transport says the same things: at its opening what a client needs to begin; a message; a
+ * cursor, to go on from; a heartbeat, which carries the cursor too; and a reset: the cursor could
+ * not be honoured, and what follows is what log_read gives then. A reset moves no cursor: who loses
+ * the line right behind it asks from where it did, and is told again.
+ *
+ * Loop's thread only.
+ */
+#ifndef ENCKE_FCGI_TRANSPORT_H
+#define ENCKE_FCGI_TRANSPORT_H
+
+#include <stdint.h>
+
+#include "fcgi/io/buf.h"
+#include "fcgi/wire/reply.h"
+#include "fcgi/readers/wanted.h"
+#include "store/message.h"
+
+enum stream_kind { STREAM_LINES, STREAM_IFRAME, STREAM_EVENTS, STREAM_WEBSOCKET, STREAM_KINDS };
+
+struct transport {
+    enum stream_kind kind;
+    const char *type;   /* the response's content type; NULL: these are WebSocket frames */
+    const char *header; /* further header lines, or NULL */
+    void (*put_opening)(struct buf *out);
+    /* what stands before a message, the same for all messages, other for each callback; NULL:
+     * nothing. What put_message writes goes on from there. */
+    void (*put_call)(struct buf *out, const struct shape *shape);
+    void (*put_message)(struct buf *out, const struct shape *shape, const char *epoch,
+                        const struct message *message);
+    void (*put_cursor)(struct buf *out, const struct shape *shape, const char *epoch, uint64_t seq);
+    void (*put_heartbeat)(struct buf *out, const struct shape *shape, const char *epoch,
+                          uint64_t seq);
+    void (*put_reset)(struct buf *out, const struct shape *shape);
+};
+
+/* The transport of a stream's format. */
+const struct transport *transport_of(enum format format);
+
+/* Its name, as in the path. Static. */
+const char *transport_name(enum stream_kind kind);
+
+/* What the put functions wrote, framed for the wire; NULL when out of memory. */
+struct frame *transport_frame(const struct shape *shape, const struct buf *content);
+
+/* The beginning of a stream's response, with content; NULL when out of memory. Nothing stands
+ * before a WebSocket's content: its handshake is over. */
+struct frame *transport_opening(const struct shape *shape, const struct buf *content);
+
+#endif

@@ -1,0 +1,411 @@
+#include "fcgi/relay/feed.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fcgi/io/diag.h"
+#include "fcgi/wire/escape.h"
+#include "fcgi/wire/form.h"
+#include "fcgi/server.h"
+
+/* A message on its way to the log. */
+struct item {
+    struct message *message; /* one reference */
+    char *cursor;            /* where the feed is once it is committed; NULL: where it was */
+};
+
+/* Always something goes on: a poll is kept, an append waits for its commit, or the timer is set,
+ * for the next try to append or for the next poll. */
+struct feed {
+    struct keeper keeper;
+    struct feeds *feeds;
+    const struct upstream *upstream;
+    char *cursor;         /* of the last answer that is committed; NULL: none */
+    struct item items[2]; /* to be appended, in order: the word after an outage, and an answer */
+    unsigned item_count;
+    struct append *append; /* of the first one, under way */
+    struct timer timer;
+    bool polling;       /* a poll is kept */
+    uint64_t began_ms;  /* the latest poll's beginning */
+    bool moved;         /* the latest answer's cursor was a new one */
+    bool missed;        /* something may have been */
+    bool told;          /* that answers are shortened */
+    uint64_t appended;  /* messages */
+    uint64_t shortened; /* of these, to the word */
+};
+
+struct feeds {
+    struct server *server;
+    struct relay *relay;
+    bool stopped;
+    size_t count;
+    struct feed feeds[];
+};
+
+/* ---- what an answer says ---- */
+
+/* A number as it was written, if it was written as short as it can be; NULL: no memory. */
+static char *number_text(const json_t *number)
+{
+    for (size_t digits = 15;; digits++) {
+        char *text = json_dumps(number, JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits));
+        if (!text || digits == 17 || json_is_integer(number) ||
+            strtod(text, NULL) == json_real_value(number))
+            return text;
+        free(text);
+    }
+}
+
+static char *cursor_of(const json_t *value)
+{
+    if (json_is_string(value) && json_string_length(value) <= FEED_CURSOR_MAX)
+        return strdup(json_string_value(value));
+    return json_is_number(value) ? number_text(value) : NULL;
+}
+
+bool feed_understand(const char *body, size_t len, const char *field, char **cursor)
+{
+    *cursor = NULL;
+    if (len == 0)
+        return false;
+    json_t *answer = json_loadb(body, len, 0, NULL);
+    if (!json_is_object(answer)) {
+        json_decref(answer);
+        return true;
+    }
+    const char *word = json_string_value(json_object_get(answer, "ret"));
+    const json_t *messages = json_object_get(answer, "messages");
+    bool nothing = (word && strcmp(word, "punt") == 0) ||
+                   (json_is_array(messages) && json_array_size(messages) == 0);
+    *cursor = cursor_of(json_object_get(answer, field));
+    json_decref(answer);
+    return !nothing;
+}
+
+/* ---- polling ---- */
+
+static void set_timer(struct feed *feed, uint64_t ms)
+{
+    timer_set(&feed->feeds->server->loop.timers, &feed->timer, ms);
+}
+
+static void ask(struct feed *feed)
+{
+    struct buf *query = &feed->feeds->server->scratch;
+    upstream_query_from(feed->upstream, feed->cursor, query);
+    feed->began_ms = timer_now_ms();
+    feed->polling = true;
+    if (buf_ok(query) &&
+        relay_keep(feed->feeds->relay, &feed->keeper, feed->upstream, query->bytes))
+        return;
+    feed->polling = false;
+    set_timer(feed, RELAY_RETRY_MS);
+}
+
+/* How long the next poll has to wait: an upstream that always answers at once is not asked as fast
+ * as it can. */
+static uint64_t pause_ms(const struct feed *feed)
+{
+    uint64_t pace = feed->moved ? FEED_PACE_MS : FEED_IDLE_PACE_MS;
+    uint64_t lasted = timer_now_ms() - feed->began_ms;
+    return lasted < pace ? pace - lasted : 0;
+}
+
+static void ask_in_time(struct feed *feed)
+{
+    uint64_t ms = pause_ms(feed);
+    if (ms > 0)
+        set_timer(feed, ms);
+    else
+        ask(feed);
+}
+
+/* ---- appending ---- */
+
+static void set_cursor(struct feed *feed, char *cursor)
+{
+    if (!cursor)
+        return;
+    free(feed->cursor);
+    feed->cursor = cursor;
+}
+
+static void append(struct feed *feed)
+{
+    struct server *server = feed->feeds->server;
+    struct message *message = feed->items[0].message;
+    enum log_status status = log_append(server->log, message_hold(message), NULL, &feed->append);
+    if (status == LOG_OK)
+        return;
+    feed->append = NULL;
+    message_drop(message);
+    server_note_create(server, status);
+    set_timer(feed, RELAY_RETRY_MS);
+}
+
+static void on_timer(struct timer *timer)
+{
+    struct feed *feed = OWNER(struct feed, timer, timer);
+    if (feed->item_count > 0)
+        append(feed);
+    else if (!feed->polling)
+        ask(feed);
+}
+
+/* Appends message, after what is on its way; takes both over. */
+static void publish(struct feed *feed, struct message *message, char *cursor)
+{
+    feed->items[feed->item_count++] = (struct item){message, cursor};
+    if (feed->item_count == 1)
+        append(feed);
+}
+
+static void on_committed(struct feed *feed, enum log_status status)
+{
+    feed->append = NULL;
+    if (feed->feeds->stopped)
+        return;
+    if (status != LOG_OK) {
+        set_timer(feed, RELAY_RETRY_MS);
+        return;
+    }
+    message_drop(feed->items[0].message);
+    set_cursor(feed, feed->items[0].cursor);
+    feed->appended++;
+    feed->items[0] = feed->items[1];
+    if (--feed->item_count > 0)
+        append(feed);
+    else if (!feed->polling)
+        ask_in_time(feed);
+}
+
+/* The message that says no more than that something changed, and the cursor, if there is one. */
+static struct message *word(const struct feed *feed, const char *cursor)
+{
+    const char *field = feed->upstream->cursor_field;
+    struct message *message = NULL;
+    struct buf text = {0};
+    buf_puts(&text, "{\"ret\":\"new\"");
+    if (cursor) {
+        buf_puts(&text, ",");
+        escape_json(&text, field, strlen(field));
+        buf_puts(&text, ":");
+        escape_json(&text, cursor, strlen(cursor));
+    }
+    buf_puts(&text, "}");
+    if (buf_ok(&text))
+        message = message_new(feed->upstream->channel, text.bytes, text.len, message_time_now());
+    buf_free(&text);
+    return message;
+}
+
+static void note_shortened(struct feed *feed)
+{
+    feed->shortened++;
+    if (!feed->told)
+        diag(
+            DIAG_WARN,
+            "upstream %s: an answer is no text, or longer than --max-message: channel %s gets only "
+            "the word that there is one",
+            feed->upstream->name, feed->upstream->channel);
+    feed->told = true;
+}
+
+/* An answer as a message; or as the word, if the log does not take such messages from anybody. */
+static struct message *message_of(struct feed *feed, const struct buf *body, const char *cursor)
+{
+    struct text text = {body->bytes, body->len};
+    size_t most = (size_t)feed->feeds->server->options->max_message;
+    if (text.len > most || memchr(text.bytes, '\0', text.len) || !text_is_utf8(text)) {
+        note_shortened(feed);
+        return word(feed, cursor);
+    }
+    feed->told = false;
+    return message_new(feed->upstream->channel, text.bytes, text.len, message_time_now());
+}
+
+/* ---- what the relay says ---- */
+
+/* What is wrong with an answer, or NULL. It is parsed on the loop, so it must not be large. */
+static const char *judge(const struct feed *feed, const struct fetch *fetch)
+{
+    size_t max_message = (size_t)feed->feeds->server->options->max_message;
+    if (fetch->status >= 400)
+        return "it answered the feed with an error (4xx)";
+    if (fetch->body.len > (max_message > FEED_ANSWER_MAX ? max_message : FEED_ANSWER_MAX))
+        return "its answer is too large for a feed: let its URL ask for less, as with limit=10, or "
+               "raise --max-message";
+    return NULL;
+}
+
+/* Takes an answer that is as it should be. Returns false when out of memory. */
+static bool take(struct feed *feed, const struct fetch *fetch)
+{
+    char *cursor;
+    bool news = feed_understand(fetch->body.bytes, fetch->body.len, feed->upstream->cursor_field,
+                                &cursor) &&
+                fetch->status < 300;
+    bool gap = feed->missed && !feed->cursor;
+    struct message *message = news  ? message_of(feed, &fetch->body, cursor)
+                              : gap ? word(feed, cursor)
+                                    : NULL;
+    if (!message && (news || gap)) {
+        free(cursor);
+        return false;
+    }
+    feed->missed = false;
+    feed->moved = cursor && (!feed->cursor || strcmp(cursor, feed->cursor) != 0);
+    if (message) {
+        publish(feed, message, cursor);
+        return true;
+    }
+    set_cursor(feed, cursor);
+    if (feed->item_count == 0)
+        set_timer(feed, pause_ms(feed));
+    return true;
+}
+
+static const char *on_answered(struct keeper *keeper, const struct fetch *fetch)
+{
+    struct feed *feed = OWNER(struct feed, keeper, keeper);
+    const char *fault = judge(feed, fetch);
+    feed->polling = false;
+    if (!fault && !take(feed, fetch))
+        fault = "there is no memory for its answer";
+    if (!fault) {
+        keeper->wrong_ms = 0;
+        return NULL;
+    }
+    feed->missed = true;
+    keeper->lasted_ms = timer_now_ms() - feed->began_ms;
+    if (keeper->wrong_ms == 0)
+        keeper->wrong_ms = timer_now_ms();
+    if (feed->item_count == 0)
+        set_timer(feed, relay_wait_ms(keeper->wrong_ms));
+    return fault;
+}
+
+static void on_failed(struct keeper *keeper)
+{
+    OWNER(struct feed, keeper, keeper)->missed = true;
+}
+
+static void on_reached(struct keeper *keeper)
+{
+    struct feed *feed = OWNER(struct feed, keeper, keeper);
+    keeper->wrong_ms = 0;
+    struct message *message =
+        feed->missed && !feed->cursor && feed->item_count == 0 ? word(feed, NULL) : NULL;
+    if (!message)
+        return; /* the next answer will tell */
+    feed->missed = false;
+    publish(feed, message, NULL);
+}
+
+void feeds_committed(struct feeds *feeds, const struct append_list *done)
+{
+    for (size_t i = 0; i < feeds->count; i++) {
+        struct feed *feed = &feeds->feeds[i];
+        const struct append *append;
+        if (!feed->append)
+            continue;
+        STAILQ_FOREACH (append, done, next)
+            if (append == feed->append) {
+                on_committed(feed, append->status);
+                break;
+            }
+    }
+}
+
+/* ---- life ---- */
+
+/* Reads where the feed stood from the channel's newest message that has a cursor. */
+static int resume(struct feed *feed, char *why, size_t why_size)
+{
+    struct log *log = feed->feeds->server->log;
+    const char *channel = feed->upstream->channel;
+    struct message *message;
+    uint64_t before = UINT64_MAX;
+    for (int looked = 0; looked < FEED_LOOK_BACK && !feed->cursor; looked++) {
+        enum log_status status = log_newest(log, channel, before, &message);
+        if (status != LOG_OK) {
+            const char *error = log_error(log);
+            snprintf(why, why_size, "cannot read channel %s: %s", channel,
+                     error ? error : log_status_text(status));
+            return -1;
+        }
+        if (!message)
+            break;
+        feed_understand(message_data(message), message->data_len, feed->upstream->cursor_field,
+                        &feed->cursor);
+        before = message->seq;
+        message_drop(message);
+    }
+    return 0;
+}
+
+struct feeds *feeds_open(struct server *server, struct relay *relay,
+                         const struct upstreams *upstreams, char *why, size_t why_size)
+{
+    struct feeds *feeds = calloc(1, sizeof *feeds + upstreams->count * sizeof *feeds->feeds);
+    if (!feeds) {
+        snprintf(why, why_size, "out of memory");
+        return NULL;
+    }
+    feeds->server = server;
+    feeds->relay = relay;
+    for (size_t i = 0; i < upstreams->count; i++) {
+        if (!upstreams->items[i].channel)
+            continue;
+        struct feed *feed = &feeds->feeds[feeds->count++];
+        *feed = (struct feed){
+            .keeper = {.answered = on_answered, .failed = on_failed, .reached = on_reached},
+            .feeds = feeds,
+            .upstream = &upstreams->items[i],
+            .timer.fire = on_timer};
+        if (resume(feed, why, why_size) != 0) {
+            feeds_close(feeds);
+            return NULL;
+        }
+    }
+    for (size_t i = 0; i < feeds->count; i++)
+        ask(&feeds->feeds[i]);
+    return feeds;
+}
+
+void feeds_stop(struct feeds *feeds)
+{
+    feeds->stopped = true;
+    for (size_t i = 0; i < feeds->count; i++)
+        timer_clear(&feeds->server->loop.timers, &feeds->feeds[i].timer);
+}
+
+void feeds_close(struct feeds *feeds)
+{
+    if (!feeds)
+        return;
+    feeds_stop(feeds);
+    for (size_t i = 0; i < feeds->count; i++) {
+        struct feed *feed = &feeds->feeds[i];
+        for (unsigned item = 0; item < feed->item_count; item++) {
+            message_drop(feed->items[item].message);
+            free(feed->items[item].cursor);
+        }
+        free(feed->cursor);
+    }
+    free(feeds);
+}
+
+void feed_stats(const struct feeds *feeds, const struct upstream *upstream,
+                struct feed_stats *stats)
+{
+    *stats = (struct feed_stats){0};
+    for (size_t i = 0; i < feeds->count; i++)
+        if (feeds->feeds[i].upstream == upstream)
+            *stats = (struct feed_stats){.channel = upstream->channel,
+                                         .cursor = feeds->feeds[i].cursor,
+                                         .appended = feeds->feeds[i].appended,
+                                         .shortened = feeds->feeds[i].shortened};
+}

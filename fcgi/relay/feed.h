@@ -1,0 +1,61 @@
+/* feed.h - upstreams whose news are appended to a channel of the log, so that readers on any
+ * transport hear of them.
+ *
+ * A feed keeps a poll of its upstream under way, whether or not clients wait for one. An answer
+ * that says that something changed is appended as it came; once that is committed, the next poll
+ * goes on from the cursor that the answer carried. The answer and its cursor are one message, so
+ * after a restart the channel's newest message with a cursor tells where to go on: if every answer
+ * has one, nothing is missed, and nothing is there twice.
+ *
+ * Loop's thread only.
+ */
+#ifndef ENCKE_FCGI_FEED_H
+#define ENCKE_FCGI_FEED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fcgi/relay/relay.h"
+#include "fcgi/relay/upstream.h"
+#include "store/log.h"
+
+enum {
+    FEED_PACE_MS = 100,           /* the least time between two polls, if the cursor moves on … */
+    FEED_IDLE_PACE_MS = 1000,     /* … and if it does not */
+    FEED_CURSOR_MAX = 1024,       /* bytes; a longer one is none */
+    FEED_ANSWER_MAX = 256 * 1024, /* bytes of an answer, if --max-message is not more */
+    FEED_LOOK_BACK = 1000         /* messages that are looked at for a cursor after a restart */
+};
+
+struct feeds;
+
+/* Starts the feeds of all upstreams that have a channel. Blocks on the disk, for a short read
+ * each. Returns NULL with one line in why. */
+struct feeds *feeds_open(struct server *server, struct relay *relay,
+                         const struct upstreams *upstreams, char *why, size_t why_size);
+
+/* Appends nothing more; relay_release or relay_close ends the polls. */
+void feeds_stop(struct feeds *feeds);
+
+/* Before the relay is closed. NULL is allowed. */
+void feeds_close(struct feeds *feeds);
+
+/* The log has reported these appends; some may be feeds'. */
+void feeds_committed(struct feeds *feeds, const struct append_list *done);
+
+struct feed_stats {
+    const char *channel; /* NULL: none is fed, and the rest is empty */
+    const char *cursor;  /* where the next poll goes on; NULL: nowhere in particular */
+    uint64_t appended;   /* messages */
+    uint64_t shortened;  /* of these, to the word that there was an answer */
+};
+void feed_stats(const struct feeds *feeds, const struct upstream *upstream,
+                struct feed_stats *stats);
+
+/* Whether body[0, len), a good answer's, says that something changed: it is not empty, and not the
+ * JSON object of an upstream that says otherwise ("ret":"punt", or "messages":[]). *cursor is the
+ * value of the object's field, a string or a number, or else NULL; free it. Pure. */
+bool feed_understand(const char *body, size_t len, const char *field, char **cursor);
+
+#endif

@@ -1,0 +1,105 @@
+/* uplink.h - an upstream as the relay meets it: its polls, and how both are doing. For relay.c
+ * alone.
+ *
+ * An uplink is up or down, and each of its polls is fine or failing:
+ *
+ *     up      -- a request finds no connection -----------------------> down
+ *     down    -- a request connects, or an older one is answered -----> up
+ *     fine    -- a request ends in any other error -------------------> failing
+ *     failing -- a good answer; or a request is held for longer than
+ *                the one before took to fail -------------------------> fine
+ *
+ * While an uplink is down, or a poll is failing, a request is made once a second, as long as
+ * somebody waits. When it is up again, all who wait are told; when a poll is fine again, its
+ * clients are, and the others that fail are tried at once.
+ *
+ * Loop's thread only.
+ */
+#ifndef ENCKE_FCGI_UPLINK_H
+#define ENCKE_FCGI_UPLINK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fcgi/conn/conn.h"
+#include "fcgi/relay/fetch.h"
+#include "fcgi/relay/relay.h"
+#include "fcgi/relay/upstream.h"
+#include "store/table.h"
+
+struct uplink;
+
+struct poll {
+    UT_hash_handle hh; /* by query, among its uplink's */
+    struct uplink *uplink;
+    struct fetch fetch;
+    struct conn_list conns;
+    unsigned clients;      /* in conns */
+    struct keeper *keeper; /* NULL: only clients want it; see poll_set_keeper */
+    uint64_t began_ms;     /* of the latest request; 0: none yet */
+    uint64_t held_ms;      /* since when that is known to be connected; 0: it is not */
+    uint64_t lasted_ms;    /* how long the latest failure took */
+    uint64_t failing_ms;   /* since when its requests fail; 0: it is fine */
+    bool owed;             /* a client has waited since before the request under way */
+    bool busy;             /* it must not be freed yet */
+    struct timer timer;    /* under way: when to look at it; unwanted: the end of its memory */
+    char query[];
+};
+
+/* An upstream, and how it is doing. */
+struct uplink {
+    struct relay *relay;
+    const struct upstream *upstream;
+    struct target target;
+    struct poll *polls;
+    uint64_t down_ms;    /* since when it is out of reach; 0: it is up */
+    uint64_t trouble_ms; /* since when there was no success; 0: all is well */
+    uint64_t tried_ms;   /* when its latest request was made */
+    struct timer retry_timer;
+    bool warned;      /* the operator knows of the trouble */
+    uint64_t told_ms; /* when the latest warning was; 0: never */
+    unsigned clients;
+    uint64_t asked, requests, coalesced, answers, turned_away, errors[RELAY_ERRORS];
+    char last_error[160];
+};
+
+struct relay {
+    struct server *server;
+    struct fetcher fetcher;
+    const struct upstreams *upstreams;
+    unsigned polls;     /* all */
+    unsigned kept;      /* those with a keeper, which are not limited */
+    unsigned polls_max; /* those without */
+    bool full;          /* they were too many, and the operator has been told */
+    bool stopped;
+    struct uplink uplinks[]; /* as many as upstreams */
+};
+
+/* Returns 0, or -1 with errno set; either way target_close its target. */
+int uplink_open(struct uplink *uplink, struct relay *relay, const struct upstream *upstream);
+
+/* Whether there are as many polls as may be, of those that are limited. */
+bool relay_is_full(const struct relay *relay);
+
+/* The poll of that query, perhaps a new one. NULL: there is no memory; or there are too many, if
+ * they are limited, and then relay_is_full. */
+struct poll *poll_for(struct uplink *uplink, const char *query, bool limited);
+
+void poll_set_keeper(struct poll *poll, struct keeper *keeper);
+
+/* Makes the poll's request, or puts it off: if it fails and was made just now, or if the uplink is
+ * down and any was. Somebody wants it, and it is not under way. */
+void poll_pursue(struct poll *poll);
+
+/* Answers all clients with the frame, of which it takes over the caller's reference (NULL: out of
+ * memory, their connections end). The poll stays. */
+void poll_answer(struct poll *poll, struct frame *frame);
+
+/* Frees the poll, or remembers it for a while if it fails; unless somebody wants it, or it is
+ * busy. */
+void poll_unwanted(struct poll *poll);
+
+/* Frees it, with nobody waiting. */
+void poll_free(struct poll *poll);
+
+#endif

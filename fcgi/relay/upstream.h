@@ -1,0 +1,65 @@
+/* upstream.h - the distant comet servers that `subscribe` is relayed to, as the operator gave them,
+ * and the queries with which they are asked.
+ *
+ * The operator fixes scheme, host, port and path. Clients can only add fields to the query, and
+ * none that the operator's own query has; nothing of theirs goes in unencoded.
+ *
+ * No I/O. Loop's thread only.
+ */
+#ifndef ENCKE_FCGI_UPSTREAM_H
+#define ENCKE_FCGI_UPSTREAM_H
+
+#include <curl/curl.h>
+#include <stddef.h>
+
+#include "fcgi/io/buf.h"
+#include "fcgi/wire/form.h"
+#include "fcgi/options.h"
+#include "fcgi/wire/request.h"
+
+enum {
+    UPSTREAM_QUERY_MAX = 8192, /* bytes of a query, encoded */
+    UPSTREAM_NAME_MAX = 64     /* bytes */
+};
+
+struct upstream {
+    char *name;
+    CURLU *url;         /* without its query */
+    char *shown;        /* the same without user and password: for people */
+    char *query;        /* the operator's, as given; "" for none */
+    char *query_copy;   /* what `fixed` points into */
+    struct form *fixed; /* the operator's fields */
+    char *params;       /* names that clients may add, parted by commas; NULL: all */
+    char *channel;      /* that is fed; NULL: none */
+    char *cursor_param; /* with which the feed says where it is … */
+    char *cursor_field; /* … as this field of the last answer said */
+};
+
+struct upstreams {
+    struct upstream *items;
+    size_t count;
+};
+
+/* Reads the --upstream options. Returns 0, or -1 with one line in why that says what is wrong;
+ * either way upstreams_free. */
+int upstreams_open(struct upstreams *upstreams, const struct options *options, char *why,
+                   size_t why_size);
+void upstreams_free(struct upstreams *upstreams);
+
+/* The upstream of that name, or if name is absent the one named "default". NULL: there is none. */
+const struct upstream *upstreams_find(const struct upstreams *upstreams, struct text name);
+
+/* Writes the query that asks upstream what a client's request asks for: the operator's fields, and
+ * the client's that may pass, encoded anew; never `upstream`, and `timeout` only if it is listed.
+ * Returns NULL, or what is wrong with the client's fields: one JSON-safe sentence, static. */
+const char *upstream_query(const struct upstream *upstream, const struct request *request,
+                           struct buf *query);
+
+/* The same for the feed, which goes on from cursor (NULL: from nowhere). */
+void upstream_query_from(const struct upstream *upstream, const char *cursor, struct buf *query);
+
+/* The URL that asks upstream with a query that the two above have written. NULL when out of
+ * memory; otherwise curl_free it. */
+char *upstream_url(const struct upstream *upstream, const char *query);
+
+#endif

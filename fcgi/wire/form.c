@@ -1,0 +1,103 @@
+#include "fcgi/wire/form.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "fcgi/wire/utf8.h"
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
+/* Decodes [from, end) into itself and ends it with a NUL; *end must be writable. */
+static struct text decode(char *from, char *end)
+{
+    char *out = from;
+    for (char *in = from; in < end; in++) {
+        int high, low;
+        if (*in == '+') {
+            *out++ = ' ';
+        } else if (*in == '%' && end - in > 2 && (high = hex_digit(in[1])) >= 0 &&
+                   (low = hex_digit(in[2])) >= 0) {
+            *out++ = (char)(high << 4 | low);
+            in += 2;
+        } else {
+            *out++ = *in;
+        }
+    }
+    *out = '\0';
+    return (struct text){from, (size_t)(out - from)};
+}
+
+void form_parse(struct form *form, char *text, size_t len)
+{
+    form->count = 0;
+    form->overflow = false;
+    char *end = text + len;
+    for (char *next, *at = text; at < end; at = next + 1) {
+        next = memchr(at, '&', (size_t)(end - at));
+        if (!next)
+            next = end;
+        if (next == at)
+            continue;
+        if (form->count == FORM_FIELDS_MAX) {
+            form->overflow = true;
+            return;
+        }
+        char *equals = memchr(at, '=', (size_t)(next - at));
+        struct field *field = &form->fields[form->count++];
+        field->value = equals ? decode(equals + 1, next) : (struct text){"", 0};
+        field->name = decode(at, equals ? equals : next);
+    }
+}
+
+struct text form_get(const struct form *form, const char *name)
+{
+    for (size_t i = 0; i < form->count; i++)
+        if (text_is(form->fields[i].name, name))
+            return form->fields[i].value;
+    return (struct text){NULL, 0};
+}
+
+static int compare(const void *a, const void *b)
+{
+    const struct text *one = *(const struct text *const *)a,
+                      *other = *(const struct text *const *)b;
+    if (one->len != other->len)
+        return one->len < other->len ? -1 : 1;
+    return memcmp(one->bytes, other->bytes, one->len);
+}
+
+/* Not by comparing each with each, which with full forms would take milliseconds. */
+struct text form_shared(const struct form *a, const struct form *b)
+{
+    const struct text *names[FORM_FIELDS_MAX];
+    for (size_t i = 0; i < a->count && b->count > 0; i++)
+        names[i] = &a->fields[i].name;
+    if (b->count > 0)
+        qsort(names, a->count, sizeof *names, compare);
+    for (size_t i = 0; i < b->count && a->count > 0; i++) {
+        const struct text *name = &b->fields[i].name;
+        if (bsearch(&name, names, a->count, sizeof *names, compare))
+            return *name;
+    }
+    return (struct text){NULL, 0};
+}
+
+bool text_is(struct text text, const char *word)
+{
+    return text.bytes && text.len == strlen(word) && memcmp(text.bytes, word, text.len) == 0;
+}
+
+bool text_is_utf8(struct text text)
+{
+    bool wrong;
+    return utf8_prefix(text.bytes, text.len, &wrong) == text.len;
+}

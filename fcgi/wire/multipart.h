@@ -1,0 +1,26 @@
+/* multipart.h - the text fields of multipart/form-data (RFC 7578; RFC 2046, 5.1), which PHP's
+ * arrays, FormData and `curl -F` send. Files are refused, as is text in anything but UTF-8, and
+ * what is not written by the book: another decoder on the way might read it otherwise.
+ *
+ * Names and values are the bytes as they came. Pure; works in place, in time linear in the body.
+ */
+#ifndef ENCKE_FCGI_MULTIPART_H
+#define ENCKE_FCGI_MULTIPART_H
+
+#include <stddef.h>
+
+#include "fcgi/wire/form.h"
+
+enum {
+    MULTIPART_FIELDS_MAX = 64,
+    MULTIPART_HEAD_MAX = 1024,   /* bytes of one field's header lines */
+    MULTIPART_BOUNDARY_MAX = 70, /* RFC 2046, 5.1.1 */
+};
+
+/* Decodes body[0, len) in place by the boundary that content_type names; body[len] must be
+ * writable. The fields point into body. Returns 0, or with the form empty what to refuse the
+ * request with: 400, or 415 for what is no text, and in *why one sentence, static and JSON-safe. */
+int multipart_parse(struct form *form, const char *content_type, char *body, size_t len,
+                    const char **why);
+
+#endif

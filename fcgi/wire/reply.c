@@ -1,0 +1,318 @@
+#include "fcgi/wire/reply.h"
+
+#include <errno.h>
+#include <fastcgi.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "store/decimal.h"
+
+const char TYPE_JSON[] = "application/json";
+const char TYPE_TEXT[] = "text/plain; charset=utf-8";
+
+enum {
+    HEAD_MAX = 1024,     /* bytes of the CGI header */
+    RECORD_MAX = 0xfff8, /* content of one record: the longest that needs no padding */
+    ORDINARY_ID = 1
+};
+
+static const char *reason(int status)
+{
+    switch (status) {
+    case 400:
+        return "Bad Request";
+    case 403:
+        return "Forbidden";
+    case 404:
+        return "Not Found";
+    case 405:
+        return "Method Not Allowed";
+    case 413:
+        return "Content Too Large";
+    case 415:
+        return "Unsupported Media Type";
+    case 426:
+        return "Upgrade Required";
+    case 503:
+        return "Service Unavailable";
+    case 507:
+        return "Insufficient Storage";
+    default:
+        return "Internal Server Error";
+    }
+}
+
+static uint8_t *put_header(uint8_t *at, int type, uint16_t id, size_t content_len)
+{
+    FCGI_Header header = {.version = FCGI_VERSION_1,
+                          .type = (unsigned char)type,
+                          .requestIdB1 = (unsigned char)(id >> 8),
+                          .requestIdB0 = (unsigned char)id,
+                          .contentLengthB1 = (unsigned char)(content_len >> 8),
+                          .contentLengthB0 = (unsigned char)content_len};
+    memcpy(at, &header, sizeof header);
+    return at + sizeof header;
+}
+
+/* Copies head and body into STDOUT records and returns where they end. */
+static uint8_t *put_stdout(uint8_t *at, uint16_t id, const char *head, size_t head_len,
+                           const char *body, size_t body_len)
+{
+    size_t left = head_len + body_len;
+    while (left > 0) {
+        size_t len = left < RECORD_MAX ? left : RECORD_MAX;
+        size_t from_head = len < head_len ? len : head_len;
+        at = put_header(at, FCGI_STDOUT, id, len);
+        memcpy(at, head, from_head);
+        if (len > from_head)
+            memcpy(at + from_head, body, len - from_head);
+        head += from_head;
+        head_len -= from_head;
+        body += len - from_head;
+        at += len;
+        left -= len;
+    }
+    return at;
+}
+
+static uint8_t *put_end(uint8_t *at, uint16_t id)
+{
+    FCGI_EndRequestBody end = {.protocolStatus = FCGI_REQUEST_COMPLETE};
+    at = put_header(at, FCGI_STDOUT, id, 0);
+    at = put_header(at, FCGI_END_REQUEST, id, sizeof end);
+    memcpy(at, &end, sizeof end);
+    return at + sizeof end;
+}
+
+enum { END_LEN = FCGI_HEADER_LEN + sizeof(FCGI_EndRequestRecord) };
+
+static size_t stdout_len(size_t content_len)
+{
+    return content_len + (content_len + RECORD_MAX - 1) / RECORD_MAX * FCGI_HEADER_LEN;
+}
+
+static struct frame *frame_alloc(uint16_t id, size_t len)
+{
+    struct frame *frame = len <= UINT32_MAX ? malloc(sizeof *frame + len) : NULL;
+    if (frame)
+        *frame = (struct frame){.refs = 1, .len = (uint32_t)len, .request_id = id};
+    return frame;
+}
+
+/* A CGI header being written. Not by snprintf, which costs as much as the rest of an answer. */
+struct head {
+    size_t len; /* over HEAD_MAX: there was no room */
+    char bytes[HEAD_MAX];
+};
+
+static void head_puts(struct head *head, const char *text)
+{
+    size_t len = strlen(text);
+    if (head->len + len <= HEAD_MAX)
+        memcpy(head->bytes + head->len, text, len);
+    head->len += len;
+}
+
+static void head_field(struct head *head, const char *name, const char *value)
+{
+    head_puts(head, name);
+    head_puts(head, value);
+    head_puts(head, "\r\n");
+}
+
+/* Without a Status field it is 200 (RFC 3875, 6.3.3), whose reason is not looked at. That spares
+ * the web server a field to parse in nearly every answer. */
+static void head_start(struct head *head, int status, const char *reason)
+{
+    char number[DECIMAL_SIZE];
+    head->len = 0;
+    if (status == 200)
+        return;
+    decimal_print(number, (uint64_t)status);
+    head_puts(head, "Status: ");
+    head_puts(head, number);
+    head_field(head, " ", reason);
+}
+
+/* What a body of that length needs. */
+static void head_content(struct head *head, const char *type, size_t body_len)
+{
+    char number[DECIMAL_SIZE];
+    decimal_print(number, body_len);
+    head_field(head, "Content-Type: ", type);
+    head_field(head, "Content-Length: ", number);
+}
+
+/* What every response says, what this one says besides (or NULL), and the empty line. */
+static void head_end(struct head *head, const char *caching, const char *header)
+{
+    head_field(head, "Cache-Control: ", caching);
+    head_field(head, "X-Content-Type-Options: ", "nosniff");
+    head_field(head, header ? header : "", "");
+}
+
+static const char WHOLE[] = "no-store";
+/* RFC 9111, 5.2.2.6: a proxy that compresses would hold back what is not yet worth a block. */
+static const char STREAM[] = "no-store, no-transform";
+
+/* A whole answer: its head and its body. */
+static struct frame *frame_whole(const struct head *head, const void *body, size_t body_len)
+{
+    if (head->len > HEAD_MAX)
+        return NULL;
+    struct frame *frame = frame_alloc(ORDINARY_ID, stdout_len(head->len + body_len) + END_LEN);
+    if (frame)
+        put_end(put_stdout(frame->bytes, ORDINARY_ID, head->bytes, head->len, body, body_len),
+                ORDINARY_ID);
+    return frame;
+}
+
+struct frame *frame_new(int status, const char *type, const char *header, const void *body,
+                        size_t body_len)
+{
+    struct head head;
+    head_start(&head, status, reason(status));
+    head_content(&head, type, body_len);
+    head_end(&head, WHOLE, header);
+    return frame_whole(&head, body, body_len);
+}
+
+/* What another server sent is no page of this site: opened in a tab it runs no script, has no
+ * origin. RFC 9110, 8.3: without a type the body may be anything; 15.3.5 and 15.4.5: these have
+ * none. */
+struct frame *frame_relayed(int status, const char *reason, const char *type, const void *body,
+                            size_t body_len)
+{
+    static const char sandbox[] = "Content-Security-Policy: sandbox\r\n";
+    bool empty = status == 204 || status == 304;
+    struct head head;
+    head_start(&head, status, reason);
+    if (!empty)
+        head_content(&head, *type ? type : "application/octet-stream", body_len);
+    head_end(&head, WHOLE, sandbox);
+    return frame_whole(&head, body, empty ? 0 : body_len);
+}
+
+/* X-Accel-Buffering: nginx passes this response on as it comes. */
+struct frame *frame_opening(uint16_t request_id, const char *type, const char *header,
+                            const void *body, size_t body_len)
+{
+    struct head head;
+    head_start(&head, 200, NULL);
+    head_field(&head, "Content-Type: ", type);
+    head_field(&head, "X-Accel-Buffering: ", "no");
+    head_end(&head, STREAM, header);
+    if (head.len > HEAD_MAX)
+        return NULL;
+    struct frame *frame = frame_alloc(request_id, stdout_len(head.len + body_len));
+    if (frame)
+        put_stdout(frame->bytes, request_id, head.bytes, head.len, body, body_len);
+    return frame;
+}
+
+struct frame *frame_part(uint16_t request_id, const void *body, size_t body_len)
+{
+    struct frame *frame = frame_alloc(request_id, stdout_len(body_len));
+    if (frame)
+        put_stdout(frame->bytes, request_id, "", 0, body, body_len);
+    return frame;
+}
+
+struct frame *frame_end(uint16_t request_id)
+{
+    struct frame *frame = frame_alloc(request_id, END_LEN);
+    if (frame)
+        put_end(frame->bytes, request_id);
+    return frame;
+}
+
+/* The header is in the first record, all of it: it is shorter than HEAD_MAX. */
+struct frame *frame_bodiless(struct frame *frame)
+{
+    static const char end[] = "\r\n\r\n";
+    const char *head = (const char *)frame->bytes + FCGI_HEADER_LEN;
+    const char *body = memmem(head, frame->len - FCGI_HEADER_LEN, end, sizeof end - 1);
+    size_t len = (size_t)(body - head) + sizeof end - 1;
+    struct frame *bodiless = frame_alloc(frame->request_id, stdout_len(len) + END_LEN);
+    if (bodiless)
+        put_end(put_stdout(bodiless->bytes, frame->request_id, head, len, "", 0),
+                frame->request_id);
+    frame_drop(frame);
+    return bodiless;
+}
+
+struct frame *frame_raw(const void *bytes, size_t len)
+{
+    struct frame *frame = frame_alloc(0, len);
+    if (frame)
+        memcpy(frame->bytes, bytes, len);
+    return frame;
+}
+
+struct frame *frame_error(int status, const char *header, const char *text)
+{
+    enum { TEXT_MAX = 400 };
+    char body[TEXT_MAX + sizeof "{\"error\":\"\"}\n"];
+    int len = snprintf(body, sizeof body, "{\"error\":\"%.*s\"}\n", TEXT_MAX, text);
+    return len < 0 ? NULL : frame_new(status, TYPE_JSON, header, body, (size_t)len);
+}
+
+const char *retry_after(char header[RETRY_AFTER_SIZE])
+{
+    snprintf(header, RETRY_AFTER_SIZE, "Retry-After: %u\r\n", 1 + arc4random_uniform(10));
+    return header;
+}
+
+struct frame *frame_hold(struct frame *frame)
+{
+    frame->refs++;
+    return frame;
+}
+
+void frame_drop(struct frame *frame)
+{
+    if (frame && --frame->refs == 0)
+        free(frame);
+}
+
+/* Makes the records carry id. */
+static bool set_request_id(struct frame **frame, uint16_t id)
+{
+    if ((*frame)->refs > 1) {
+        struct frame *copy = malloc(sizeof *copy + (*frame)->len);
+        if (!copy)
+            return false;
+        memcpy(copy, *frame, sizeof *copy + (*frame)->len);
+        copy->refs = 1;
+        copy->lacking = 0;
+        frame_drop(*frame);
+        *frame = copy;
+    }
+    uint8_t *end = (*frame)->bytes + (*frame)->len;
+    for (uint8_t *at = (*frame)->bytes; at < end;) {
+        at[2] = (uint8_t)(id >> 8);
+        at[3] = (uint8_t)id;
+        at += FCGI_HEADER_LEN + (at[4] << 8 | at[5]) + at[6];
+    }
+    (*frame)->request_id = id;
+    return true;
+}
+
+int frame_send(struct frame **frame, uint32_t *sent, int fd, uint16_t request_id)
+{
+    if ((*frame)->request_id != request_id && !set_request_id(frame, request_id))
+        return -1;
+    while (*sent < (*frame)->len) {
+        ssize_t took =
+            send(fd, (*frame)->bytes + *sent, (*frame)->len - *sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (took < 0 && errno == EINTR)
+            continue;
+        if (took < 0)
+            return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1;
+        *sent += (uint32_t)took;
+    }
+    return 1;
+}

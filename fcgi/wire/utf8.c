@@ -1,0 +1,42 @@
+#include "fcgi/wire/utf8.h"
+
+#include <stdint.h>
+
+/* The bytes of a character that begins so; 0: none does. */
+static size_t length_of(uint8_t lead)
+{
+    if (lead < 0x80)
+        return 1;
+    if (lead < 0xc2 || lead > 0xf4)
+        return 0;
+    return lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+}
+
+/* Neither a longer form than needed, nor a surrogate, nor above U+10FFFF: that shows in the second
+ * byte. */
+static bool second_fits(uint8_t lead, uint8_t second)
+{
+    uint8_t least = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
+    uint8_t most = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
+    return second >= least && second <= most;
+}
+
+/* Of one character: its length if it is whole, 0 if not, with *wrong if it cannot become so. */
+static size_t character(const uint8_t *bytes, size_t len, bool *wrong)
+{
+    size_t wanted = length_of(bytes[0]);
+    *wrong = wanted == 0 || (wanted > 1 && len > 1 && !second_fits(bytes[0], bytes[1]));
+    for (size_t i = 2; i < wanted && i < len; i++)
+        *wrong |= (bytes[i] & 0xc0) != 0x80;
+    return *wrong || wanted > len ? 0 : wanted;
+}
+
+size_t utf8_prefix(const char *bytes, size_t len, bool *wrong)
+{
+    const uint8_t *text = (const uint8_t *)bytes;
+    size_t done = 0, step;
+    *wrong = false;
+    while (done < len && (step = character(text + done, len - done, wrong)) > 0)
+        done += step;
+    return done;
+}
