@@ -27,7 +27,8 @@ enum {
     SWEEP_MS = 1000,        /* for which groups are kept that nobody is in */
     TIDY_MS = 1000,         /* after much has been let go, until it is given back */
     TIDY_FROM = 4 << 20,    /* bytes that are much */
-    DRAIN_MS = 1500         /* what a drain may take before it cuts connections off */
+    LOOK_MS = 500,  /* between two looks at the log's files while something happens to them */
+    DRAIN_MS = 1500 /* what a drain may take before it cuts connections off */
 };
 
 void server_conn_idle(struct server *server)
@@ -291,10 +292,26 @@ static void on_log(struct source *source, uint32_t events)
     log_news_free(&news);
 }
 
+static void watch_log_files(struct server *server, uint32_t events)
+{
+    loop_change(&server->loop, log_watch_fd(server->log), TURN_NOW, TURN_NOW, events,
+                &server->log_files_source);
+}
+
+/* Something happened to the log's files; and to the database, much does in each checkpoint: so the
+ * next look comes a while later. */
 static void on_log_files(struct source *source, uint32_t events)
 {
     (void)events;
-    log_look(OWNER(struct server, source, log_files_source)->log);
+    struct server *server = OWNER(struct server, source, log_files_source);
+    log_look(server->log);
+    watch_log_files(server, 0);
+    timer_set(&server->loop.timers, &server->look_timer, LOOK_MS);
+}
+
+static void on_look_timer(struct timer *timer)
+{
+    watch_log_files(OWNER(struct server, timer, look_timer), EPOLLIN);
 }
 
 /* ---- life ---- */
@@ -399,6 +416,7 @@ static int watch_all(struct server *server)
     server->drain_timer.fire = on_drain_timer;
     server->tidy_timer.fire = on_tidy;
     server->sweep_timer.fire = on_sweep;
+    server->look_timer.fire = on_look_timer;
     struct loop *loop = &server->loop;
     loop->settle = settle;
     if (door_open(&server->fastcgi) != 0 || door_open(&server->websocket) != 0 ||

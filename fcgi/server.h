@@ -72,7 +72,7 @@ struct server {
     int exit_code;
 
     struct source log_source, log_files_source, signal_source;
-    struct timer drain_timer, tidy_timer, sweep_timer;
+    struct timer drain_timer, tidy_timer, sweep_timer, look_timer;
     size_t most_kept; /* bytes for readers at once, since memory was given back */
     int signal_fd;
     struct buf scratch; /* where bodies are written before they are framed */

@@ -79,9 +79,9 @@ enum log_status log_close(struct log *log);
  * log's own; watch it, do not read or close it. */
 int log_fd(const struct log *log);
 
-/* Readable when something happened to the log's files that the log did not do: call log_look, which
- * has the writer look whether they are in place; a log_drain says if not. -1 if the system cannot
- * tell: then only a commit notices. The log's own. */
+/* Readable when something happened to the log's files, and during checkpoints: call log_look, which
+ * has the writer look whether they are in place; a log_drain says if not. A look or two a second
+ * are enough. -1 if the system cannot tell: then only a commit notices. The log's own. */
 int log_watch_fd(struct log *log);
 void log_look(struct log *log);
 

@@ -164,7 +164,9 @@ bool place_can_be_saved(const struct place *place)
            st.st_mtim.tv_nsec == place->changed.tv_nsec;
 }
 
-/* A file whose last name goes has its attributes changed. */
+/* A file whose last name goes has its attributes changed; one that is cut short is modified. The
+ * database is, too, by each checkpoint. The write-ahead log is by each commit, which looks itself.
+ */
 int place_watch(struct place *place)
 {
     const uint32_t events = IN_ATTRIB | IN_MOVE_SELF | IN_DELETE_SELF;
@@ -174,7 +176,7 @@ int place_watch(struct place *place)
     place->watch_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
     if (place->watch_fd < 0)
         return -1;
-    if (inotify_add_watch(place->watch_fd, place->path, events) >= 0 &&
+    if (inotify_add_watch(place->watch_fd, place->path, events | IN_MODIFY) >= 0 &&
         inotify_add_watch(place->watch_fd, place->wal, events) >= 0 &&
         inotify_add_watch(place->watch_fd, place->index, events) >= 0)
         return place->watch_fd;

@@ -4,7 +4,8 @@
  * and without the -shm other programs would make one of their own, whose locks do not meet ours. So
  * the writer looks before it acknowledges a commit, and at the length of the write-ahead log before
  * it makes one longer: four calls of stat(2). While nothing is committed, inotify tells of a file
- * that goes, without a wake-up before. (A -shm that is cut short is a SIGBUS: SQLite maps it.)
+ * that goes and of a database that is cut short, without a wake-up before. (A -shm that is cut
+ * short is a SIGBUS: SQLite maps it.)
  *
  * The writer's thread, but for place_mark, place_free (log_open, log_close), place_watch and
  * place_drain (the loop's).
@@ -61,9 +62,10 @@ bool place_wal_is_cut(const struct place *place);
  * what the log held can still be copied there, from the file that SQLite has open. */
 bool place_can_be_saved(const struct place *place);
 
-/* A descriptor that is readable once something happened to the files' names; the same each time. -1
- * if the system has none left. Closing it takes the kernel some milliseconds, so it is made only
- * for who asks. place_drain empties it. */
+/* A descriptor that is readable once something happened to the files' names, or the database was
+ * written to: by a checkpoint, too, and then many times. The same each time; -1 if the system has
+ * none left. Closing it takes the kernel some milliseconds, so it is made only for who asks.
+ * place_drain empties it. */
 int place_watch(struct place *place);
 void place_drain(const struct place *place);
 

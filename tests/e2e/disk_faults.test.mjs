@@ -191,6 +191,18 @@ claim(
   },
 );
 
+claim('a database that is cut short while nobody publishes ends the daemon by itself', async (t) => {
+  const first = await startStack(t, { db: path.join(tempDir(t), 'log.db') });
+  for (let i = 0; i < 50; i++) await first.create('x'.repeat(10000));
+  first.daemon.process.kill('SIGTERM');
+  await first.daemon.exited; // with a checkpoint
+  const stack = await startStack(t, { db: first.db, allow: [/^encke: error: /] });
+  stack.daemon.judged = false;
+  fs.truncateSync(stack.db, 100_000);
+  assert.equal((await stack.daemon.exited).code, 1);
+  assert.match(stack.daemon.stderr(), /^encke: error: .*was cut short while in use/m);
+});
+
 claim('a slow disk makes batches, not errors', async (t) => {
   const disk = faultyDisk(tempDir(t));
   const stack = await startStack(t, disk.options);

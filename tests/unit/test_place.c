@@ -155,6 +155,27 @@ static void a_file_that_goes_is_noticed_while_nothing_is_committed(void **state)
     }
 }
 
+static void a_database_that_is_cut_short_is_noticed_while_nothing_is_committed(void **state)
+{
+    struct store *store = *state;
+    struct pollfd watch;
+    struct stat st;
+
+    store_open(store);
+    store_put_many(store, "a", 1000);
+    store_reopen(store); /* with a checkpoint */
+    watch = (struct pollfd){.fd = log_watch_fd(store->log), .events = POLLIN};
+    assert_int_equal(stat(store->path, &st), 0);
+    assert_int_equal(truncate(store->path, st.st_size - 4096), 0);
+    assert_int_equal(poll(&watch, 1, PATIENCE_MS), 1);
+    log_look(store->log);
+    store_wait(store);
+    store_drain(store);
+    assert_true(store->failed);
+    assert_non_null(strstr(log_error(store->log), "was cut short"));
+    assert_int_equal(store_close(store), LOG_FAILED);
+}
+
 /* Nothing is committed then, and so no commit looks. */
 static void a_file_that_goes_is_noticed_while_another_program_holds_the_lock(void **state)
 {
@@ -310,6 +331,7 @@ int main(void)
         TEST(a_write_ahead_log_that_is_cut_short_ends_the_log),
         TEST(a_database_that_is_cut_short_ends_the_log),
         TEST(a_file_that_goes_is_noticed_while_nothing_is_committed),
+        TEST(a_database_that_is_cut_short_is_noticed_while_nothing_is_committed),
         TEST(a_file_that_goes_is_noticed_while_another_program_holds_the_lock),
         TEST(a_change_of_mode_is_noticed_and_passes),
         TEST(a_hard_link_of_a_log_in_use_is_refused),
