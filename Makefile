@@ -73,12 +73,12 @@ BENCH       := $(patsubst tests/bench/%.c,$(B)/bench/%,$(sort $(wildcard tests/b
 C_FILES     := $(sort $(wildcard store/*.[ch] fcgi/*.[ch] fcgi/*/*.[ch] tests/*/*.[ch]))
 SH_FILES    := $(sort $(wildcard .ci/run deploy/demo deploy/packages deploy/site tests/fuzz/run \
                  tests/mount/sandbox tests/mount/debian tests/mount/shims/sudo tests/mount/shims/apt-get))
-PY_FILES    := $(sort $(wildcard tests/bench/run tests/bench/*.py tests/bench/peers/*.py))
+PY_FILES    := $(sort $(wildcard tests/bench/run tests/*/*.py tests/bench/peers/*.py))
 
 # ---- building -------------------------------------------------------------------------------
 
 .PHONY: all asan unit unit-asan shims benches demo check check-unit check-fuzz check-e2e check-mount fuzz fuzz-keep bench bench-quick lint lint-format \
-        lint-cppcheck lint-tidy lint-shell lint-python lint-werror install uninstall clean help FORCE
+        lint-structure lint-cppcheck lint-tidy lint-shell lint-python lint-werror install uninstall clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -232,7 +232,10 @@ bench:                     ## the benchmark against peers (25 minutes; FLAGS='--
 bench-quick:               ## a minute of it, to see what a change did
 	@$(MAKE) --no-print-directory bench QUICK=--quick
 
-lint: lint-format lint-werror lint-cppcheck lint-tidy lint-shell lint-python ## formatting and static checks
+lint:                      ## install what is missing; formatting, structure and static checks
+	@deploy/packages lint
+	@$(MAKE) --no-print-directory lint-format lint-werror lint-structure lint-cppcheck lint-tidy \
+	    lint-shell lint-python
 	@echo "lint: clean"
 
 lint-format:
@@ -242,6 +245,12 @@ lint-format:
 lint-werror:
 	$(SAY) LINT 'warnings are errors'
 	$(Q)$(MAKE) --no-print-directory B=$(B)/werror WERROR=1 all unit shims benches
+
+# Which file reaches which: no circles, nothing upward, no two functions of one name.
+lint-structure: $(OBJ)
+	$(SAY) LINT structure
+	$(Q)CC='$(CC)' python3 -B tests/lint/test_structure.py 2>$(B)/structure.log || { cat $(B)/structure.log; exit 1; }
+	$(Q)python3 -B tests/lint/structure.py $(B)
 
 # cppcheck does not look into system headers, but must know these macros to read the code at all.
 lint-cppcheck:
@@ -280,7 +289,7 @@ lint-shell:
 lint-python:
 	$(SAY) LINT pyflakes
 	$(Q)if command -v pyflakes3 >/dev/null; then pyflakes3 $(PY_FILES); \
-	    else echo "lint: pyflakes3 is not installed, the benchmark's Python not checked"; fi
+	    else echo "lint: pyflakes3 is not installed, Python not checked"; fi
 
 # ---- installing -----------------------------------------------------------------------------
 
