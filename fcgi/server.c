@@ -239,19 +239,6 @@ static void on_signal(struct source *source, uint32_t events)
 
 /* ---- news from the log ---- */
 
-void server_note_create(struct server *server, enum log_status status)
-{
-    if (status == server->last_status)
-        return;
-    server->last_status = status;
-    const char *error = status == LOG_QUEUE ? NULL : log_error(server->log);
-    if (status == LOG_OK)
-        diag(DIAG_INFO, "messages are stored again");
-    else
-        diag(status == LOG_FAILED ? DIAG_ERROR : DIAG_WARN, "messages cannot be stored: %s",
-             error ? error : log_status_text(status));
-}
-
 static void wake(void *context, struct group *group, uint64_t before)
 {
     if (format_streams(group->shape.format))
@@ -266,26 +253,11 @@ static void on_log(struct source *source, uint32_t events)
     struct server *server = OWNER(struct server, source, log_source);
     struct log_news news;
     log_drain(server->log, &news);
-    struct append *append;
-    STAILQ_FOREACH (append, &news.done, next) {
-        server_note_create(server, append->status);
-        struct conn *conn = append->owner;
-        if (conn && conn->state == CONN_CREATING)
-            conn_answer(conn, create_answer(append, log_epoch(server->log)));
-    }
+    publish_done(&server->publisher, &news);
     groups_news(&server->groups, &news, wake, server);
     round_end(&server->round);
-    /* only now: a stream that falls behind over such an answer goes on from the new head, and must
-     * have been given what came before it */
-    STAILQ_FOREACH (append, &news.done, next) {
-        struct conn *conn = append->owner;
-        if (conn && conn->state == CONN_STREAM)
-            talk_created(conn, append);
-    }
-    if (server->feeds)
-        feeds_committed(server->feeds, &news.done);
+    publish_delivered(&news);
     if (news.failed) {
-        server_note_create(server, LOG_FAILED);
         server->exit_code = EXIT_FAILURE;
         drain(server);
     }
@@ -364,6 +336,8 @@ static int open_log(struct server *server, char *why, size_t why_size)
                                       .queue_bytes = (size_t)options->queue_bytes};
     if (log_open(&server->log, &log_options, why, why_size) != 0)
         return -1;
+    server->publisher =
+        (struct publisher){.log = server->log, .max_message = (size_t)options->max_message};
     if (log_was_put_back(server->log))
         diag(DIAG_WARN,
              "%s is not as it was left: an older copy, or another log; clients are told to "
@@ -490,7 +464,7 @@ int server_close(struct server *server)
     listener_close(&server->fastcgi.listener);
     listener_close(&server->websocket.listener);
     enum log_status status = log_close(server->log);
-    if (status != LOG_OK && status != server->last_status)
+    if (status != LOG_OK && status != server->publisher.last_status)
         diag(DIAG_ERROR, "messages were not stored: %s", log_status_text(status));
     decoder_free(server->decoder);
     handshaker_free(server->handshaker);

@@ -21,6 +21,7 @@
 #include "fcgi/readers/pages.h"
 #include "fcgi/relay/relay.h"
 #include "fcgi/wire/request.h"
+#include "fcgi/readers/publish.h"
 #include "fcgi/readers/round.h"
 #include "fcgi/readers/stream.h"
 #include "fcgi/readers/strip.h"
@@ -34,6 +35,7 @@ struct server {
     const struct options *options;
     struct loop loop;
     struct log *log;
+    struct publisher publisher;
     struct decoder *decoder;
     struct handshaker *handshaker;
     struct door fastcgi, websocket; /* the second one's listener may be closed: not wanted */
@@ -68,7 +70,6 @@ struct server {
     size_t loop_round_bytes;
     bool draining; /* answer at once, hold nothing */
     uint64_t drain_until_ms;
-    enum log_status last_status; /* of the latest create */
     int exit_code;
 
     struct source log_source, log_files_source, signal_source;
@@ -89,10 +90,6 @@ int server_run(struct server *server);
 /* Ends every connection and closes what server_open opened. Blocks on the disk. Returns the
  * process's exit code: EXIT_FAILURE if the log could not be closed cleanly. */
 int server_close(struct server *server);
-
-/* How a create ended: tells the operator when creates begin to fail, and when they work again, not
- * each. */
-void server_note_create(struct server *server, enum log_status status);
 
 /* Whether one more request may wait or stream; else answers it. */
 bool server_admit(struct conn *conn);

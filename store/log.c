@@ -247,8 +247,8 @@ static bool has_room(const struct log *log, size_t size)
     return log->queued == 0 || log->queued_bytes + size <= log->queue_limit;
 }
 
-enum log_status log_append(struct log *log, struct message *message, void *owner,
-                           struct append **out)
+enum log_status log_append(struct log *log, struct message *message, const struct append_ops *ops,
+                           void *owner, struct append **out)
 {
     struct append *append;
 
@@ -259,7 +259,7 @@ enum log_status log_append(struct log *log, struct message *message, void *owner
     append = malloc(sizeof *append);
     if (!append)
         return LOG_NO_MEMORY;
-    *append = (struct append){.message = message, .owner = owner};
+    *append = (struct append){.message = message, .ops = ops, .owner = owner};
     log->queued++;
     log->queued_bytes += message_size(message);
     if (out)

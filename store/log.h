@@ -3,7 +3,7 @@
  * It knows SQL, files, commits and cursors. It knows nothing of FastCGI, HTTP or JSON.
  *
  *     log_open(&log, &options, why, sizeof why);
- *     log_append(log, message, conn);           // goes to the writer's thread
+ *     log_append(log, message, &ops, conn, &append); // goes to the writer's thread
  *     ... log_fd(log) becomes readable ...
  *     log_drain(log, &news);                    // the visible head moves here, and only here
  *     ... answer the appends, wake the readers of their channels ...
@@ -99,21 +99,33 @@ uint64_t log_head(const struct log *log);
  * was none. Valid until the next log_drain. */
 const char *log_error(const struct log *log);
 
+struct append;
+
+/* How the owner of an append is told of its end. The log calls neither: whoever drains the log
+ * does, on the loop's thread. NULL: the owner need not know. */
+struct append_ops {
+    /* The status is known. No reader has been given the message yet. */
+    void (*done)(struct append *append);
+    /* All readers that wait have been given the message, if it was stored. */
+    void (*delivered)(struct append *append);
+};
+
 /* One message on its way to the disk. The log's own; the caller keeps only the pointer. */
 struct append {
     STAILQ_ENTRY(append) next;
     struct message *message; /* seq is set by the time log_drain reports LOG_OK */
     enum log_status status;
-    void *owner; /* the caller's; set it to NULL when nobody waits for the answer any more */
+    const struct append_ops *ops; /* the caller's; NULL: nobody waits for the end (any more) */
+    void *owner;                  /* the caller's, for ops */
 };
 STAILQ_HEAD(append_list, append);
 
 /* Queues message for the next commit. On LOG_OK the log has taken over the caller's reference,
  * *out (if not NULL) is the append, valid until the log_news that reports it is freed. On
  * LOG_QUEUE, LOG_NO_MEMORY or LOG_FAILED nothing was taken and the reference is still the caller's.
- * Never blocks on the disk. */
-enum log_status log_append(struct log *log, struct message *message, void *owner,
-                           struct append **out);
+ * ops is static, or NULL. Never blocks on the disk. */
+enum log_status log_append(struct log *log, struct message *message, const struct append_ops *ops,
+                           void *owner, struct append **out);
 
 /* What came out of the writer since the last drain. */
 struct log_news {

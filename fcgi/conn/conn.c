@@ -14,6 +14,7 @@
 #include "fcgi/wire/handshake.h"
 #include "fcgi/readers/hold.h"
 #include "fcgi/relay/relay.h"
+#include "fcgi/readers/publish.h"
 #include "fcgi/readers/render.h"
 #include "fcgi/endpoints/routes.h"
 #include "fcgi/server.h"
@@ -103,7 +104,7 @@ void conn_end(struct conn *conn)
     if (conn->state == CONN_READING) {
         inbound_free(conn->u.inbound);
     } else if (conn->state == CONN_CREATING) {
-        conn->u.append->owner = NULL; /* it is committed all the same, and answers nobody */
+        publish_forget(conn->u.append);
     } else if (conn->state == CONN_SENDING) {
         drop_rest(conn);
     }

@@ -1,8 +1,8 @@
 /* create - publishes one message, and answers once it is on the disk. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
+#include "fcgi/readers/publish.h"
 #include "fcgi/readers/render.h"
 #include "fcgi/endpoints/routes.h"
 #include "fcgi/server.h"
@@ -64,13 +64,6 @@ static const char *take_body(struct said *said, const struct request *request)
     return NULL;
 }
 
-static const char *check_message(struct text message)
-{
-    if (message.len > 0 && memchr(message.bytes, '\0', message.len))
-        return "the message contains a NUL byte";
-    return message.len > 0 && !text_is_utf8(message) ? "the message is not UTF-8" : NULL;
-}
-
 /* Reads it all. Returns 0, or what to refuse it with, and in why the reason. */
 static int read_said(struct said *said, const struct request *request, size_t max_message,
                      char *why, size_t why_size)
@@ -83,7 +76,7 @@ static int read_said(struct said *said, const struct request *request, size_t ma
         complaint = take_body(said, request);
     bool too_large = request->body_too_large || said->message.len > max_message;
     if (!complaint && !too_large)
-        complaint = check_message(said->message);
+        complaint = publish_complaint(said->message);
     if (too_large)
         snprintf(why, why_size, "the message is larger than %zu bytes", max_message);
     else if (complaint)
@@ -91,25 +84,16 @@ static int read_said(struct said *said, const struct request *request, size_t ma
     return too_large ? 413 : complaint ? 400 : 0;
 }
 
-struct frame *create_answer(const struct append *append, const char *epoch)
+/* The create's message is stored, or was refused. */
+static void on_created(struct append *append)
 {
-    return append->status == LOG_OK ? render_id(epoch, append->message->seq)
-                                    : render_refusal(append->status);
+    struct conn *conn = append->owner;
+    const char *epoch = log_epoch(conn->server->log);
+    conn_answer(conn, append->status == LOG_OK ? render_id(epoch, append->message->seq)
+                                               : render_refusal(append->status));
 }
 
-enum log_status create_queue(struct conn *conn, const char *channel, struct text text,
-                             struct append **append)
-{
-    struct server *server = conn->server;
-    struct message *message = message_new(channel, text.bytes, text.len, message_time_now());
-    enum log_status queued =
-        message ? log_append(server->log, message, conn, append) : LOG_NO_MEMORY;
-    if (queued == LOG_OK)
-        return LOG_OK;
-    message_drop(message);
-    server_note_create(server, queued);
-    return queued;
-}
+static const struct append_ops create_ops = {.done = on_created};
 
 void endpoint_create(struct conn *conn, const struct request *request)
 {
@@ -123,8 +107,8 @@ void endpoint_create(struct conn *conn, const struct request *request)
     }
     struct text text = said.message.len > 0 ? said.message : random_message(made_up);
     struct append *append;
-    enum log_status queued =
-        create_queue(conn, said.channel ? said.channel : "main", text, &append);
+    enum log_status queued = publish_text(&server->publisher, said.channel ? said.channel : "main",
+                                          text, &create_ops, conn, &append);
     if (queued == LOG_OK)
         conn_await(conn, append);
     else

@@ -39,12 +39,4 @@ bool subscribe_relayed(struct conn *conn, const struct request *request);
 void websocket_open(struct conn *conn, const struct handshake *handshake, const uint8_t *bytes,
                     size_t len);
 
-/* Queues a message of conn's client for its commit, after which the append is reported with conn
- * as its owner. Text has no NUL and is UTF-8. Returns LOG_OK with *append, or why not. */
-enum log_status create_queue(struct conn *conn, const char *channel, struct text text,
-                             struct append **append);
-
-/* The answer to a create whose append the log has reported. */
-struct frame *create_answer(const struct append *append, const char *epoch);
-
 #endif

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "fcgi/endpoints/routes.h"
+#include "fcgi/readers/publish.h"
 #include "fcgi/server.h"
 #include "fcgi/readers/stream.h"
 #include "fcgi/wire/websocket.h"
@@ -66,7 +66,7 @@ void talk_free(struct talk *talk)
     if (!talk)
         return;
     if (talk->append)
-        talk->append->owner = NULL;
+        publish_forget(talk->append);
     frame_drop(talk->owed);
     websocket_free(talk->websocket);
     free(talk);
@@ -124,10 +124,14 @@ static const char *refusal(const struct talk *talk, struct text said)
         return "this server does not publish what comes over WebSockets (--websocket-create)";
     if (!*talk->channel)
         return "which channel is this for? name it with to=CHANNEL in the address";
-    if (memchr(said.bytes, '\0', said.len))
-        return "the message contains a NUL byte";
-    return NULL;
+    return publish_complaint(said);
 }
+
+static void on_text_delivered(struct append *append);
+
+/* Not told at once: a stream that falls behind over the answer goes on from the new head, so it
+ * must have been given what came before it. */
+static const struct append_ops text_ops = {.delivered = on_text_delivered};
 
 /* Answers a text, or sends it to the log, which will have it answered. Returns as stream_say. */
 static bool reply(struct conn *conn, struct text said)
@@ -138,7 +142,8 @@ static bool reply(struct conn *conn, struct text said)
     const char *why = refusal(talk, said);
     if (why)
         return stream_say(conn, error_frame(conn, why));
-    enum log_status queued = create_queue(conn, talk->channel, said, &talk->append);
+    enum log_status queued =
+        publish_text(&conn->server->publisher, talk->channel, said, &text_ops, conn, &talk->append);
     return queued == LOG_OK || stream_say(conn, error_frame(conn, log_status_text(queued)));
 }
 
@@ -188,8 +193,10 @@ bool talk_go_on(struct conn *conn)
     return work_off(conn);
 }
 
-void talk_created(struct conn *conn, const struct append *append)
+/* The text under way is in the log, or was refused. */
+static void on_text_delivered(struct append *append)
 {
+    struct conn *conn = append->owner;
     struct talk *talk = talk_of(conn);
     struct stream *stream = conn->u.stream;
     talk->append = NULL;
@@ -243,12 +250,10 @@ void talk_readable(struct conn *conn)
 static void publish_rest(struct conn *conn)
 {
     struct talk *talk = talk_of(conn);
-    struct append *append;
     struct text said;
     while ((said = websocket_first(talk->websocket)).bytes) {
-        if (!talk->echo && !refusal(talk, said) &&
-            create_queue(conn, talk->channel, said, &append) == LOG_OK)
-            append->owner = NULL;
+        if (!talk->echo && !refusal(talk, said))
+            publish_text(&conn->server->publisher, talk->channel, said, NULL, NULL, NULL);
         websocket_drop(talk->websocket);
     }
 }

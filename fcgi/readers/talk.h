@@ -44,9 +44,6 @@ void talk_hear(struct conn *conn, const uint8_t *bytes, size_t len);
  * that. Returns false if the socket is full again, or the connection has ended. */
 bool talk_go_on(struct conn *conn);
 
-/* The text under way is in the log, or was refused. */
-void talk_created(struct conn *conn, const struct append *append);
-
 /* A heartbeat is due. Returns whether so many have passed since anything was heard, or anything
  * could be said, that the client is taken for dead. */
 bool talk_is_dead(struct talk *talk);

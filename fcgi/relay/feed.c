@@ -8,6 +8,7 @@
 #include "fcgi/io/diag.h"
 #include "fcgi/wire/escape.h"
 #include "fcgi/wire/form.h"
+#include "fcgi/readers/publish.h"
 #include "fcgi/server.h"
 
 /* A message on its way to the log. */
@@ -132,42 +133,42 @@ static void set_cursor(struct feed *feed, char *cursor)
     feed->cursor = cursor;
 }
 
-static void append(struct feed *feed)
+static void on_feed_delivered(struct append *append);
+
+static const struct append_ops feed_ops = {.delivered = on_feed_delivered};
+
+static void append_first(struct feed *feed)
 {
-    struct server *server = feed->feeds->server;
     struct message *message = feed->items[0].message;
-    enum log_status status = log_append(server->log, message_hold(message), NULL, &feed->append);
-    if (status == LOG_OK)
-        return;
-    feed->append = NULL;
-    message_drop(message);
-    server_note_create(server, status);
-    set_timer(feed, RELAY_RETRY_MS);
+    if (publish_message(&feed->feeds->server->publisher, message_hold(message), &feed_ops, feed,
+                        &feed->append) != LOG_OK)
+        set_timer(feed, RELAY_RETRY_MS);
 }
 
 static void on_timer(struct timer *timer)
 {
     struct feed *feed = OWNER(struct feed, timer, timer);
     if (feed->item_count > 0)
-        append(feed);
+        append_first(feed);
     else if (!feed->polling)
         ask(feed);
 }
 
 /* Appends message, after what is on its way; takes both over. */
-static void publish(struct feed *feed, struct message *message, char *cursor)
+static void append_item(struct feed *feed, struct message *message, char *cursor)
 {
     feed->items[feed->item_count++] = (struct item){message, cursor};
     if (feed->item_count == 1)
-        append(feed);
+        append_first(feed);
 }
 
-static void on_committed(struct feed *feed, enum log_status status)
+static void on_feed_delivered(struct append *append)
 {
+    struct feed *feed = append->owner;
     feed->append = NULL;
     if (feed->feeds->stopped)
         return;
-    if (status != LOG_OK) {
+    if (append->status != LOG_OK) {
         set_timer(feed, RELAY_RETRY_MS);
         return;
     }
@@ -176,7 +177,7 @@ static void on_committed(struct feed *feed, enum log_status status)
     feed->appended++;
     feed->items[0] = feed->items[1];
     if (--feed->item_count > 0)
-        append(feed);
+        append_first(feed);
     else if (!feed->polling)
         ask_in_time(feed);
 }
@@ -218,7 +219,7 @@ static struct message *message_of(struct feed *feed, const struct buf *body, con
 {
     struct text text = {body->bytes, body->len};
     size_t most = (size_t)feed->feeds->server->options->max_message;
-    if (text.len > most || memchr(text.bytes, '\0', text.len) || !text_is_utf8(text)) {
+    if (text.len > most || publish_complaint(text)) {
         note_shortened(feed);
         return word(feed, cursor);
     }
@@ -258,7 +259,7 @@ static bool take(struct feed *feed, const struct fetch *fetch)
     feed->missed = false;
     feed->moved = cursor && (!feed->cursor || strcmp(cursor, feed->cursor) != 0);
     if (message) {
-        publish(feed, message, cursor);
+        append_item(feed, message, cursor);
         return true;
     }
     set_cursor(feed, cursor);
@@ -301,22 +302,7 @@ static void on_reached(struct keeper *keeper)
     if (!message)
         return; /* the next answer will tell */
     feed->missed = false;
-    publish(feed, message, NULL);
-}
-
-void feeds_committed(struct feeds *feeds, const struct append_list *done)
-{
-    for (size_t i = 0; i < feeds->count; i++) {
-        struct feed *feed = &feeds->feeds[i];
-        const struct append *append;
-        if (!feed->append)
-            continue;
-        STAILQ_FOREACH (append, done, next)
-            if (append == feed->append) {
-                on_committed(feed, append->status);
-                break;
-            }
-    }
+    append_item(feed, message, NULL);
 }
 
 /* ---- life ---- */
@@ -389,6 +375,8 @@ void feeds_close(struct feeds *feeds)
     feeds_stop(feeds);
     for (size_t i = 0; i < feeds->count; i++) {
         struct feed *feed = &feeds->feeds[i];
+        if (feed->append)
+            publish_forget(feed->append);
         for (unsigned item = 0; item < feed->item_count; item++) {
             message_drop(feed->items[item].message);
             free(feed->items[item].cursor);

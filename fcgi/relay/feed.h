@@ -41,9 +41,6 @@ void feeds_stop(struct feeds *feeds);
 /* Before the relay is closed. NULL is allowed. */
 void feeds_close(struct feeds *feeds);
 
-/* The log has reported these appends; some may be feeds'. */
-void feeds_committed(struct feeds *feeds, const struct append_list *done);
-
 struct feed_stats {
     const char *channel; /* NULL: none is fed, and the rest is empty */
     const char *cursor;  /* where the next poll goes on; NULL: nowhere in particular */

@@ -88,7 +88,7 @@ static enum log_status queue(struct store *store, const char *channel, const cha
     enum log_status status;
 
     assert_non_null(message);
-    status = log_append(store->log, message, NULL, out);
+    status = log_append(store->log, message, NULL, NULL, out);
     if (status != LOG_OK)
         message_drop(message);
     return status;

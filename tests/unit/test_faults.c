@@ -190,7 +190,7 @@ static size_t work(struct store *store, unsigned *acked, bool *failed)
                 len = WORK_LARGE;
             }
             if (log_append(store->log, message_new("a", data, (size_t)len, store_now_ms()), NULL,
-                           NULL) != LOG_OK)
+                           NULL, NULL) != LOG_OK)
                 goto out; /* its message leaks into the list below only when the log has failed */
         }
         do {

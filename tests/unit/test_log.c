@@ -100,7 +100,7 @@ static void seqs_rise_by_one_in_queue_order(void **state)
     for (uintptr_t i = 1; i <= 500; i++) {
         struct message *message = message_new(i % 3 ? "a" : "b", "x", 1, 0);
 
-        assert_int_equal(log_append(store->log, message, (void *)i, NULL), LOG_OK);
+        assert_int_equal(log_append(store->log, message, NULL, (void *)i, NULL), LOG_OK);
     }
     while (seen < 500) {
         store_wait(store);
@@ -184,7 +184,7 @@ static void every_byte_of_a_message_is_kept(void **state)
         store_open(store);
         if (!disk) {
             assert_int_equal(
-                log_append(store->log, message_new(channel, bytes, 256, 1234567), NULL, NULL),
+                log_append(store->log, message_new(channel, bytes, 256, 1234567), NULL, NULL, NULL),
                 LOG_OK);
             store_settle(store);
         }
@@ -290,7 +290,7 @@ static void a_page_ends_with_the_message_that_brings_it_past_its_bytes(void **st
     store->options.memory_bytes = 64 << 20;
     store_open(store);
     for (int i = 0; i < 4; i++)
-        log_append(store->log, message_new(channel, data, size, 0), NULL, NULL);
+        log_append(store->log, message_new(channel, data, size, 0), NULL, NULL, NULL);
     free(data);
     store_settle(store);
     for (int i = 0; i < 2; i++) {
