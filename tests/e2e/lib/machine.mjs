@@ -103,8 +103,8 @@ export class Machine {
   // What the machine's web server answers to curl: {status, body}.
   async ask(at, options = '', host = 'localhost') {
     const curl = `curl -s -m 60 -w '\\n%{http_code}' ${options} 'http://${host}${at}'`;
-    const { stdout } = await this.sh(curl);
+    const { stdout, code } = await this.sh(curl);
     const [, body, status] = /^([^]*)\n(\d+)$/.exec(stdout);
-    return { status: Number(status), body };
+    return { status: Number(status), body, code };
   }
 }
