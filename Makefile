@@ -78,7 +78,7 @@ PY_FILES    := $(sort $(wildcard tests/bench/run tests/*/*.py tests/bench/peers/
 # ---- building -------------------------------------------------------------------------------
 
 .PHONY: all asan unit unit-asan shims benches demo check check-unit check-fuzz check-e2e check-mount fuzz fuzz-keep bench bench-quick lint lint-format \
-        lint-structure lint-cppcheck lint-tidy lint-shell lint-python lint-werror install uninstall clean help FORCE
+        lint-structure lint-cppcheck lint-tidy lint-shell lint-python lint-js lint-werror install uninstall clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -205,8 +205,8 @@ check-e2e: all asan shims tests/e2e/node_modules/.package-lock.json ## end-to-en
 check-mount: tests/e2e/node_modules/.package-lock.json ## mount it in a bare Debian 12 and 13 (root; DISTS=, MIRROR=)
 	@node --test --test-reporter=spec tests/mount/check.mjs </dev/null
 
-tests/e2e/node_modules/.package-lock.json: $(wildcard tests/e2e/package-lock.json)
-	cd tests/e2e && npm ci --no-audit --no-fund
+tests/%/node_modules/.package-lock.json: tests/%/package-lock.json
+	cd tests/$* && npm ci --no-audit --no-fund
 	@touch $@
 
 SECONDS ?= 60
@@ -235,7 +235,7 @@ bench-quick:               ## a minute of it, to see what a change did
 lint:                      ## install what is missing; formatting, structure and static checks
 	@deploy/packages lint
 	@$(MAKE) --no-print-directory lint-format lint-werror lint-structure lint-cppcheck lint-tidy \
-	    lint-shell lint-python
+	    lint-shell lint-python lint-js
 	@echo "lint: clean"
 
 lint-format:
@@ -276,6 +276,10 @@ lint-python:
 	$(SAY) LINT pyflakes
 	$(Q)if command -v pyflakes3 >/dev/null; then pyflakes3 $(PY_FILES); \
 	    else echo "lint: pyflakes3 is not installed, Python not checked"; fi
+
+lint-js: tests/lint/node_modules/.package-lock.json
+	$(SAY) LINT eslint
+	$(Q)tests/lint/node_modules/.bin/eslint --config tests/lint/eslint.config.mjs --max-warnings 0 www tests
 
 # ---- installing -----------------------------------------------------------------------------
 

@@ -253,8 +253,8 @@
             show();
             try {
                 window.history.replaceState(null, "", "#" + picked.join(","));
-            } catch (refused) {
-                /* Too often in a short time. The picks hold all the same. */
+            } catch {
+                /* Refused: too often in a short time. The picks hold all the same. */
             }
             changed(picked);
             return true;

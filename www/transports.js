@@ -29,7 +29,7 @@
     function errorIn(body) {
         try {
             return String(JSON.parse(body).error || "");
-        } catch (notJson) {
+        } catch {
             return "";
         }
     }
@@ -164,7 +164,7 @@
             let word = null;
             try {
                 word = JSON.parse(text);
-            } catch (notJson) {
+            } catch {
                 this.end(Failure.strange());
                 return;
             }

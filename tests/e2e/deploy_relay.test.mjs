@@ -17,7 +17,6 @@ import {
   tempDir,
   throughBoth,
   until,
-  within,
 } from './lib/harness.mjs';
 import { expectJson } from './lib/expect.mjs';
 import { openReader } from './lib/readers.mjs';

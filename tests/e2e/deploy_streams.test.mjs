@@ -23,7 +23,7 @@ import {
 import { ask } from './lib/fcgi.mjs';
 import { LIVE, openReader, STREAMS } from './lib/readers.mjs';
 import { openResponse } from './lib/response.mjs';
-import { handshake, OP, RawWebSocket, shake } from './lib/websocket.mjs';
+import { RawWebSocket } from './lib/websocket.mjs';
 
 // Replaces what must be there.
 function change(text, ...changes) {

@@ -82,7 +82,7 @@ async function framed(t, stack, fields, options) {
     frame.src = src;
     document.body.append(frame);
   }, `${stack.url}/iframe?${new URLSearchParams(fields)}`);
-  opened.calls = () => page.evaluate(() => calls);
+  opened.calls = () => page.evaluate(() => window.calls);
   return opened;
 }
 
@@ -113,7 +113,7 @@ throughBoth('in Chromium each script runs when it comes, and none that a message
     comments: document.documentElement.outerHTML.includes('<!--'),
   }));
   assert.deepEqual(left, { scripts: true, others: 0, comments: false });
-  assert.deepEqual(await opened.page.evaluate(() => stolen), []);
+  assert.deepEqual(await opened.page.evaluate(() => window.stolen), []);
 });
 
 throughBoth('the page frames it again with the last id when it has ended', async (t, server) => {
@@ -122,10 +122,10 @@ throughBoth('the page frames it again with the last id when it has ended', async
   const { page } = opened;
   await page.evaluate(() => {
     const frame = document.querySelector('iframe');
-    globalThis.loads = 0;
+    window.loads = 0;
     frame.addEventListener('load', () => {
-      loads++;
-      const id = calls.findLast((call) => call[1] !== null)[1];
+      window.loads++;
+      const id = window.calls.findLast((call) => call[1] !== null)[1];
       frame.src = frame.src.replace(/[?&]id=[^&]*/, `?id=${id}`);
     });
   });
@@ -136,7 +136,7 @@ throughBoth('the page frames it again with the last id when it has ended', async
       sent.push(`${round}.${i}`);
       await stack.publish(sent.at(-1));
     }
-    await until('it has ended', () => page.evaluate((n) => loads >= n, round));
+    await until('it has ended', () => page.evaluate((n) => window.loads >= n, round));
   }
   const heard = async () => (await opened.calls()).filter((c) => c.length === 4).map(([text]) => text);
   await until('all', async () => (await heard()).length >= sent.length);

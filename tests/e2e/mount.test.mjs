@@ -1,6 +1,5 @@
 // README's "Mount it on your server", typed as it stands into a machine in Debian's stock layout: a
 // namespace of this one (tests/mount/sandbox; `make check-mount` does it in whole Debians).
-import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
 import { claim, ROOT, throughBoth } from './lib/harness.mjs';

@@ -127,7 +127,7 @@ claim('a cursor with any bytes in it stays a parameter', async (t) => {
     assert.equal(next.path, '/subscribe');
     assert.deepEqual(next.headers.map(([name]) => name).sort(), ['Accept', 'Accept-Encoding', 'Host', 'User-Agent']);
     // one that cannot be sent (a NUL, too long) may be left out
-    if (!/\u0000|x{5000}/.test(id)) assert.deepEqual(next.params, [['id', id]]);
+    if (!/\0|x{5000}/.test(id)) assert.deepEqual(next.params, [['id', id]]);
   }
 });
 

@@ -118,9 +118,7 @@ throughBoth('no other header of the upstream passes', async (t, server) => {
   };
   upstream.does = answers({ body: NEW, headers });
   const answer = await stack.http('subscribe');
-  const { date: d1, ...without } = plain.headers;
-  const { date: d2, ...within } = answer.headers;
-  assert.deepEqual(within, without);
+  assert.deepEqual({ ...answer.headers, date: 'any' }, { ...plain.headers, date: 'any' });
   assert.deepEqual([answer.status, answer.body], [200, NEW]);
 });
 
