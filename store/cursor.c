@@ -8,16 +8,9 @@
  * what a row of the log can be numbered. Returns 0, or -1 if it is anything else. */
 static int parse_seq(const char *text, size_t len, uint64_t *seq)
 {
-    uint64_t value = 0;
+    uint64_t value;
 
-    if (len == 0 || len > 19 || (len > 1 && text[0] == '0'))
-        return -1;
-    for (size_t i = 0; i < len; i++) {
-        if (text[i] < '0' || text[i] > '9')
-            return -1;
-        value = value * 10 + (uint64_t)(text[i] - '0'); /* 19 digits fit 64 bits */
-    }
-    if (value > INT64_MAX)
+    if ((len > 1 && text[0] == '0') || !decimal_parse(text, len, &value) || value > INT64_MAX)
         return -1;
     *seq = value;
     return 0;

@@ -6,6 +6,7 @@
 #ifndef ENCKE_STORE_DECIMAL_H
 #define ENCKE_STORE_DECIMAL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,5 +14,9 @@ enum { DECIMAL_SIZE = 20 + 1 }; /* bytes that hold any 64-bit number's text with
 
 /* Writes n, NUL-terminated, and returns how many digits that were. */
 size_t decimal_print(char text[DECIMAL_SIZE], uint64_t n);
+
+/* Reads text[0, len): decimal digits and nothing else. Returns false, and leaves *n alone, if it is
+ * something else, empty, or above 2^64 - 1. */
+bool decimal_parse(const char *text, size_t len, uint64_t *n);
 
 #endif

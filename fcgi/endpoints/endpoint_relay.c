@@ -4,19 +4,14 @@
 #include "fcgi/endpoints/routes.h"
 #include "fcgi/server.h"
 
-/* How long the client is held at most: as many seconds as it says, if they are some. */
+/* How long the client is held at most: the seconds in its field timeout. A timeout that is not a
+ * number is no fault, since the upstream may know what it means. */
 static uint64_t hold_ms(const struct options *options, const struct request *request)
 {
-    struct text timeout = request_field(request, "timeout");
-    int64_t most = options->hold_max_s, seconds = 0;
-    for (size_t i = 0; i < timeout.len && seconds <= most; i++) {
-        if (timeout.bytes[i] < '0' || timeout.bytes[i] > '9')
-            return (uint64_t)most * 1000; /* the upstream may know what it means */
-        seconds = 10 * seconds + timeout.bytes[i] - '0';
-    }
-    if (timeout.len == 0 || seconds > most)
+    uint64_t most = (uint64_t)options->hold_max_s, seconds;
+    if (!text_number(request_field(request, "timeout"), &seconds) || seconds > most)
         seconds = most;
-    return (uint64_t)(seconds > 0 ? seconds : 1) * 1000;
+    return (seconds > 0 ? seconds : 1) * 1000;
 }
 
 bool subscribe_relayed(struct conn *conn, const struct request *request)

@@ -64,10 +64,7 @@ const char *wanted_number(const struct request *request, const char *name, uint6
     *value = standard;
     if (!text.bytes)
         return NULL;
-    bool digits = text.len >= 1 && text.len <= 9 && strspn(text.bytes, "0123456789") == text.len;
-    if (digits)
-        *value = strtoull(text.bytes, NULL, 10);
-    if (digits && *value >= least && *value <= most)
+    if (text_number(text, value) && *value >= least && *value <= most)
         return NULL;
     snprintf(complaint, sizeof complaint, "%s must be a whole number from %llu to %llu", name,
              (unsigned long long)least, (unsigned long long)most);

@@ -333,24 +333,21 @@ static void put_field(struct buf *out, struct text name, struct text value)
     put_encoded(out, value);
 }
 
-/* Whether the name is in a list parted by commas. */
+/* Whether the name is in a list whose elements are separated by commas. */
 static bool listed(const char *list, struct text name)
 {
-    for (size_t len; *list; list += len + (list[len] == ',')) {
-        len = strcspn(list, ",");
-        if (len == name.len && memcmp(list, name.bytes, len) == 0)
+    struct text rest = text_of(list), one;
+    while (text_list_next(&rest, &one))
+        if (text_equal(one, name))
             return true;
-    }
     return false;
 }
 
 static bool fixed(const struct upstream *upstream, struct text name)
 {
-    for (size_t i = 0; i < upstream->fixed->count; i++) {
-        struct text own = upstream->fixed->fields[i].name;
-        if (own.len == name.len && memcmp(own.bytes, name.bytes, own.len) == 0)
+    for (size_t i = 0; i < upstream->fixed->count; i++)
+        if (text_equal(upstream->fixed->fields[i].name, name))
             return true;
-    }
     return false;
 }
 
@@ -394,7 +391,7 @@ const char *upstream_query(const struct upstream *upstream, const struct request
 
 void upstream_query_from(const struct upstream *upstream, const char *cursor, struct buf *query)
 {
-    struct text param = {upstream->cursor_param, strlen(upstream->cursor_param)};
+    struct text param = text_of(upstream->cursor_param);
     buf_reset(query);
     if (cursor && fixed(upstream, param)) {
         /* the operator said where to begin; from now on the cursor says it */
@@ -407,7 +404,7 @@ void upstream_query_from(const struct upstream *upstream, const char *cursor, st
         buf_puts(query, upstream->query);
     }
     if (cursor)
-        put_field(query, param, (struct text){cursor, strlen(cursor)});
+        put_field(query, param, text_of(cursor));
     buf_add(query, "", 1);
 }
 

@@ -3,8 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fcgi/wire/utf8.h"
-
 static int hex_digit(char c)
 {
     if (c >= '0' && c <= '9')
@@ -63,7 +61,7 @@ struct text form_get(const struct form *form, const char *name)
     for (size_t i = 0; i < form->count; i++)
         if (text_is(form->fields[i].name, name))
             return form->fields[i].value;
-    return (struct text){NULL, 0};
+    return (struct text){0};
 }
 
 static int compare(const void *a, const void *b)
@@ -88,16 +86,5 @@ struct text form_shared(const struct form *a, const struct form *b)
         if (bsearch(&name, names, a->count, sizeof *names, compare))
             return *name;
     }
-    return (struct text){NULL, 0};
-}
-
-bool text_is(struct text text, const char *word)
-{
-    return text.bytes && text.len == strlen(word) && memcmp(text.bytes, word, text.len) == 0;
-}
-
-bool text_is_utf8(struct text text)
-{
-    bool wrong;
-    return utf8_prefix(text.bytes, text.len, &wrong) == text.len;
+    return (struct text){0};
 }

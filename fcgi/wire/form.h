@@ -12,15 +12,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "fcgi/io/text.h"
+
 enum { FORM_FIELDS_MAX = 1024 };
 
-struct text {
-    const char *bytes; /* a NUL stands behind them; NULL: absent */
-    size_t len;
-};
-
 struct field {
-    struct text name;
+    struct text name; /* a NUL follows the bytes, here and in value */
     struct text value;
 };
 
@@ -38,11 +35,5 @@ struct text form_get(const struct form *form, const char *name);
 
 /* The name of a field that both have; absent if there is none. */
 struct text form_shared(const struct form *a, const struct form *b);
-
-/* Whether text is exactly the NUL-terminated word. */
-bool text_is(struct text text, const char *word);
-
-/* Whether text is UTF-8 (RFC 3629): NULs are, surrogates are not. */
-bool text_is_utf8(struct text text);
 
 #endif

@@ -10,7 +10,7 @@
 #include <strings.h>
 
 #include "fcgi/wire/escape.h"
-#include "fcgi/wire/list.h"
+#include "fcgi/io/text.h"
 #include "fcgi/wire/origin.h"
 
 /* The fields that matter and may be sent once only. */
@@ -89,16 +89,17 @@ static int on_value(http_parser *parser, const char *at, size_t len)
 {
     struct handshaker *handshaker = parser->data;
     struct text name = handshaker->name, value = text_trim((struct text){at, len});
-    if (text_named(name, "Upgrade"))
-        handshaker->upgrade |= list_has(value, "websocket");
-    else if (text_named(name, "Connection"))
-        handshaker->connection |= list_has(value, "upgrade");
-    else if (text_named(name, "Sec-WebSocket-Protocol")) /* may come in several lines: 11.3.4 */
-        while (handshaker->protocol.len == 0 && list_next(&value, &handshaker->protocol))
+    if (text_is_any_case(name, "Upgrade"))
+        handshaker->upgrade |= text_list_has_any_case(value, "websocket");
+    else if (text_is_any_case(name, "Connection"))
+        handshaker->connection |= text_list_has_any_case(value, "upgrade");
+    else if (text_is_any_case(name,
+                              "Sec-WebSocket-Protocol")) /* may come in several lines: 11.3.4 */
+        while (handshaker->protocol.len == 0 && text_list_next(&value, &handshaker->protocol))
             ;
     else
         for (int i = 0; i < SINGLES; i++) {
-            if (!text_named(name, single_names[i]))
+            if (!text_is_any_case(name, single_names[i]))
                 continue;
             if (handshaker->single[i].bytes)
                 handshaker->malformed = "a header field that counts is sent twice";
@@ -311,8 +312,8 @@ static void start(struct handshaker *handshaker, const uint8_t *bytes, size_t le
 {
     memcpy(handshaker->head, bytes, len);
     handshaker->head[len] = '\0';
-    handshaker->uri = handshaker->name = (struct text){NULL, 0};
-    handshaker->protocol = (struct text){NULL, 0};
+    handshaker->uri = handshaker->name = (struct text){0};
+    handshaker->protocol = (struct text){0};
     memset(handshaker->single, 0, sizeof handshaker->single);
     handshaker->complete = handshaker->upgrade = handshaker->connection = false;
     handshaker->malformed = NULL;

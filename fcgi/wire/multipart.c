@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "fcgi/wire/list.h"
+#include "fcgi/io/text.h"
 
 enum fault {
     NONE,
@@ -45,18 +45,6 @@ struct head {
     enum fault fault;
 };
 
-/* Takes the part up to the next c, or all, off text. Returns whether there was a c. */
-static bool take_until(struct text *text, char c, struct text *part)
-{
-    const char *end = memchr(text->bytes, c, text->len);
-    part->bytes = text->bytes;
-    part->len = end ? (size_t)(end - text->bytes) : text->len;
-    size_t taken = part->len + (end != NULL);
-    text->bytes += taken;
-    text->len -= taken;
-    return end != NULL;
-}
-
 /* Takes a quoted string's content, whose opening quote is gone, up to the quote that no backslash
  * stands before. False if there is none. */
 static bool take_quoted(struct text *text, struct text *value)
@@ -83,7 +71,7 @@ static int take_parameter(struct text *text, struct text *name, struct text *val
         return -1;
     text->bytes++;
     text->len--;
-    if (!take_until(text, '=', name))
+    if (!text_split(text, '=', name))
         return -1;
     *name = text_trim(*name);
     if (memchr(name->bytes, ';', name->len) || memchr(name->bytes, '"', name->len))
@@ -119,12 +107,12 @@ static enum fault read_disposition(struct head *head, struct text value)
 {
     struct text name, content;
     int rc;
-    if (!text_named(take_word(&value), "form-data") || head->name.bytes)
+    if (!text_is_any_case(take_word(&value), "form-data") || head->name.bytes)
         return NO_NAME;
     while ((rc = take_parameter(&value, &name, &content)) > 0) {
-        if (text_named(name, "filename") || text_named(name, "filename*"))
+        if (text_is_any_case(name, "filename") || text_is_any_case(name, "filename*"))
             return IS_FILE;
-        if (!text_named(name, "name"))
+        if (!text_is_any_case(name, "name"))
             continue;
         if (head->name.bytes)
             return NO_NAME;
@@ -137,13 +125,13 @@ static enum fault read_disposition(struct head *head, struct text value)
 static enum fault read_type(struct text value)
 {
     struct text type = take_word(&value), name, content;
-    bool text = type.len > 5 && text_named((struct text){type.bytes, 5}, "text/");
+    bool text = type.len > 5 && text_is_any_case((struct text){type.bytes, 5}, "text/");
     int rc;
-    if (!text && !text_named(type, "application/json"))
+    if (!text && !text_is_any_case(type, "application/json"))
         return NO_TEXT;
     while ((rc = take_parameter(&value, &name, &content)) > 0)
-        if (text_named(name, "charset") && !text_named(content, "utf-8") &&
-            !text_named(content, "us-ascii"))
+        if (text_is_any_case(name, "charset") && !text_is_any_case(content, "utf-8") &&
+            !text_is_any_case(content, "us-ascii"))
             return NO_TEXT;
     return rc < 0 ? BAD_HEAD : NONE;
 }
@@ -151,7 +139,8 @@ static enum fault read_type(struct text value)
 /* RFC 7578, 4.7: no longer to be sent. These three change nothing. */
 static enum fault read_encoding(struct text value)
 {
-    return text_named(value, "7bit") || text_named(value, "8bit") || text_named(value, "binary")
+    return text_is_any_case(value, "7bit") || text_is_any_case(value, "8bit") ||
+                   text_is_any_case(value, "binary")
                ? NONE
                : ENCODED;
 }
@@ -160,16 +149,16 @@ static enum fault read_encoding(struct text value)
 static enum fault read_line(struct head *head, struct text line)
 {
     struct text name;
-    if (!take_until(&line, ':', &name) || name.len == 0 || memchr(name.bytes, ' ', name.len) ||
+    if (!text_split(&line, ':', &name) || name.len == 0 || memchr(name.bytes, ' ', name.len) ||
         memchr(name.bytes, '\t', name.len) || memchr(line.bytes, '\r', line.len) ||
         memchr(line.bytes, '\n', line.len))
         return BAD_HEAD;
     line = text_trim(line);
-    if (text_named(name, "Content-Disposition"))
+    if (text_is_any_case(name, "Content-Disposition"))
         return read_disposition(head, line);
-    if (text_named(name, "Content-Type"))
+    if (text_is_any_case(name, "Content-Type"))
         return read_type(line);
-    return text_named(name, "Content-Transfer-Encoding") ? read_encoding(line) : NONE;
+    return text_is_any_case(name, "Content-Transfer-Encoding") ? read_encoding(line) : NONE;
 }
 
 /* Takes a field's header lines, and the empty one behind them, off the body. */
@@ -200,7 +189,7 @@ static size_t find_delimiter(const char *content_type, char delimiter[MULTIPART_
     struct text type = {content_type, strlen(content_type)}, name, value;
     take_word(&type);
     while (take_parameter(&type, &name, &value) > 0) {
-        if (!text_named(name, "boundary"))
+        if (!text_is_any_case(name, "boundary"))
             continue;
         if (value.len == 0 || value.len > MULTIPART_BOUNDARY_MAX)
             return 0;

@@ -3,7 +3,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "fcgi/wire/list.h"
+#include "fcgi/io/text.h"
 
 const char ORIGIN_REFUSED[] = "pages of other sites may not do this; encke's option --origin lists "
                               "the origins whose pages may";
@@ -27,15 +27,15 @@ static bool same_host(struct text origin, struct text host)
         return false;
     size_t scheme = secure ? 8 : 7;
     struct text authority = {origin.bytes + scheme, origin.len - scheme};
-    return host.bytes &&
-           text_same(without_default_port(authority, secure), without_default_port(host, secure));
+    return host.bytes && text_equal_any_case(without_default_port(authority, secure),
+                                             without_default_port(host, secure));
 }
 
 static bool listed(struct text origin, const char *allowed)
 {
-    struct text list = {allowed, allowed ? strlen(allowed) : 0}, one;
-    while (list_next(&list, &one))
-        if (text_named(one, "any") || (origin.len > 0 && text_same(one, origin)))
+    struct text list = text_of(allowed), one;
+    while (text_list_next(&list, &one))
+        if (text_is_any_case(one, "any") || (origin.len > 0 && text_equal_any_case(one, origin)))
             return true;
     return false;
 }
@@ -45,7 +45,7 @@ bool origin_allowed(const struct request *request, const char *allowed)
     struct text origin = request->origin, site = request->fetch_site;
     bool own;
     if (site.len > 0)
-        own = text_named(site, "same-origin") || text_named(site, "none");
+        own = text_is_any_case(site, "same-origin") || text_is_any_case(site, "none");
     else
         own = !origin.bytes || same_host(origin, request->host);
     return own || listed(origin, allowed);
@@ -53,32 +53,33 @@ bool origin_allowed(const struct request *request, const char *allowed)
 
 /* Whether it is an origin as browsers send it, "scheme://host[:port]" or "null", or the word any.
  * One written otherwise would never match: with a pattern, a path, a user, a scheme's own port. */
-static bool one_valid(const char *text, size_t len)
+static bool one_valid(struct text origin)
 {
-    if ((len == 3 && memcmp(text, "any", len) == 0) || (len == 4 && memcmp(text, "null", len) == 0))
+    static const char outside[] = " \t/*?#@\\"; /* characters that no host and port have */
+    if (text_is(origin, "any") || text_is(origin, "null"))
         return true;
-    const char *mark = memmem(text, len, "://", 3);
-    if (!mark || mark == text || mark + 3 == text + len || text[len - 1] == ':')
+    const char *mark = memmem(origin.bytes, origin.len, "://", 3);
+    if (!mark)
         return false;
-    struct text scheme = {text, (size_t)(mark - text)};
-    struct text authority = {mark + 3, len - scheme.len - 3};
-    bool secure = text_named(scheme, "https");
-    if ((secure || text_named(scheme, "http")) &&
+    struct text scheme = {origin.bytes, (size_t)(mark - origin.bytes)};
+    struct text authority = {mark + 3, origin.len - scheme.len - 3};
+    if (scheme.len == 0 || authority.len == 0 || authority.bytes[authority.len - 1] == ':')
+        return false;
+    bool secure = text_is_any_case(scheme, "https");
+    if ((secure || text_is_any_case(scheme, "http")) &&
         without_default_port(authority, secure).len < authority.len)
         return false;
-    return strcspn(authority.bytes, "/*?#@\\") >= authority.len;
+    return strcspn(authority.bytes, outside) >= authority.len;
 }
 
-bool origin_list_valid(const char *text)
+bool origin_list_valid(const char *allowed)
 {
+    struct text list = text_of(allowed), origin;
     bool any = false;
-    for (size_t len; *text; text += len + (text[len] == ',')) {
-        len = strcspn(text, ",");
-        size_t before = strspn(text, " "), after = before + strcspn(text + before, " ,");
-        if (after + strspn(text + after, " ") < len || /* a blank inside */
-            (after > before && !one_valid(text + before, after - before)))
+    while (text_list_next(&list, &origin)) {
+        if (origin.len > 0 && !one_valid(origin))
             return false;
-        any |= after > before;
+        any |= origin.len > 0;
     }
     return any;
 }

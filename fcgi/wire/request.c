@@ -233,7 +233,7 @@ struct text request_endpoint(const struct request *request, const char *mount)
     if (mount) {
         skip = strlen(mount);
         if (path.len < skip || memcmp(path.bytes, mount, skip) != 0)
-            return (struct text){NULL, 0};
+            return (struct text){0};
     } else {
         const char *slash = memrchr(path.bytes, '/', path.len);
         skip = slash ? (size_t)(slash - path.bytes) + 1 : 0;
@@ -267,9 +267,9 @@ static bool read_body(struct decoder *decoder, const struct gate *gate)
     request->form.overflow = false;
     request->body_too_large = gate->too_large;
 
-    const char *promised = decoder->param[CONTENT_LENGTH];
-    long long length = promised && *promised ? strtoll(promised, NULL, 10) : -1;
-    request->body_cut = length >= 0 && (unsigned long long)length != gate->body_len;
+    uint64_t promised; /* Caddy sends -1 if it does not know the length */
+    request->body_cut = text_number(text_of(decoder->param[CONTENT_LENGTH]), &promised) &&
+                        promised != gate->body_len;
 
     size_t len = gate->too_large ? 0 : gate->body_len;
     if (len > decoder->body_max ||
@@ -337,7 +337,7 @@ static bool libfcgi_decode(struct decoder *decoder)
 static struct text header(const struct decoder *decoder, enum param name)
 {
     const char *value = decoder->param[name];
-    return value && *value ? (struct text){value, strlen(value)} : (struct text){NULL, 0};
+    return value && *value ? text_of(value) : (struct text){0};
 }
 
 const struct request *request_decode(struct decoder *decoder, const struct gate *gate,

@@ -5,7 +5,7 @@
 #include <sys/queue.h>
 #include <wslay/wslay.h>
 
-#include "fcgi/wire/utf8.h"
+#include "fcgi/io/utf8.h"
 
 enum {
     CONTROL_MAX = 125, /* bytes in a control frame (5.5) */
@@ -359,7 +359,7 @@ void websocket_feed(struct websocket *websocket, const uint8_t *bytes, size_t le
 struct text websocket_first(const struct websocket *websocket)
 {
     const struct incoming *text = STAILQ_FIRST(&websocket->texts);
-    return text ? (struct text){text->bytes, text->len} : (struct text){NULL, 0};
+    return text ? (struct text){text->bytes, text->len} : (struct text){0};
 }
 
 void websocket_drop(struct websocket *websocket)

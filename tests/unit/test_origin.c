@@ -8,11 +8,6 @@
 
 #include "fcgi/wire/origin.h"
 
-static struct text text_of(const char *bytes)
-{
-    return (struct text){bytes, bytes ? strlen(bytes) : 0};
-}
-
 static bool allowed(const char *host, const char *origin, const char *site, const char *list)
 {
     static struct request request;

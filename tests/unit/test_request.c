@@ -5,7 +5,6 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <fastcgi.h>
-#include <jansson.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -301,35 +300,6 @@ static void empty_fields_are_told_from_absent_ones(void **state)
     request_release(fixture->decoder);
 }
 
-static void assert_as_jansson(const uint8_t *bytes, size_t len)
-{
-    json_t *string = json_stringn((const char *)bytes, len);
-    bool is = text_is_utf8((struct text){(const char *)bytes, len});
-    if (is != (string != NULL))
-        fail_msg("%zu bytes: %02x %02x %02x %02x", len, bytes[0], bytes[1], bytes[2], bytes[3]);
-    json_decref(string);
-}
-
-/* Jansson's own look at it, which needs memory. */
-static void utf8_is_what_others_take_it_for(void **state)
-{
-    static const uint8_t edges[] = {0,    1,    0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0,
-                                    0xbf, 0xc0, 0xc2, 0xe0, 0xed, 0xf0, 0xf4, 0xff};
-    enum { EDGES = sizeof edges };
-    for (unsigned i = 0; i < 0x10000; i++)
-        for (unsigned j = 0; j < EDGES * EDGES; j++) {
-            const uint8_t bytes[4] = {(uint8_t)(i >> 8), (uint8_t)i, edges[j / EDGES],
-                                      edges[j % EDGES]};
-            if (j == 0)
-                for (size_t len = 0; len < 3; len++)
-                    assert_as_jansson(bytes, len);
-            if (bytes[0] >= 0xc0 && j % EDGES == 0)
-                assert_as_jansson(bytes, 3);
-            if (bytes[0] >= 0xe0)
-                assert_as_jansson(bytes, 4);
-        }
-}
-
 static void libfcgi_leaves_our_signals_alone(void **state)
 {
     struct sigaction action;
@@ -360,7 +330,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_form_of_too_many_fields_says_so, set_up, tear_down),
         cmocka_unit_test(a_field_that_two_forms_share_is_found),
         cmocka_unit_test_setup_teardown(empty_fields_are_told_from_absent_ones, set_up, tear_down),
-        cmocka_unit_test(utf8_is_what_others_take_it_for),
         cmocka_unit_test_setup_teardown(libfcgi_leaves_our_signals_alone, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("request", tests, NULL, NULL);
