@@ -31,11 +31,11 @@ ASAN    := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omi
 
 # One library a time, so that a missing .pc file costs only its own fallback.
 pc = $(shell $(PKG_CONFIG) $(1) $(2) 2>/dev/null || echo $(3))
-# wslay and http-parser have no .pc file in Debian.
+# wslay has no .pc file in Debian.
 LIB_CFLAGS := $(strip $(foreach l,fcgi libcurl sqlite3 jansson nettle libsodium libsystemd,$(call pc,--cflags,$l)))
 LIBS := $(strip $(call pc,--libs,fcgi,-lfcgi) $(call pc,--libs,libcurl,-lcurl) \
           $(call pc,--libs,sqlite3,-lsqlite3) \
-          $(call pc,--libs,jansson,-ljansson) -lwslay -lhttp_parser \
+          $(call pc,--libs,jansson,-ljansson) -lwslay \
           $(call pc,--libs,nettle,-lnettle) $(call pc,--libs,libsodium,-lsodium) \
           $(call pc,--libs,libsystemd,-lsystemd)) -pthread
 

@@ -4,11 +4,12 @@
  *                            |-------DONE-----> 101, and a struct request like that of any endpoint
  *                            +-----REFUSED----> the status, the reason; then close
  *
- * http-parser parses. What it lets pass and HTTP does not (blanks in names, folded lines, fields
- * said twice) is refused here: the web server in front may have read it otherwise.
+ * http.h reads the head, and refuses what is not strictly HTTP. A field that matters and comes
+ * twice is refused here. The reason is the same: the web server in front may have read it
+ * otherwise.
  *
- * A subprotocol that a client offers is accepted, the first if there are several: browsers give up
- * where none is, and what the frames say is the same for all.
+ * The first subprotocol that a client offers is accepted, because browsers give up if none is. The
+ * frames are the same for all of them.
  *
  * No I/O. One handshaker serves all connections; what it returns is valid until its next scan.
  */

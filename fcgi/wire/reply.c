@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "fcgi/wire/http.h"
 #include "store/decimal.h"
 
 const char TYPE_JSON[] = "application/json";
@@ -18,32 +19,6 @@ enum {
     RECORD_MAX = 0xfff8, /* content of one record: the longest that needs no padding */
     ORDINARY_ID = 1
 };
-
-static const char *reason(int status)
-{
-    switch (status) {
-    case 400:
-        return "Bad Request";
-    case 403:
-        return "Forbidden";
-    case 404:
-        return "Not Found";
-    case 405:
-        return "Method Not Allowed";
-    case 413:
-        return "Content Too Large";
-    case 415:
-        return "Unsupported Media Type";
-    case 426:
-        return "Upgrade Required";
-    case 503:
-        return "Service Unavailable";
-    case 507:
-        return "Insufficient Storage";
-    default:
-        return "Internal Server Error";
-    }
-}
 
 static uint8_t *put_header(uint8_t *at, int type, uint16_t id, size_t content_len)
 {
@@ -174,7 +149,7 @@ struct frame *frame_new(int status, const char *type, const char *header, const 
                         size_t body_len)
 {
     struct head head;
-    head_start(&head, status, reason(status));
+    head_start(&head, status, http_reason(status));
     head_content(&head, type, body_len);
     head_end(&head, WHOLE, header);
     return frame_whole(&head, body, body_len);

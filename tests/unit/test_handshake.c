@@ -254,6 +254,10 @@ static void what_is_not_http_is_refused(void **state)
     expect_refused(GET REST "Last-Event-ID: a\r\nlast-event-id: b\r\n\r\n", 400, "sent twice");
     expect_refused(GET REST "Content-Length: 0\r\nContent-Length: 0\r\n\r\n", 400, "");
     expect_refused(GET REST "Content-Length: 0x0\r\n\r\n", 400, "");
+    expect_refused(GET REST "Content-Length: -1\r\n\r\n", 400, "no body");
+    expect_refused(GET REST "Content-Length:\r\n\r\n", 400, "no body");
+    expect_refused(GET REST "Content-Length: 18446744073709551616\r\n\r\n", 400, "no body");
+    expect_refused("GET http://user@h/websocket HTTP/1.1\r\n" REST "\r\n", 400, "nor a URI");
     expect_refused(GET REST "X: a\r\n folded\r\n\r\n", 400, "folded");
     expect_refused(GET REST "X: a\r\n\tfolded\r\n\r\n", 400, "folded");
     expect_refused(GET REST "X: a\r\n \r\n\r\n", 400, "folded");

@@ -1,0 +1,198 @@
+#include "fcgi/wire/http.h"
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static bool is_letter(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+bool http_is_token(struct text text)
+{
+    static const char marks[] = "!#$%&'*+-.^_`|~";
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.bytes[i];
+        if (!is_letter(c) && !is_digit(c) && !memchr(marks, c, sizeof marks - 1))
+            return false;
+    }
+    return text.len > 0;
+}
+
+/* ---- lines ---- */
+
+/* Moves the next line from *rest to *line, without the CRLF or LF that ends it. Returns false if
+ * its end is not there yet: then *line is all that is there of it. */
+static bool take_line(struct text *rest, struct text *line)
+{
+    bool whole = text_split(rest, '\n', line);
+    if (line->len > 0 && line->bytes[line->len - 1] == '\r')
+        line->len--;
+    return whole;
+}
+
+/* What is wrong with a byte of the line, whatever the line means (RFC 9112, 2.2; RFC 9110, 5.5), or
+ * NULL. */
+static const char *fault_of_bytes(struct text line)
+{
+    for (size_t i = 0; i < line.len; i++) {
+        unsigned char c = (unsigned char)line.bytes[i];
+        if (c == '\r')
+            return "there is a CR without LF in the request's head";
+        if ((c < ' ' && c != '\t') || c == 0x7f)
+            return "this is not HTTP: there is a control character in the request's head";
+    }
+    return NULL;
+}
+
+/* Reads "HTTP/1.1" (RFC 9112, 2.3). */
+static bool read_version(struct http_head *head, struct text version)
+{
+    static const char name[] = "HTTP/";
+    const char *digits = version.bytes + sizeof name - 1;
+    if (version.len != sizeof name - 1 + 3 || memcmp(version.bytes, name, sizeof name - 1) != 0 ||
+        !is_digit(digits[0]) || digits[1] != '.' || !is_digit(digits[2]))
+        return false;
+    head->major = (unsigned)(digits[0] - '0');
+    head->minor = (unsigned)(digits[2] - '0');
+    return true;
+}
+
+/* All methods that are registered are in upper case: what is not, is another protocol. */
+static bool is_method(struct text text)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if (text.bytes[i] >= 'a' && text.bytes[i] <= 'z')
+            return false;
+    return http_is_token(text);
+}
+
+/* Reads the request line (RFC 9112, 3). Returns what is wrong with it, or NULL. */
+static const char *read_request_line(struct http_head *head, struct text line)
+{
+    text_split(&line, ' ', &head->method);
+    text_split(&line, ' ', &head->target);
+    if (!is_method(head->method))
+        return "this is not HTTP: the request does not begin with a method such as GET";
+    if (head->target.len == 0 || memchr(head->target.bytes, '\t', head->target.len) ||
+        !read_version(head, line))
+        return "this is not HTTP: the first line must be a method, a target and a version such as "
+               "HTTP/1.1, with one blank between them";
+    return NULL;
+}
+
+/* What is wrong with a field line (RFC 9112, 5), or NULL. */
+static const char *fault_of_field(struct text line)
+{
+    struct text name;
+    if (line.bytes[0] == ' ' || line.bytes[0] == '\t') /* 5.2 */
+        return "a header field is folded";
+    if (!text_split(&line, ':', &name))
+        return "a line of the request's head has no colon";
+    if (memchr(name.bytes, ' ', name.len) || memchr(name.bytes, '\t', name.len)) /* 5.1 */
+        return "a header field's name has a blank in it";
+    return http_is_token(name) ? NULL : "a header field has no name that HTTP allows";
+}
+
+/* ---- the head ---- */
+
+/* Reads the field lines and the empty line after them. Sets head->fault if a line is wrong. Returns
+ * whether the empty line is there. */
+static bool read_fields(struct http_head *head, struct text *rest)
+{
+    struct text line;
+    head->fields = *rest;
+    while (take_line(rest, &line)) {
+        if (line.len == 0) {
+            head->fields.len = (size_t)(line.bytes - head->fields.bytes);
+            return true;
+        }
+        head->fault = fault_of_bytes(line);
+        if (!head->fault)
+            head->fault = fault_of_field(line);
+        if (head->fault)
+            return false;
+    }
+    head->fault = fault_of_bytes(line);
+    return false;
+}
+
+enum http_verdict http_read_head(struct http_head *head, struct text text)
+{
+    struct text rest = text, line = {0};
+    bool whole;
+    *head = (struct http_head){0};
+    while ((whole = take_line(&rest, &line)) && line.len == 0)
+        ;
+    head->fault = fault_of_bytes(line);
+    if (whole && !head->fault)
+        head->fault = read_request_line(head, line);
+    whole = whole && !head->fault && read_fields(head, &rest);
+    if (head->fault)
+        return HTTP_MALFORMED;
+    head->len = text.len - rest.len;
+    return whole ? HTTP_WHOLE : HTTP_MORE;
+}
+
+bool http_next_field(struct http_head *head, struct text *name, struct text *value)
+{
+    if (head->fields.len == 0)
+        return false;
+    take_line(&head->fields, value);
+    text_split(value, ':', name);
+    *value = text_trim(*value);
+    return true;
+}
+
+bool http_split_target(struct text *target, struct text *authority)
+{
+    const char *mark = memmem(target->bytes, target->len, "://", 3);
+    size_t scheme_len = mark ? (size_t)(mark - target->bytes) : 0;
+    if (scheme_len == 0 || !is_letter(target->bytes[0]))
+        return false;
+    for (size_t i = 1; i < scheme_len; i++) /* RFC 3986, 3.1 */
+        if (!is_letter(target->bytes[i]) && !is_digit(target->bytes[i]) &&
+            !memchr("+-.", target->bytes[i], 3))
+            return false;
+    struct text host = {mark + 3, target->len - scheme_len - 3};
+    size_t len = 0;
+    while (len < host.len && !memchr("/?#", host.bytes[len], 3))
+        len++;
+    if (len == 0 || host.bytes[0] == ':' || memchr(host.bytes, '@', len))
+        return false;
+    *authority = (struct text){host.bytes, len};
+    *target = (struct text){host.bytes + len, host.len - len};
+    return true;
+}
+
+/* ---- reasons ---- */
+
+const char *http_reason(int status)
+{
+    switch (status) {
+    case 400:
+        return "Bad Request";
+    case 403:
+        return "Forbidden";
+    case 404:
+        return "Not Found";
+    case 405:
+        return "Method Not Allowed";
+    case 413:
+        return "Content Too Large";
+    case 415:
+        return "Unsupported Media Type";
+    case 426:
+        return "Upgrade Required";
+    case 431:
+        return "Request Header Fields Too Large";
+    case 503:
+        return "Service Unavailable";
+    case 507:
+        return "Insufficient Storage";
+    default:
+        return "Internal Server Error";
+    }
+}
