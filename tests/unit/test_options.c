@@ -115,76 +115,149 @@ static void the_command_line_wins_over_the_environment(void **state)
     unsetenv("ENCKE_DB");
 }
 
-static void what_is_wrong_is_refused(void **state)
+static void expect_said(const char *what)
 {
-    static const char *const lines[] = {
-        "",
-        "--socket /x",
-        "--db",
-        "--db /x extra",
-        "--db /x --no-such",
-        "--db /x --hold 0",
-        "--db /x --hold -1",
-        "--db /x --hold 1.5",
-        "--db /x --hold 3601",
-        "--db /x --keep-age 1w",
-        "--db /x --keep-age 1dd",
-        "--db /x --max-message 0",
-        "--db /x --max-message 9M",
-        "--db /x --max-message 99999999999999999999",
-        "--db /x --keep-bytes 9999999999G",
-        "--db /x --socket-mode 0888",
-        "--db /x --socket-mode 1000",
-        "--db /x --max-channels 513",
-        "--db /x --log-level loud",
-        "--db /x --heartbeat 0",
-        "--db /x --heartbeat 3601",
-        "--db /x --stream 0",
-        "--db /x --stream 2d",
-        "--db /x --websocket-create true",
-        "--db /x --websocket-create YES",
-        "--db /x --websocket-create=",
-        "--db /x --websocket-rate 0",
-        "--db /x --mount=",
-        "--db /x --mount comet",
-        "--db /x --mount /comet",
-        "--db /x --mount comet/",
-        "--db /x --mount /comet/?",
-        "--db /x --mount /c%6Fmet/",
-        "--db /x --origin=",
-        "--db /x --origin ,",
-        "--db /x --origin www.example.org",
-        "--db /x --origin https://a.example/",
-        "--db /x --origin https://a.example,b.example",
-        "--db /x --origin b.example,https://a.example",
-        "--db /x --origin https://",
-        "--db /x --origin https://*.example",
-        "--db /x --origin https://me@a.example",
-        "--db /x --origin https://a.example?b",
-        "--db /x --origin https://a.example:",
-        "--db /x --origin https://a.example:443",
-        "--db /x --origin http://[::1]:80",
-        "--db /x --origin anyone",
-        "--db /x --websocket-socket=",
-        "--db /x --upstream",
-        "--db /x --upstream=",
-        "--db /x --upstream-params=",
-        "--db /x --upstream-channel=",
-        "--db /x --upstream-cursor=",
-        "--db /x --upstream-ca=",
-        "--db /x --upstream-proxy=",
-        "--db /x --upstream-timeout 0",
-        "--db /x --upstream-timeout 3601",
-        "--db /x --upstream-answer 1023",
-        "--db /x --upstream-answer 65M",
-        "--db /x --upstream-requests 0",
-        "--db /x --upstream-requests 100001",
-    };
+    if (!strstr(said, what))
+        fail_msg("no \"%s\" in: %s", what, said);
+}
+
+struct refusal {
+    const char *line, *says;
+};
+
+static void expect_refused(const struct refusal *refusals, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct options options;
+        char line[160];
+        snprintf(line, sizeof line, "--db /x %s", refusals[i].line);
+        if (parse(&options, line) != OPTIONS_BAD)
+            fail_msg("accepted: encke %s", line);
+        expect_said(refusals[i].says);
+    }
+}
+
+static void without_a_log_nothing_runs(void **state)
+{
+    static const char *const lines[] = {"", "--socket /x"};
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         struct options options;
-        if (parse(&options, lines[i]) != OPTIONS_BAD)
-            fail_msg("accepted: encke %s", lines[i]);
+        assert_int_equal(parse(&options, lines[i]), OPTIONS_BAD);
+        expect_said("no message log: give --db PATH");
     }
+}
+
+static void an_option_that_is_none_is_named_and_the_nearest_if_one_is_near(void **state)
+{
+    static const struct refusal refusals[] = {
+        {"--keep-agee 1d", "option --keep-agee, the nearest is --keep-age; see"},
+        {"-socket /s", "option -socket, the nearest is --socket; see"},
+        {"--upstream-c=/s", "option --upstream-c=/s, the nearest is --upstream-channel; see"},
+        {"--max 5 --hold 5", "option --max, the nearest is --max-holds; see"},
+        {"--protocol 5", "option --protocol; see"},
+        {"-V", "option -V; see"},
+        {"word --hold 5", "unexpected argument 'word'; see"},
+    };
+    expect_refused(refusals, sizeof refusals / sizeof *refusals);
+}
+
+static void an_option_without_a_value_is_named(void **state)
+{
+    static const struct refusal refusals[] = {
+        {"--db", "--db wants a value; see"},
+        {"--hold", "--hold wants a value; see"},
+        {"--upstream", "--upstream wants a value; see"},
+        {"--mount=", "--mount is empty; see"},
+        {"--origin=", "--origin is empty; see"},
+        {"--websocket-create=", "--websocket-create is empty; see"},
+        {"--websocket-socket=", "--websocket-socket is empty; see"},
+        {"--upstream=", "--upstream is empty; see"},
+        {"--upstream-params=", "--upstream-params is empty; see"},
+        {"--upstream-channel=", "--upstream-channel is empty; see"},
+        {"--upstream-cursor=", "--upstream-cursor is empty; see"},
+        {"--upstream-ca=", "--upstream-ca is empty; see"},
+        {"--upstream-proxy=", "--upstream-proxy is empty; see"},
+    };
+    expect_refused(refusals, sizeof refusals / sizeof *refusals);
+}
+
+static void a_value_that_is_none_is_named_beside_what_it_may_be(void **state)
+{
+    static const struct refusal refusals[] = {
+        {"--hold 0", "--hold is a whole number from 1 to 3600, not '0'; see"},
+        {"--hold -1", "not '-1'"},
+        {"--hold 1.5", "not '1.5'"},
+        {"--hold 3601", "not '3601'"},
+        {"--hold 5x", "not '5x'"},
+        {"--hold \033[2J", "not '?[2J'"},
+        {"--max-channels 513", "from 1 to 512, not '513'"},
+        {"--heartbeat 0", "from 1 to 3600, not '0'"},
+        {"--heartbeat 3601", "not '3601'"},
+        {"--websocket-rate 0", "from 1 to 1000000, not '0'"},
+        {"--upstream-timeout 0", "from 1 to 3600, not '0'"},
+        {"--upstream-timeout 3601", "not '3601'"},
+        {"--upstream-requests 0", "from 1 to 100000, not '0'"},
+        {"--upstream-requests 100001", "not '100001'"},
+        {"--keep-age 1w", "(seconds, or with s, m, h, d), not '1w'; see"},
+        {"--keep-age 1dd", "not '1dd'"},
+        {"--stream 0", "--stream is a time from 1 to 86400 (seconds"},
+        {"--stream 2d", "not '2d'"},
+        {"--memory 1T", "(bytes, or with K, M, G), not '1T'; see"},
+        {"--max-message 0", "--max-message is a size from 1 to 8388608 (bytes"},
+        {"--max-message 9M", "not '9M'"},
+        {"--max-message 99999999999999999999", "not '99999999999999999999'"},
+        {"--keep-bytes 9999999999G", "from 0 to 1125899906842624 (bytes"},
+        {"--upstream-answer 1023", "from 1024 to 67108864 (bytes"},
+        {"--upstream-answer 65M", "not '65M'"},
+        {"--socket-mode 0888", "--socket-mode is an octal mode such as 0660, not '0888'; see"},
+        {"--socket-mode 999", "not '999'"},
+        {"--socket-mode 1000", "not '1000'"},
+        {"--log-level loud", "--log-level is error, warn, info or debug, not 'loud'; see"},
+        {"--websocket-create true", "--websocket-create is yes or no, not 'true'; see"},
+        {"--websocket-create YES", "not 'YES'"},
+        {"--mount comet", "such as /comet/, not 'comet'; see"},
+        {"--mount /comet", "not '/comet'"},
+        {"--mount comet/", "not 'comet/'"},
+        {"--mount /comet/?", "not '/comet/?'"},
+        {"--mount /c%6Fmet/", "not '/c%6Fmet/'"},
+        {"--origin ,", "with commas between, not ','; see"},
+        {"--origin www.example.org", "not 'www.example.org'"},
+        {"--origin https://a.example/", "not 'https://a.example/'"},
+        {"--origin https://a.example,b.example", "not 'https://a.example,b.example'"},
+        {"--origin b.example,https://a.example", "not 'b.example,https://a.example'"},
+        {"--origin https://", "not 'https://'"},
+        {"--origin https://*.example", "not 'https://*.example'"},
+        {"--origin https://me@a.example", "not 'https://me@a.example'"},
+        {"--origin https://a.example?b", "not 'https://a.example?b'"},
+        {"--origin https://a.example:", "not 'https://a.example:'"},
+        {"--origin https://a.example:443", "not 'https://a.example:443'"},
+        {"--origin http://[::1]:80", "not 'http://[::1]:80'"},
+        {"--origin anyone", "not 'anyone'"},
+    };
+    expect_refused(refusals, sizeof refusals / sizeof *refusals);
+}
+
+static void what_contradicts_is_refused_with_what_to_do(void **state)
+{
+    static const struct refusal refusals[] = {
+        {"--hold 500 --hold-max 60", "--hold (500) is above --hold-max (60): lower the one"},
+        {"--max-message 8M --queue 1M", "--max-message (8388608) is above --queue (1048576)"},
+        {"--max-message 8M --unsent 1M", "is above --unsent (1048576)"},
+        {"--max-message 64K --keep-bytes 10K", "is above --keep-bytes (10240)"},
+        {"--socket /s --websocket-socket /s", "are one path"},
+        {"--socket /x", "--socket is a file of the log"},
+        {"--socket /x-wal", "--socket is a file of the log"},
+        {"--socket /x.lock", "--socket is a file of the log"},
+        {"--websocket-socket /x-shm", "--websocket-socket is a file of the log"},
+        {"--socket-mode 0", "--socket-mode 0000 lets nobody connect"},
+        {"--socket-mode 0555", "--socket-mode 0555 lets nobody connect"},
+        {"--upstream-ca /c", "--upstream-ca is for a relay: give --upstream URL too"},
+        {"--upstream-proxy http://p:1", "--upstream-proxy is for a relay"},
+        {"--upstream-timeout 5", "--upstream-timeout is for a relay"},
+        {"--upstream-answer 1M", "--upstream-answer is for a relay"},
+        {"--upstream-requests 5", "--upstream-requests is for a relay"},
+    };
+    expect_refused(refusals, sizeof refusals / sizeof *refusals);
 }
 
 static void help_and_version_need_nothing_else(void **state)
@@ -214,44 +287,6 @@ static void readers_may_lack_the_largest_message_as_it_is_written(void **state)
     assert_int_equal(options.unsent_bytes, 64 << 20);
     assert_int_equal(parse(&options, "--db /x --max-message 8M --unsent 16M"), OPTIONS_RUN);
     assert_int_equal(options.unsent_bytes, 16 << 20);
-}
-
-static void expect_said(const char *what)
-{
-    if (!strstr(said, what))
-        fail_msg("no \"%s\" in: %s", what, said);
-}
-
-static void what_contradicts_is_refused_with_what_to_do(void **state)
-{
-    static const struct {
-        const char *line, *says;
-    } cases[] = {
-        {"--hold 500 --hold-max 60", "--hold (500) is above --hold-max (60): lower the one"},
-        {"--max-message 8M --queue 1M", "--max-message (8388608) is above --queue (1048576)"},
-        {"--max-message 8M --unsent 1M", "is above --unsent (1048576)"},
-        {"--max-message 64K --keep-bytes 10K", "is above --keep-bytes (10240)"},
-        {"--socket /s --websocket-socket /s", "are one path"},
-        {"--socket /x", "--socket is a file of the log"},
-        {"--socket /x-wal", "--socket is a file of the log"},
-        {"--socket /x.lock", "--socket is a file of the log"},
-        {"--websocket-socket /x-shm", "--websocket-socket is a file of the log"},
-        {"--socket-mode 0", "--socket-mode 0000 lets nobody connect"},
-        {"--socket-mode 0555", "--socket-mode 0555 lets nobody connect"},
-        {"--upstream-ca /c", "--upstream-ca is for a relay: give --upstream URL too"},
-        {"--upstream-proxy http://p:1", "--upstream-proxy is for a relay"},
-        {"--upstream-timeout 5", "--upstream-timeout is for a relay"},
-        {"--upstream-answer 1M", "--upstream-answer is for a relay"},
-        {"--upstream-requests 5", "--upstream-requests is for a relay"},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct options options;
-        char line[128];
-        snprintf(line, sizeof line, "--db /x %s", cases[i].line);
-        if (parse(&options, line) != OPTIONS_BAD)
-            fail_msg("accepted: encke %s", line);
-        expect_said(cases[i].says);
-    }
 }
 
 static void what_does_not_contradict_is_taken(void **state)
@@ -317,49 +352,6 @@ static void a_variable_that_is_no_option_is_refused_and_the_nearest_named(void *
     assert_int_equal(parse(&options, "--db /x"), OPTIONS_BAD);
     expect_said("ENCKE_GREETING in the environment is no option; see");
     unsetenv("ENCKE_GREETING");
-}
-
-static void an_option_that_is_none_is_named_and_the_nearest_if_one_is_near(void **state)
-{
-    static const char *const cases[][2] = {
-        {"--keep-agee 1d", "option --keep-agee, the nearest is --keep-age; see"},
-        {"-socket /s", "option -socket, the nearest is --socket; see"},
-        {"--upstream-c=/s", "option --upstream-c=/s, the nearest is --upstream-channel; see"},
-        {"--max 5 --hold 5", "option --max, the nearest is --max-holds; see"},
-        {"--protocol 5", "option --protocol; see"},
-        {"-V", "option -V; see"},
-        {"word --hold 5", "unexpected argument 'word'; see"},
-        {"--hold", "--hold wants a value; see"},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct options options;
-        char line[64];
-        snprintf(line, sizeof line, "--db /x %s", cases[i][0]);
-        assert_int_equal(parse(&options, line), OPTIONS_BAD);
-        expect_said(cases[i][1]);
-    }
-}
-
-static void a_value_that_is_none_is_named_beside_what_it_may_be(void **state)
-{
-    static const char *const cases[][2] = {
-        {"--hold 5x", "--hold is a whole number from 1 to 3600, not '5x'; see"},
-        {"--keep-age 1w", "(seconds, or with s, m, h, d), not '1w'; see"},
-        {"--memory 1T", "(bytes, or with K, M, G), not '1T'; see"},
-        {"--socket-mode 999", "--socket-mode is an octal mode such as 0660, not '999'; see"},
-        {"--websocket-create true", "--websocket-create is yes or no, not 'true'; see"},
-        {"--log-level loud", "--log-level is error, warn, info or debug, not 'loud'; see"},
-        {"--mount /comet", "such as /comet/, not '/comet'; see"},
-        {"--origin example.org", "with commas between, not 'example.org'; see"},
-        {"--hold \033[2J", "not '?[2J'; see"},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct options options;
-        char line[64];
-        snprintf(line, sizeof line, "--db /x %s", cases[i][0]);
-        assert_int_equal(parse(&options, line), OPTIONS_BAD);
-        expect_said(cases[i][1]);
-    }
 }
 
 static void options_for_sockets_that_are_not_there_are_refused(void **state)
@@ -493,7 +485,11 @@ int main(void)
         cmocka_unit_test(whether_clients_publish_is_said_with_yes_or_no),
         cmocka_unit_test(a_mount_is_a_path_between_slashes),
         cmocka_unit_test(the_command_line_wins_over_the_environment),
-        cmocka_unit_test(what_is_wrong_is_refused),
+        cmocka_unit_test(without_a_log_nothing_runs),
+        cmocka_unit_test(an_option_that_is_none_is_named_and_the_nearest_if_one_is_near),
+        cmocka_unit_test(an_option_without_a_value_is_named),
+        cmocka_unit_test(a_value_that_is_none_is_named_beside_what_it_may_be),
+        cmocka_unit_test(what_contradicts_is_refused_with_what_to_do),
         cmocka_unit_test(origins_are_written_as_browsers_send_them),
         cmocka_unit_test(upstreams_may_be_given_many_times),
         cmocka_unit_test(several_in_the_environment_have_blanks_between),
@@ -501,12 +497,9 @@ int main(void)
         cmocka_unit_test(help_and_version_need_nothing_else),
         cmocka_unit_test(the_longest_hold_is_never_below_the_ordinary_one),
         cmocka_unit_test(readers_may_lack_the_largest_message_as_it_is_written),
-        cmocka_unit_test(what_contradicts_is_refused_with_what_to_do),
         cmocka_unit_test(what_does_not_contradict_is_taken),
         cmocka_unit_test(options_from_the_environment_contradict_too),
         cmocka_unit_test(a_variable_that_is_no_option_is_refused_and_the_nearest_named),
-        cmocka_unit_test(an_option_that_is_none_is_named_and_the_nearest_if_one_is_near),
-        cmocka_unit_test(a_value_that_is_none_is_named_beside_what_it_may_be),
         cmocka_unit_test(options_for_sockets_that_are_not_there_are_refused),
         cmocka_unit_test(names_are_as_far_apart_as_letters_must_change),
     };
