@@ -36,12 +36,10 @@ static int tear_down(void **state)
     return 0;
 }
 
-static const struct request *decode(struct fixture *fixture, const char *method, const char *uri,
-                                    const char *type, const char *body)
+/* Decodes the one request that `fixture->bytes` holds; it passes the gate. */
+static const struct request *decode_bytes(struct fixture *fixture)
 {
     struct gate gate;
-    buf_reset(&fixture->bytes);
-    put_request(&fixture->bytes, 1, method, uri, type, body);
     gate_start(&gate, BODY_MAX);
     assert_int_equal(gate_scan(&gate, (uint8_t *)fixture->bytes.bytes, &fixture->bytes.len),
                      GATE_WHOLE);
@@ -49,6 +47,37 @@ static const struct request *decode(struct fixture *fixture, const char *method,
         request_decode(fixture->decoder, &gate, (uint8_t *)fixture->bytes.bytes);
     assert_non_null(request);
     return request;
+}
+
+static const struct request *decode(struct fixture *fixture, const char *method, const char *uri,
+                                    const char *type, const char *body)
+{
+    buf_reset(&fixture->bytes);
+    put_request(&fixture->bytes, 1, method, uri, type, body);
+    return decode_bytes(fixture);
+}
+
+/* Decodes a request of these parameters, name, value, name, ..., NULL. */
+static const struct request *decode_params(struct fixture *fixture, const char *const *params)
+{
+    struct buf content = {0};
+    for (; *params; params += 2)
+        put_pair(&content, params[0], params[1]);
+    buf_reset(&fixture->bytes);
+    put_begin(&fixture->bytes, 1, FCGI_KEEP_CONN);
+    put_record(&fixture->bytes, FCGI_PARAMS, 1, content.bytes, content.len, 0);
+    put_record(&fixture->bytes, FCGI_PARAMS, 1, NULL, 0, 0);
+    put_record(&fixture->bytes, FCGI_STDIN, 1, NULL, 0, 0);
+    buf_free(&content);
+    return decode_bytes(fixture);
+}
+
+/* Expects this text; NULL: that there is none, which is not the same as an empty one. */
+static void expect_text(struct text text, const char *expected)
+{
+    assert_int_equal(text.bytes != NULL, expected != NULL);
+    if (expected)
+        assert_true(text_is(text, expected));
 }
 
 static const char form_type[] = "application/x-www-form-urlencoded; charset=UTF-8";
@@ -98,56 +127,40 @@ static void form_and_query_are_both_looked_in(void **state)
     request_release(fixture->decoder);
 }
 
-static void only_the_last_segment_names_the_endpoint(void **state)
+static void the_endpoint_is_the_last_segment_or_all_behind_the_mount(void **state)
 {
     static const struct {
-        const char *uri, *endpoint;
-    } cases[] = {{"/update", "update"},
-                 {"update", "update"},
-                 {"/a//update?x=/y", "update"},
-                 {"/update/", ""},
-                 {"", ""},
-                 {"?", ""},
-                 {"http://h/x/status", "status"},
-                 {"/UPDATE", "UPDATE"},
-                 {"/x?y/create", "x"},
-                 {"/%63reate", "%63reate"}};
+        const char *mount, *uri, *endpoint; /* NULL: there is none */
+    } cases[] = {{NULL, "/update", "update"},
+                 {NULL, "update", "update"},
+                 {NULL, "/a//update?x=/y", "update"},
+                 {NULL, "/update/", ""},
+                 {NULL, "", ""},
+                 {NULL, "?", ""},
+                 {NULL, "http://h/x/status", "status"},
+                 {NULL, "/UPDATE", "UPDATE"},
+                 {NULL, "/x?y/create", "x"},
+                 {NULL, "/%63reate", "%63reate"},
+                 {"/comet/", "/comet/update", "update"},
+                 {"/comet/", "/comet/update?x=/comet/create", "update"},
+                 {"/comet/", "/comet/x/create", "x/create"},
+                 {"/comet/", "/comet//create", "/create"},
+                 {"/comet/", "/comet/", ""},
+                 {"/comet/", "/comet/create/", "create/"},
+                 {"/comet/", "/comet/../comet/create", "../comet/create"},
+                 {"/comet/", "/comet/%63reate", "%63reate"},
+                 {"/comet/", "/comet", NULL},
+                 {"/comet/", "/create", NULL},
+                 {"/comet/", "//comet/create", NULL},
+                 {"/comet/", "/x/comet/create", NULL},
+                 {"/comet/", "/Comet/create", NULL},
+                 {"/comet/", "http://h/comet/create", NULL},
+                 {"/comet/", "", NULL}};
     struct fixture *fixture = *state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const struct request *request = decode(fixture, "GET", cases[i].uri, NULL, NULL);
-        assert_true(text_is(request_endpoint(request, NULL), cases[i].endpoint));
         assert_null(request->fault);
-        request_release(fixture->decoder);
-    }
-}
-
-static void with_a_mount_the_endpoint_is_what_stands_behind_it(void **state)
-{
-    static const struct {
-        const char *uri, *endpoint; /* NULL: it is none */
-    } cases[] = {{"/comet/update", "update"},
-                 {"/comet/update?x=/comet/create", "update"},
-                 {"/comet/x/create", "x/create"},
-                 {"/comet//create", "/create"},
-                 {"/comet/", ""},
-                 {"/comet/create/", "create/"},
-                 {"/comet/../comet/create", "../comet/create"},
-                 {"/comet/%63reate", "%63reate"},
-                 {"/comet", NULL},
-                 {"/create", NULL},
-                 {"//comet/create", NULL},
-                 {"/x/comet/create", NULL},
-                 {"/Comet/create", NULL},
-                 {"http://h/comet/create", NULL},
-                 {"", NULL}};
-    struct fixture *fixture = *state;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const struct request *request = decode(fixture, "GET", cases[i].uri, NULL, NULL);
-        struct text endpoint = request_endpoint(request, "/comet/");
-        if (cases[i].endpoint)
-            assert_string_equal(endpoint.bytes, cases[i].endpoint);
-        else
-            assert_null(endpoint.bytes);
+        expect_text(request_endpoint(request, cases[i].mount), cases[i].endpoint);
         request_release(fixture->decoder);
     }
 }
@@ -163,25 +176,6 @@ static void a_fragment_is_a_fault(void **state)
     }
     assert_null(decode(fixture, "GET", "/update?id=a%23b", NULL, NULL)->fault);
     request_release(fixture->decoder);
-}
-
-/* Decodes a request of these parameters, name, value, name, ..., NULL. */
-static const struct request *decode_params(struct fixture *fixture, const char *const *params)
-{
-    struct buf content = {0};
-    struct gate gate;
-    for (; *params; params += 2)
-        put_pair(&content, params[0], params[1]);
-    buf_reset(&fixture->bytes);
-    put_begin(&fixture->bytes, 1, FCGI_KEEP_CONN);
-    put_record(&fixture->bytes, FCGI_PARAMS, 1, content.bytes, content.len, 0);
-    put_record(&fixture->bytes, FCGI_PARAMS, 1, NULL, 0, 0);
-    put_record(&fixture->bytes, FCGI_STDIN, 1, NULL, 0, 0);
-    buf_free(&content);
-    gate_start(&gate, BODY_MAX);
-    assert_int_equal(gate_scan(&gate, (uint8_t *)fixture->bytes.bytes, &fixture->bytes.len),
-                     GATE_WHOLE);
-    return request_decode(fixture->decoder, &gate, (uint8_t *)fixture->bytes.bytes);
 }
 
 static void the_query_is_query_string_where_it_is_given(void **state)
@@ -205,13 +199,8 @@ static void the_query_is_query_string_where_it_is_given(void **state)
     struct fixture *fixture = *state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const struct request *request = decode_params(fixture, cases[i].params);
-        assert_non_null(request);
-        assert_true(text_is(request_endpoint(request, NULL), cases[i].endpoint));
-        struct text channel = request_field(request, "channel");
-        if (cases[i].channel)
-            assert_string_equal(channel.bytes, cases[i].channel);
-        else
-            assert_null(channel.bytes);
+        expect_text(request_endpoint(request, NULL), cases[i].endpoint);
+        expect_text(request_field(request, "channel"), cases[i].channel);
         request_release(fixture->decoder);
     }
 }
@@ -237,7 +226,6 @@ static void path_and_query_of_all_that_the_gate_lets_in_have_room(void **state)
     uri[HALF] = query[HALF] = '\0';
     const char *params[] = {"REQUEST_URI", uri, "QUERY_STRING", query, NULL};
     const struct request *request = decode_params(fixture, params);
-    assert_non_null(request);
     assert_int_equal(request->path.len, HALF);
     assert_int_equal(request->query.fields[0].name.len, HALF);
     request_release(fixture->decoder);
@@ -280,11 +268,7 @@ static void a_field_that_two_forms_share_is_found(void **state)
         strcpy(a, cases[i].a);
         strcpy(b, cases[i].b);
         struct form one = form_of(a), other = form_of(b);
-        struct text shared = form_shared(&one, &other);
-        if (cases[i].shared)
-            assert_true(text_is(shared, cases[i].shared));
-        else
-            assert_null(shared.bytes);
+        expect_text(form_shared(&one, &other), cases[i].shared);
     }
 }
 
@@ -316,10 +300,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_short_request_after_a_long_one_has_nothing_of_it, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(form_and_query_are_both_looked_in, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(only_the_last_segment_names_the_endpoint, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(with_a_mount_the_endpoint_is_what_stands_behind_it, set_up,
-                                        tear_down),
+        cmocka_unit_test_setup_teardown(the_endpoint_is_the_last_segment_or_all_behind_the_mount,
+                                        set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_fragment_is_a_fault, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_query_is_query_string_where_it_is_given, set_up,
                                         tear_down),
