@@ -78,11 +78,11 @@ PY_FILES    := $(sort $(wildcard tests/bench/run tests/*/*.py tests/bench/peers/
 # ---- building -------------------------------------------------------------------------------
 
 .PHONY: all asan unit unit-asan shims benches demo check check-unit check-fuzz check-e2e check-mount fuzz fuzz-keep bench bench-quick lint lint-format \
-        lint-structure lint-cppcheck lint-tidy lint-shell lint-python lint-js lint-werror install uninstall clean help FORCE
+        lint-structure lint-cppcheck lint-tidy lint-shell lint-python lint-js lint-man lint-werror install uninstall clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: $(B)/encke            ## build the daemon, build/encke
+all: $(B)/encke $(B)/encke.8 ## build the daemon, build/encke, and its manual page
 asan: $(B)/asan/encke      ## the same with address and undefined-behaviour sanitizers
 unit: $(UNIT)              ## build the unit tests, build/tests/unit/*
 unit-asan: $(UNIT_ASAN) $(REPLAY)
@@ -106,6 +106,12 @@ $(B)/asan/%.o: %.c $(B)/flags
 	$(Q)mkdir -p $(@D) && $(COMPILE) $(ASAN)
 
 $(B)/tests/unit/%.o $(B)/asan/tests/unit/%.o: EXTRA = $(TEST_WARN)
+
+# The list of options in the manual page is the daemon's own.
+$(B)/encke.8: deploy/encke.8.in $(B)/encke
+	$(SAY) MAN $@
+	$(Q)env -i $(B)/encke --help=man >$(B)/options.mdoc
+	$(Q)sed -e '/^@OPTIONS@$$/{r $(B)/options.mdoc' -e 'd}' deploy/encke.8.in >$@
 
 # A unit test is linked with the whole daemon but its main().
 $(UNIT): $(B)/%: $(B)/%.o $(UNIT_SHARED:%.c=$(B)/%.o) $(filter-out %/fcgi/main.o,$(OBJ))
@@ -235,7 +241,7 @@ bench-quick:               ## a minute of it, to see what a change did
 lint:                      ## install what is missing; formatting, structure and static checks
 	@deploy/packages lint
 	@$(MAKE) --no-print-directory lint-format lint-werror lint-structure lint-cppcheck lint-tidy \
-	    lint-shell lint-python lint-js
+	    lint-shell lint-python lint-js lint-man
 	@echo "lint: clean"
 
 lint-format:
@@ -281,6 +287,13 @@ lint-js: tests/lint/node_modules/.package-lock.json
 	$(SAY) LINT eslint
 	$(Q)tests/lint/node_modules/.bin/eslint --config tests/lint/eslint.config.mjs --max-warnings 0 www tests
 
+lint-man: $(B)/encke.8
+	$(SAY) LINT 'manual page'
+	$(Q)if command -v mandoc >/dev/null; then mandoc -T lint -W warning $<; \
+	    elif command -v groff >/dev/null; then said=$$(groff -ww -z -mandoc -Tutf8 $< 2>&1); \
+	        [ -z "$$said" ] || { echo "$$said"; exit 1; }; \
+	    else echo "lint: neither mandoc nor groff is installed, the manual page not checked"; fi
+
 # ---- installing -----------------------------------------------------------------------------
 
 BINDIR  = $(DESTDIR)$(PREFIX)/bin
@@ -293,17 +306,18 @@ SITES    := $(addprefix nginx/,conf.d/encke.conf snippets/encke.conf sites-avail
 EXAMPLES := encke.cgi relay.conf $(SITES)
 UNITS    := encke.service encke.socket
 # The examples and units name /usr/local; what is installed names the real PREFIX.
-put = sed 's|/usr/local|$(PREFIX)|g' deploy/$(1) >$(2)/$(1) && chmod $(3) $(2)/$(1)
+named = sed 's|/usr/local|$(PREFIX)|g' $(1) >$(2) && chmod $(3) $(2)
+put   = $(call named,deploy/$(1),$(2)/$(1),$(3))
 
 # Only copies what `make` has built, since root should not compile.
 install:                   ## install what is built below PREFIX (/usr/local), DESTDIR for packagers
-	@[ -x $(B)/encke ] || { echo "install: $(B)/encke is not there: first run 'make', as yourself" >&2; exit 1; }
+	@[ -x $(B)/encke ] && [ -e $(B)/encke.8 ] || { echo "install: $(B)/encke is not there: first run 'make', as yourself" >&2; exit 1; }
 	$(INSTALL) -d $(BINDIR) $(SHARE)/www $(addprefix $(SHARE)/examples/,$(dir $(EXAMPLES))) $(UNITDIR) $(MANDIR)
 	$(INSTALL) -m 755 $(B)/encke $(BINDIR)/encke
 	$(INSTALL) -m 644 $(wildcard www/*.*) $(SHARE)/www
 	$(foreach f,$(EXAMPLES),$(call put,$f,$(SHARE)/examples,$(if $(filter %.cgi,$f),755,644)) &&) :
 	$(foreach f,$(UNITS),$(call put,$f,$(UNITDIR),644) &&) :
-	$(call put,encke.8,$(MANDIR),644)
+	$(call named,$(B)/encke.8,$(MANDIR)/encke.8,644)
 
 uninstall:                 ## remove what install put there (the log stays)
 	rm -f $(BINDIR)/encke $(MANDIR)/encke.8 $(addprefix $(UNITDIR)/,$(notdir $(UNITS)))

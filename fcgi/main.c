@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "fcgi/io/diag.h"
-#include "fcgi/options.h"
+#include "fcgi/options_parse.h"
 #include "fcgi/server.h"
 #include "fcgi/io/signals.h"
 

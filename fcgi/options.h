@@ -1,7 +1,7 @@
-/* options.h - what the daemon was asked to do, from ENCKE_ environment variables and the command
- * line, which wins. One table holds every option with its default, its range and its help.
+/* options.h - the daemon's options: their values, and the one table that describes them all.
  *
- * A variable of that prefix that names no option is an error, as is what contradicts (conflicts.h).
+ * The table is the only place where an option is written down: options_parse.h reads the values
+ * that it names, and options_help.h prints it as --help and as a part of the manual page.
  */
 #ifndef ENCKE_FCGI_OPTIONS_H
 #define ENCKE_FCGI_OPTIONS_H
@@ -58,20 +58,39 @@ struct options {
     uint64_t given; /* a bit for each that was, by command line or environment: options_given */
 };
 
-enum options_verdict { OPTIONS_RUN, OPTIONS_DONE, OPTIONS_BAD };
+/* What the values of an option look like, and the type of its field. */
+enum option_kind {
+    OPTION_TEXT,     /* const char * */
+    OPTION_REPEATED, /* struct given */
+    OPTION_PREFIX,   /* const char *: a path with a slash at both ends */
+    OPTION_ORIGINS,  /* const char *: a list of web sites, or "any" */
+    OPTION_NUMBER,   /* int64_t, as are the next three */
+    OPTION_OCTAL,
+    OPTION_SIZE,   /* bytes; K, M and G are understood */
+    OPTION_AGE,    /* seconds; s, m, h and d are understood */
+    OPTION_YES_NO, /* bool */
+    OPTION_LEVEL   /* enum diag_level */
+};
 
-/* Fills options. OPTIONS_DONE: --help or --version has been answered on stdout; OPTIONS_BAD: what
- * is wrong has been said on stderr. Not thread-safe (getopt). */
-enum options_verdict options_parse(struct options *options, int argc, char **argv);
+struct option_row {
+    const char *name; /* without the dashes */
+    const char *argument;
+    enum option_kind kind;
+    size_t offset;        /* of its field in struct options */
+    const char *standard; /* the default, as a person would write it; NULL: none */
+    int64_t least, most;  /* of numbers, sizes and times */
+    const char *help;     /* for --help and the manual: no sentence, and no full stop */
+    const char *more;     /* for the manual: whole sentences; NULL: help says all */
+};
 
-/* Whether the option of that name (as in --help) was given, so that what it has is no default. */
+enum { OPTION_COUNT = 32 };
+extern const struct option_row option_rows[OPTION_COUNT];
+
+/* Whether the option of that name was given, so that its value is no default. */
 bool options_given(const struct options *options, const char *name);
 
 /* Says what is wrong with the options, on stderr in one line like all that the daemon says. Returns
  * -1. */
 int options_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-/* Frees what options_parse allocated, whatever it returned. */
-void options_free(struct options *options);
 
 #endif

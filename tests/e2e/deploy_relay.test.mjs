@@ -298,17 +298,3 @@ claim("the drop-in opens the network to encke.service, and systemd understands i
   });
   assert.match(made.stdout, new RegExp(`${staged}/usr/local/share/encke/examples/${from}`));
 });
-
-claim('README and the manual have every option, and no other', async () => {
-  const help = spawnSync(daemonBinary(), ['--help'], { encoding: 'utf8' }).stdout;
-  const known = new Set([...help.matchAll(/^ {2}--([a-z-]+)/gm)].map((m) => m[1]));
-  assert.ok(known.size > 20);
-  const options = /^## Options\n([^]*?)^## /m.exec(README)[1];
-  const table = [...options.matchAll(/`--([a-z-]+)[^`]*`(?=[^|]*\|[^|]*\|)/g)].map((m) => m[1]);
-  const manual = fs.readFileSync(path.join(ROOT, 'deploy/encke.8'), 'utf8');
-  const items = [...manual.matchAll(/^\.It Fl -([a-z-]+)/gm)].map((m) => m[1]);
-  const plain = ['help', 'version'];
-  assert.deepEqual([...new Set([...table, ...plain])].sort(), [...known].sort(), 'README');
-  assert.deepEqual([...items].sort(), [...known].sort(), 'encke.8');
-  for (const [, name] of SECTION.matchAll(/--(upstream[a-z-]*)/g)) assert.ok(known.has(name), name);
-});

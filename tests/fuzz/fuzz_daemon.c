@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "fcgi/options_parse.h"
 #include "fcgi/server.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/unit/fcgi_bytes.h"

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "fcgi/conflicts.h"
-#include "fcgi/options.h"
+#include "fcgi/options_parse.h"
 #include "fcgi/spelling.h"
 
 static char said[1024]; /* what the latest parse printed on stderr */
@@ -264,7 +264,21 @@ static void help_and_version_need_nothing_else(void **state)
 {
     struct options options;
     assert_int_equal(parse(&options, "--help"), OPTIONS_DONE);
+    assert_int_equal(parse(&options, "--help=man"), OPTIONS_DONE);
+    assert_int_equal(parse(&options, "--help=html"), OPTIONS_BAD);
     assert_int_equal(parse(&options, "--version"), OPTIONS_DONE);
+}
+
+/* --help and the manual page are made of it. */
+static void every_row_of_the_table_is_whole(void **state)
+{
+    for (const struct option_row *row = option_rows; row < option_rows + OPTION_COUNT; row++) {
+        assert_true(row->name && row->argument && row->help && *row->help);
+        assert_true(row->help[strlen(row->help) - 1] != '.');
+        assert_true(!row->more || row->more[strlen(row->more) - 1] == '.');
+        for (const struct option_row *other = option_rows; other < row; other++)
+            assert_string_not_equal(row->name, other->name);
+    }
 }
 
 static void the_longest_hold_is_never_below_the_ordinary_one(void **state)
@@ -495,6 +509,7 @@ int main(void)
         cmocka_unit_test(several_in_the_environment_have_blanks_between),
         cmocka_unit_test(how_many_upstreams_has_an_end),
         cmocka_unit_test(help_and_version_need_nothing_else),
+        cmocka_unit_test(every_row_of_the_table_is_whole),
         cmocka_unit_test(the_longest_hold_is_never_below_the_ordinary_one),
         cmocka_unit_test(readers_may_lack_the_largest_message_as_it_is_written),
         cmocka_unit_test(what_does_not_contradict_is_taken),
