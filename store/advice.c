@@ -41,24 +41,21 @@ static const char *find(int error)
 const char *advice_for(int error)
 {
     const char *advice = find(error);
-
     return advice ? advice : "nothing was changed: see to the cause and start again";
 }
 
 /* Why nothing can be written at path, as an errno; 0 if it can. */
 static int obstacle(const char *path)
 {
-    char name[PATH_MAX];
-    int fd, error;
-
     if (access(path, F_OK) == 0 && access(path, W_OK) != 0)
         return errno;
+    char name[PATH_MAX];
     if ((size_t)snprintf(name, sizeof name, "%s.encke-try", path) >= sizeof name)
         return ENAMETOOLONG;
-    fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return errno == EEXIST ? 0 : errno;
-    error = write(fd, "x", 1) == 1 ? 0 : errno;
+    int error = write(fd, "x", 1) == 1 ? 0 : errno;
     close(fd);
     unlink(name);
     return error;
@@ -69,7 +66,6 @@ static int obstacle(const char *path)
 static int cause_of(const char *path, int rc, int error)
 {
     int primary = rc & 0xff, found = 0;
-
     if (primary == SQLITE_CANTOPEN || primary == SQLITE_READONLY || primary == SQLITE_PERM)
         found = obstacle(path);
     if (found)
@@ -89,7 +85,6 @@ void advice_write(const char *path, const char *done, int rc, const char *what, 
                   size_t why_size)
 {
     int error = errno, primary = rc & 0xff;
-
     if (primary == SQLITE_CORRUPT || primary == SQLITE_NOTADB)
         snprintf(why, why_size,
                  "%s is damaged: %s: put back a copy, or move it away to begin a new log", path,
@@ -105,7 +100,6 @@ void advice_explain(const char *path, const char *done, const char *doing, sqlit
                     char *why, size_t why_size)
 {
     char what[400];
-
     sql_explain(what, sizeof what, doing, db, rc);
     advice_write(path, done, rc, what, why, why_size);
 }

@@ -29,7 +29,6 @@ enum { RETRY_MIN_MS = 1000, RETRY_MAX_MS = 60000 };
 static int note_wal_pages(void *arg, sqlite3 *db, const char *name, int pages)
 {
     struct committer *committer = arg;
-
     (void)db;
     (void)name;
     committer->wal_pages = pages;
@@ -41,12 +40,10 @@ int commit_init(struct committer *committer, struct file *file,
                 const struct retention_limits *limits)
 {
     sqlite3 *db = file->db;
-    int rc;
-
     *committer = (struct committer){.file = file};
     committer->checkpoint_ms = file->pending ? stamps_steady_ms() : INT64_MAX;
     errno = 0;
-    rc = ledger_init(&committer->ledger, db);
+    int rc = ledger_init(&committer->ledger, db);
     if (rc == SQLITE_OK)
         rc = retention_init(&committer->retention, db, &committer->ledger, limits);
     if (rc == SQLITE_OK)
@@ -91,7 +88,6 @@ static bool look(struct committer *committer)
 {
     struct place *place = &committer->file->place;
     const char *name, *trouble = place_trouble(place, &name);
-
     if (!trouble)
         return true;
     if (place_can_be_saved(place))
@@ -113,12 +109,10 @@ static int insert_message(struct committer *committer, const struct message *mes
 {
     sqlite3_stmt *insert = committer->insert;
     struct channel *channel;
-    uint64_t seq;
     int rc = ledger_channel(&committer->ledger, message_channel(message), &channel);
-
     if (rc != SQLITE_OK)
         return rc;
-    seq = ledger_add(&committer->ledger, channel, message->data_len);
+    uint64_t seq = ledger_add(&committer->ledger, channel, message->data_len);
     rc = sqlite3_bind_int64(insert, 1, (sqlite3_int64)seq);
     if (rc == SQLITE_OK)
         rc = sqlite3_bind_int64(insert, 2, channel->id);
@@ -136,11 +130,10 @@ static int transact(struct committer *committer, const struct append_list *batch
 {
     const struct moment now = stamps_now();
     uint64_t rows = RETENTION_ROWS;
-    const struct append *append;
     int rc = sql_run(committer->begin);
-
     if (rc == SQLITE_OK)
         rc = ledger_begin(&committer->ledger);
+    const struct append *append;
     STAILQ_FOREACH (append, batch, next) {
         if (rc != SQLITE_OK)
             return rc;
@@ -160,7 +153,6 @@ static void committed(struct committer *committer, struct append_list *batch)
     uint64_t seq = committer->ledger.committed.head;
     int64_t now = stamps_steady_ms();
     struct append *append;
-
     STAILQ_FOREACH (append, batch, next) {
         append->message->seq = ++seq;
         retention_note(&committer->retention, seq, append->message->time_ms, now);
@@ -187,7 +179,6 @@ static void retry_later(struct committer *committer)
 static enum log_status undo(struct committer *committer, int rc)
 {
     enum log_status status = sql_status(rc);
-
     if (status == LOG_OK) /* a result that is no error, where one was due: not to be trusted */
         status = LOG_FAILED;
     if (status == LOG_FAILED)
@@ -213,7 +204,6 @@ static enum log_status reserve(struct committer *committer, const struct append_
 {
     int64_t pages = committer->wal_pages + (int64_t)PAGES_A_ROW * RETENTION_ROWS;
     const struct append *append;
-
     STAILQ_FOREACH (append, batch, next) {
         pages += (int64_t)(append->message->data_len / PAGE_DATA) + 2 * PAGES_A_ROW;
     }
@@ -227,8 +217,6 @@ static enum log_status reserve(struct committer *committer, const struct append_
 
 enum log_status commit_batch(struct committer *committer, struct append_list *batch)
 {
-    int rc;
-
     if (committer->failed)
         return LOG_FAILED;
     committer->error[0] = '\0';
@@ -236,10 +224,9 @@ enum log_status commit_batch(struct committer *committer, struct append_list *ba
         return LOG_FAILED;
     if (reserve(committer, batch) != LOG_OK)
         return LOG_FULL;
-    rc = transact(committer, batch);
+    int rc = transact(committer, batch);
     if (rc != SQLITE_OK) {
         enum log_status status = undo(committer, rc);
-
         if (status == LOG_FAILED)
             look(committer); /* that is why, then */
         return status;
@@ -257,17 +244,14 @@ enum log_status commit_batch(struct committer *committer, struct append_list *ba
 
 void commit_checkpoint(struct committer *committer)
 {
-    enum log_status status;
     int pages = 0, copied = 0;
-    int rc;
-
     if (committer->failed || !look(committer))
         return;
     mark_sync(&committer->file->mark);
     errno = 0;
-    rc = sqlite3_wal_checkpoint_v2(committer->file->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &pages,
-                                   &copied);
-    status = sql_status(rc);
+    int rc = sqlite3_wal_checkpoint_v2(committer->file->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &pages,
+                                       &copied);
+    enum log_status status = sql_status(rc);
     committer->checkpoint_ms = stamps_steady_ms() + RETRY_MAX_MS;
     if (rc == SQLITE_OK && copied >= pages)
         committer->checkpoint_ms = INT64_MAX;

@@ -9,7 +9,6 @@
 static int parse_seq(const char *text, size_t len, uint64_t *seq)
 {
     uint64_t value;
-
     if ((len > 1 && text[0] == '0') || !decimal_parse(text, len, &value) || value > INT64_MAX)
         return -1;
     *seq = value;
@@ -19,7 +18,6 @@ static int parse_seq(const char *text, size_t len, uint64_t *seq)
 struct cursor cursor_parse(const char *text, size_t len, const char *epoch)
 {
     struct cursor cursor = {.kind = CURSOR_UNKNOWN};
-
     if (!text || len == 0)
         cursor.kind = CURSOR_START;
     else if (len == 3 && memcmp(text, "now", 3) == 0)

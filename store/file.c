@@ -52,19 +52,16 @@ static uint32_t number_at(const unsigned char *header, int at)
 static int64_t size_beside(const char *path, const char *suffix)
 {
     char name[PATH_MAX];
-    struct stat st;
-
     if ((size_t)snprintf(name, sizeof name, "%s%s", path, suffix) >= sizeof name)
         return -1;
+    struct stat st;
     return lstat(name, &st) == 0 ? st.st_size : -1;
 }
 
 char *file_resolve(const char *path, char *why, size_t why_size)
 {
-    char copy[PATH_MAX], dir[PATH_MAX], *name, *whole;
+    char *whole = realpath(path, NULL);
     struct stat st;
-
-    whole = realpath(path, NULL);
     if (whole && (stat(whole, &st) != 0 || !S_ISDIR(st.st_mode)))
         return whole;
     if (whole) {
@@ -72,6 +69,7 @@ char *file_resolve(const char *path, char *why, size_t why_size)
         free(whole);
         return NULL;
     }
+    char copy[PATH_MAX], dir[PATH_MAX];
     if (errno != ENOENT || lstat(path, &st) == 0 || path[0] == '\0' ||
         (size_t)snprintf(copy, sizeof copy, "%s", path) >= sizeof copy ||
         path[strlen(path) - 1] == '/') {
@@ -83,8 +81,7 @@ char *file_resolve(const char *path, char *why, size_t why_size)
         return NULL;
     }
     snprintf(copy, sizeof copy, "%s", path);
-    name = basename(copy);
-    if (asprintf(&whole, "%s/%s", strcmp(dir, "/") ? dir : "", name) < 0) {
+    if (asprintf(&whole, "%s/%s", strcmp(dir, "/") ? dir : "", basename(copy)) < 0) {
         SAY("out of memory");
         return NULL;
     }
@@ -96,7 +93,6 @@ char *file_resolve(const char *path, char *why, size_t why_size)
 int file_draw_epoch(char epoch[EPOCH_LEN + 1])
 {
     unsigned char bytes[EPOCH_LEN / 2];
-
     if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
         return -1;
     for (size_t i = 0; i < sizeof bytes; i++)
@@ -108,7 +104,6 @@ static int sync_path(const char *path, int flags)
 {
     int fd = open(path, flags | O_RDONLY | O_CLOEXEC);
     int result = fd < 0 ? -1 : fsync(fd);
-
     if (fd >= 0)
         close(fd);
     return result;
@@ -117,7 +112,6 @@ static int sync_path(const char *path, int flags)
 static int sync_directory_of(const char *path)
 {
     char copy[PATH_MAX];
-
     snprintf(copy, sizeof copy, "%s", path);
     return sync_path(dirname(copy), O_DIRECTORY);
 }
@@ -127,7 +121,6 @@ static int sync_directory_of(const char *path)
 static int make_empty(const char *name)
 {
     int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0640);
-
     return fd < 0 ? -1 : close(fd);
 }
 
@@ -135,20 +128,18 @@ static int make_empty(const char *name)
  * closing leaves no other file. */
 static int build(const char *temp, char *why, size_t why_size)
 {
-    char epoch[EPOCH_LEN + 1];
     sqlite3 *db = NULL;
-    int rc;
-
     if (make_empty(temp) != 0) {
         SAY("%s cannot be made: %s: %s", temp, strerror(errno), advice_for(errno));
         return -1;
     }
+    char epoch[EPOCH_LEN + 1];
     if (file_draw_epoch(epoch) != 0) {
         SAY("no random number for the log's epoch: %s", strerror(errno));
         return -1;
     }
     errno = 0;
-    rc = sqlite3_open_v2(temp, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+    int rc = sqlite3_open_v2(temp, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
     if (rc == SQLITE_OK)
         rc = sqlite3_extended_result_codes(db, 1);
     if (rc == SQLITE_OK)
@@ -171,7 +162,6 @@ static void remove_temporary(const char *temp)
 {
     static const char *const suffixes[] = {"", "-journal", "-wal", "-shm"};
     char name[PATH_MAX];
-
     for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++)
         if ((size_t)snprintf(name, sizeof name, "%s%s", temp, suffixes[i]) < sizeof name)
             unlink(name);
@@ -193,7 +183,6 @@ static int publish(const char *temp, const char *path)
 static int name_it(const char *temp, const char *path, char *why, size_t why_size)
 {
     bool named = publish(temp, path) == 0;
-
     if (named && sync_directory_of(path) == 0)
         return 0;
     SAY("%s cannot be made: %s", path, strerror(errno));
@@ -206,9 +195,7 @@ static int name_it(const char *temp, const char *path, char *why, size_t why_siz
  * once; the lock keeps a second process out. */
 static int create(const char *path, char *why, size_t why_size)
 {
-    char temp[PATH_MAX];
     int result = -1;
-
     /* SQLite would play an orphaned write-ahead log back into the new file. */
     if (size_beside(path, "-wal") > 0 || size_beside(path, "-journal") > 0) {
         SAY("%s is missing, but its -wal or -journal is there: put the file back or move those "
@@ -216,6 +203,7 @@ static int create(const char *path, char *why, size_t why_size)
             path);
         return -1;
     }
+    char temp[PATH_MAX];
     if ((size_t)snprintf(temp, sizeof temp, "%s.encke-new", path) >= sizeof temp) {
         SAY("%.80s...: the path is too long", path);
         return -1;
@@ -233,7 +221,6 @@ static int create(const char *path, char *why, size_t why_size)
 static int check_marks(const char *path, const unsigned char *header, char *why, size_t why_size)
 {
     uint32_t version = number_at(header, AT_USER_VERSION);
-
     if (number_at(header, AT_APPLICATION) != SCHEMA_APPLICATION)
         SAY("%s is some other program's SQLite file, not an Encke log: choose another path", path);
     else if (version > SCHEMA_VERSION)
@@ -260,7 +247,6 @@ static int check_length(const char *path, const unsigned char *header, int64_t s
 {
     int64_t page = header[AT_PAGE_SIZE] << 8 | header[AT_PAGE_SIZE + 1];
     int64_t pages = number_at(header, AT_PAGES);
-
     if (page == 1)
         page = 65536;
     if (number_at(header, AT_CHANGES) != number_at(header, AT_VALID_FOR) ||
@@ -274,13 +260,11 @@ static int inspect(const char *path, int fd, char *why, size_t why_size)
 {
     unsigned char header[HEADER_SIZE] = {0};
     struct stat st;
-    ssize_t len;
-
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
         SAY("%s is not a regular file: choose another path", path);
         return -1;
     }
-    len = pread(fd, header, sizeof header, 0);
+    ssize_t len = pread(fd, header, sizeof header, 0);
     if (len < 0) {
         SAY("%s cannot be read: %s", path, strerror(errno));
         return -1;
@@ -308,11 +292,9 @@ static int check(struct file *file, char *why, size_t why_size)
 {
     char what[400] = "";
     int64_t size = size_beside(file->path, "") + size_beside(file->path, "-wal");
-    int rc;
-
     if (sqlite3_db_readonly(file->db, "main"))
         return explain(file, SQLITE_READONLY, "it cannot be written", why, why_size);
-    rc = schema_check(file->db, file->epoch, what, sizeof what);
+    int rc = schema_check(file->db, file->epoch, what, sizeof what);
     if (rc == SQLITE_OK && size <= QUICK_CHECK_BYTES)
         rc = schema_check_pages(file->db, what, sizeof what);
     if (rc == SQLITE_OK)
@@ -327,11 +309,9 @@ static int prepare(struct file *file, char *why, size_t why_size)
 {
     sqlite3_stmt *mode = NULL;
     bool wal = false;
-    int rc;
-
     errno = 0;
-    rc = sql_exec(file->db, "PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0; "
-                            "PRAGMA journal_size_limit=16777216; PRAGMA temp_store=MEMORY;");
+    int rc = sql_exec(file->db, "PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0; "
+                                "PRAGMA journal_size_limit=16777216; PRAGMA temp_store=MEMORY;");
     if (rc == SQLITE_OK)
         rc = sql_prepare(file->db, &mode, "PRAGMA journal_mode=WAL");
     if (rc == SQLITE_OK) {
@@ -350,10 +330,8 @@ static int prepare(struct file *file, char *why, size_t why_size)
 static int settle(struct file *file, char *why, size_t why_size)
 {
     int pages = 0, copied = 0;
-    int rc;
-
     errno = 0;
-    rc = sqlite3_wal_checkpoint_v2(file->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &pages, &copied);
+    int rc = sqlite3_wal_checkpoint_v2(file->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &pages, &copied);
     file->pending = rc != SQLITE_OK || copied < pages;
     if (sql_status(rc) == LOG_FAILED)
         return explain(file, rc, "what the last run left cannot be synced", why, why_size);
@@ -366,10 +344,9 @@ static int settle(struct file *file, char *why, size_t why_size)
 
 static int connect_to(struct file *file, char *why, size_t why_size)
 {
-    int rc;
-
     errno = 0;
-    rc = sqlite3_open_v2(file->path, &file->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+    int rc =
+        sqlite3_open_v2(file->path, &file->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
     if (rc == SQLITE_OK)
         rc = sqlite3_extended_result_codes(file->db, 1);
     if (rc == SQLITE_OK)
@@ -381,11 +358,10 @@ static int connect_to(struct file *file, char *why, size_t why_size)
  * count on it by now. */
 static void tell_mode(const struct file *file, log_tell *tell)
 {
-    char line[PATH_MAX + 100];
     struct stat st;
-
     if (!tell || fstat(file->fd, &st) != 0 || (st.st_mode & 0007) == 0)
         return;
+    char line[PATH_MAX + 100];
     snprintf(line, sizeof line, "%s is open to every user of this machine (mode %04o): chmod o= it",
              file->path, st.st_mode & 07777U);
     tell(LOG_TELL_WARN, line);
@@ -393,12 +369,10 @@ static void tell_mode(const struct file *file, log_tell *tell)
 
 int file_open(struct file *file, char *path, log_tell *tell, char *why, size_t why_size)
 {
-    bool pending;
-
     *file = (struct file){.path = path, .fd = -1, .shm.fd = -1, .place = PLACE_NONE};
     if (size_beside(path, "") < 0 && create(path, why, why_size) != 0)
         goto out;
-    pending = size_beside(path, "-wal") > 0;
+    bool pending = size_beside(path, "-wal") > 0;
     file->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (file->fd < 0) {
         SAY("%s cannot be opened: %s: %s", path, strerror(errno), advice_for(errno));
@@ -434,7 +408,6 @@ out:
 void file_close(struct file *file, bool trusted)
 {
     int rc = SQLITE_ERROR;
-
     /* a reader of another program's must not hold up the end */
     sqlite3_busy_timeout(file->db, 0);
     if (trusted)

@@ -6,7 +6,6 @@
 struct gap *gap_new(const uint64_t *floors, size_t count)
 {
     struct gap *gap = malloc(sizeof *gap + count * sizeof *floors);
-
     if (!gap)
         return NULL;
     gap->refs = 1;

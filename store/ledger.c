@@ -15,7 +15,6 @@ static int read_totals(struct ledger *ledger, struct totals *totals)
     int rc = sql_prepare(ledger->db, &row,
                          "SELECT head, forgotten, messages, bytes, "
                          "(SELECT coalesce(max(id), 0) FROM channel) + 1 FROM log");
-
     if (rc == SQLITE_OK)
         rc = sqlite3_step(row);
     if (rc == SQLITE_ROW) {
@@ -34,13 +33,11 @@ static int read_totals(struct ledger *ledger, struct totals *totals)
 
 int ledger_init(struct ledger *ledger, sqlite3 *db)
 {
-    int rc;
-
     *ledger = (struct ledger){.db = db};
     STAILQ_INIT(&ledger->changed);
     STAILQ_INIT(&ledger->floors);
-    rc = sql_prepare(db, &ledger->find_name,
-                     "SELECT id, name, floor, count FROM channel WHERE name = ?1");
+    int rc = sql_prepare(db, &ledger->find_name,
+                         "SELECT id, name, floor, count FROM channel WHERE name = ?1");
     if (rc == SQLITE_OK)
         rc = sql_prepare(db, &ledger->find_id,
                          "SELECT id, name, floor, count FROM channel WHERE id = ?1");
@@ -82,7 +79,6 @@ static struct channel *cache_channel(struct ledger *ledger, sqlite3_int64 id, co
                                      size_t name_len)
 {
     struct channel *channel = calloc(1, sizeof *channel + name_len + 1);
-
     if (!channel)
         return NULL;
     channel->id = id;
@@ -107,7 +103,6 @@ static int load_channel(struct ledger *ledger, sqlite3_stmt *find, struct channe
 {
     int rc = sqlite3_step(find);
     const char *name;
-
     if (rc == SQLITE_ROW) {
         name = (const char *)sqlite3_column_text(find, 1);
         if (!name)
@@ -133,7 +128,6 @@ static int make_channel(struct ledger *ledger, const char *name, size_t name_len
                         struct channel **out)
 {
     struct channel *channel = cache_channel(ledger, ledger->next_id, name, name_len);
-
     if (!channel)
         return SQLITE_NOMEM;
     ledger->next_id++;
@@ -145,12 +139,10 @@ static int make_channel(struct ledger *ledger, const char *name, size_t name_len
 int ledger_channel(struct ledger *ledger, const char *name, struct channel **out)
 {
     size_t name_len = strlen(name);
-    int rc;
-
     HASH_FIND(hh, ledger->by_name, name, name_len, *out);
     if (*out)
         return SQLITE_OK;
-    rc = sqlite3_bind_text(ledger->find_name, 1, name, (int)name_len, SQLITE_STATIC);
+    int rc = sqlite3_bind_text(ledger->find_name, 1, name, (int)name_len, SQLITE_STATIC);
     if (rc == SQLITE_OK)
         rc = load_channel(ledger, ledger->find_name, out);
     return rc == SQLITE_DONE ? make_channel(ledger, name, name_len, out) : rc;
@@ -158,12 +150,10 @@ int ledger_channel(struct ledger *ledger, const char *name, struct channel **out
 
 int ledger_channel_by_id(struct ledger *ledger, sqlite3_int64 id, struct channel **out)
 {
-    int rc;
-
     HASH_FIND(hh_id, ledger->by_id, &id, sizeof id, *out);
     if (*out)
         return SQLITE_OK;
-    rc = sqlite3_bind_int64(ledger->find_id, 1, id);
+    int rc = sqlite3_bind_int64(ledger->find_id, 1, id);
     if (rc == SQLITE_OK)
         rc = load_channel(ledger, ledger->find_id, out);
     return rc == SQLITE_DONE ? SQLITE_CORRUPT : rc;
@@ -177,7 +167,6 @@ static int look_again(struct ledger *ledger)
 {
     struct totals there = {0};
     int rc = read_totals(ledger, &there);
-
     if (rc == SQLITE_OK && memcmp(&there, &ledger->committed, sizeof there) != 0)
         rc = SQLITE_ABORT;
     ledger_undo(ledger);
@@ -188,7 +177,6 @@ int ledger_begin(struct ledger *ledger)
 {
     sqlite3_int64 version = 0;
     int rc = sql_number(ledger->version, &version);
-
     assert(STAILQ_EMPTY(&ledger->changed));
     ledger->now = ledger->committed;
     if (rc != SQLITE_ROW)
@@ -221,7 +209,6 @@ uint64_t ledger_add(struct ledger *ledger, struct channel *channel, size_t data_
 int ledger_remove(struct ledger *ledger, struct channel *channel, uint64_t seq, size_t data_len)
 {
     size_t size = message_size_of(channel->name_len, data_len);
-
     if (channel->count == 0 || ledger->now.messages == 0)
         return SQLITE_CORRUPT;
     touch(ledger, channel);
@@ -240,7 +227,6 @@ static int save_channel(struct ledger *ledger, struct channel *channel)
 {
     sqlite3_stmt *save = channel->count ? ledger->save : ledger->erase;
     int rc = sqlite3_bind_int64(save, 1, channel->id);
-
     if (channel->count == 0) {
         if (channel->floor > ledger->now.forgotten)
             ledger->now.forgotten = channel->floor;
@@ -257,11 +243,9 @@ static int save_channel(struct ledger *ledger, struct channel *channel)
 
 static int note_floor(struct ledger *ledger, const struct channel *channel)
 {
-    struct floor *floor;
-
     if (channel->floor == channel->saved_floor)
         return SQLITE_OK;
-    floor = malloc(sizeof *floor);
+    struct floor *floor = malloc(sizeof *floor);
     if (!floor)
         return SQLITE_NOMEM;
     floor->seq = channel->floor;
@@ -275,7 +259,6 @@ static int save_totals(struct ledger *ledger)
     const uint64_t values[] = {ledger->now.head, ledger->now.forgotten, ledger->now.messages,
                                ledger->now.bytes};
     int rc = SQLITE_OK;
-
     for (int i = 0; i < 4 && rc == SQLITE_OK; i++)
         rc = sqlite3_bind_int64(ledger->save_log, i + 1, (sqlite3_int64)values[i]);
     return rc == SQLITE_OK ? sql_run(ledger->save_log) : rc;
@@ -283,9 +266,8 @@ static int save_totals(struct ledger *ledger)
 
 int ledger_save(struct ledger *ledger)
 {
-    struct channel *channel;
     int rc = SQLITE_OK;
-
+    struct channel *channel;
     STAILQ_FOREACH (channel, &ledger->changed, changes) {
         rc = save_channel(ledger, channel);
         if (rc == SQLITE_OK)
@@ -299,7 +281,6 @@ int ledger_save(struct ledger *ledger)
 void ledger_committed(struct ledger *ledger)
 {
     struct channel *channel;
-
     while ((channel = STAILQ_FIRST(&ledger->changed))) {
         STAILQ_REMOVE_HEAD(&ledger->changed, changes);
         channel->changed = false;
@@ -314,7 +295,6 @@ void ledger_committed(struct ledger *ledger)
 static void free_floors(struct ledger *ledger)
 {
     struct floor *floor;
-
     while ((floor = STAILQ_FIRST(&ledger->floors))) {
         STAILQ_REMOVE_HEAD(&ledger->floors, next);
         free(floor);

@@ -16,7 +16,6 @@ static long read_owner(int fd)
 {
     char text[LOCK_OWNER_SIZE];
     ssize_t len = pread(fd, text, sizeof text - 1, 0);
-
     text[len > 0 ? len : 0] = '\0';
     return strtol(text, NULL, 10);
 }
@@ -25,7 +24,6 @@ static long read_owner(int fd)
 static void write_owner(int fd)
 {
     char text[LOCK_OWNER_SIZE + 1];
-
     snprintf(text, sizeof text, "%-*ld\n", LOCK_OWNER_SIZE - 1, (long)getpid());
     if (pwrite(fd, text, LOCK_OWNER_SIZE, 0) != LOCK_OWNER_SIZE)
         return;
@@ -34,14 +32,11 @@ static void write_owner(int fd)
 int lock_take(const char *path, char *why, size_t why_size)
 {
     char name[PATH_MAX];
-    long owner;
-    int fd;
-
     if ((size_t)snprintf(name, sizeof name, "%s.lock", path) >= sizeof name) {
         snprintf(why, why_size, "%.80s...: the path is too long", path);
         return -1;
     }
-    fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0640);
+    int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0640);
     if (fd < 0) {
         snprintf(why, why_size, "%s cannot be opened: %s: %s", name, strerror(errno),
                  advice_for(errno));
@@ -51,6 +46,7 @@ int lock_take(const char *path, char *why, size_t why_size)
         write_owner(fd);
         return fd;
     }
+    long owner;
     if (errno != EWOULDBLOCK)
         snprintf(why, why_size, "%s cannot be locked: %s", name, strerror(errno));
     else if ((owner = read_owner(fd)) > 0)

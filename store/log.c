@@ -69,8 +69,6 @@ static int open_parts(struct log *log, const struct log_options *options, char *
     const struct retention_limits limits = {options->keep_messages, options->keep_age_ms,
                                             options->keep_bytes};
     char *path = file_resolve(options->path, why, why_size);
-    int put_back;
-
     if (!path)
         return -1;
     log->lock_fd = lock_take(path, why, why_size);
@@ -78,7 +76,7 @@ static int open_parts(struct log *log, const struct log_options *options, char *
         free(path);
         return -1;
     }
-    put_back =
+    int put_back =
         mark_open(&log->file.mark, log->lock_fd, log->file.db, log->file.epoch, why, why_size);
     if (put_back < 0)
         return -1;
@@ -113,7 +111,6 @@ static void close_parts(struct log *log)
 int log_open(struct log **out, const struct log_options *options, char *why, size_t why_size)
 {
     struct log *log = calloc(1, sizeof *log);
-
     if (!log) {
         snprintf(why, why_size, "out of memory");
         return -1;
@@ -138,7 +135,6 @@ int log_open(struct log **out, const struct log_options *options, char *why, siz
 static void free_appends(struct append_list *list)
 {
     struct append *append;
-
     while ((append = STAILQ_FIRST(list))) {
         STAILQ_REMOVE_HEAD(list, next);
         message_drop(append->message);
@@ -149,7 +145,6 @@ static void free_appends(struct append_list *list)
 static void free_floors(struct floor_list *list)
 {
     struct floor *floor;
-
     while ((floor = STAILQ_FIRST(list))) {
         STAILQ_REMOVE_HEAD(list, next);
         free(floor);
@@ -159,7 +154,6 @@ static void free_floors(struct floor_list *list)
 static enum log_status worst_of(const struct append_list *list, enum log_status worst)
 {
     const struct append *append;
-
     STAILQ_FOREACH (append, list, next) {
         if (append->status == LOG_FAILED)
             return LOG_FAILED;
@@ -171,16 +165,14 @@ static enum log_status worst_of(const struct append_list *list, enum log_status 
 
 enum log_status log_close(struct log *log)
 {
-    enum log_status status;
-    struct report report;
-
     if (!log)
         return LOG_OK;
     /* The reader goes first: the connection that is closed last checkpoints, and that is to be the
      * one that writes. */
     reader_close(log->reader);
     log->reader = NULL;
-    status = writer_stop(log->writer, &report);
+    struct report report;
+    enum log_status status = writer_stop(log->writer, &report);
     status = worst_of(&report.done, status);
     log->failed = log->failed || report.failed;
     if (log->failed)
@@ -250,13 +242,11 @@ static bool has_room(const struct log *log, size_t size)
 enum log_status log_append(struct log *log, struct message *message, const struct append_ops *ops,
                            void *owner, struct append **out)
 {
-    struct append *append;
-
     if (log->failed)
         return LOG_FAILED;
     if (!has_room(log, message_size(message)))
         return LOG_QUEUE;
-    append = malloc(sizeof *append);
+    struct append *append = malloc(sizeof *append);
     if (!append)
         return LOG_NO_MEMORY;
     *append = (struct append){.message = message, .ops = ops, .owner = owner};
@@ -275,7 +265,6 @@ static void empty_pipe(int fd)
 {
     char bytes[64];
     ssize_t len;
-
     do
         len = read(fd, bytes, sizeof bytes);
     while (len == (ssize_t)sizeof bytes || (len < 0 && errno == EINTR)); /* less: it is empty */
@@ -284,7 +273,6 @@ static void empty_pipe(int fd)
 static void take_messages(struct log *log, const struct append_list *done)
 {
     const struct append *append;
-
     STAILQ_FOREACH (append, done, next) {
         log->queued--;
         log->queued_bytes -= message_size(append->message);
@@ -300,7 +288,6 @@ static void take_messages(struct log *log, const struct append_list *done)
 static void take_floors(struct log *log, struct floor_list *floors)
 {
     struct floor *floor;
-
     STAILQ_FOREACH (floor, floors, next) {
         tail_forget(&log->tail, floor->channel, floor->seq);
     }
@@ -309,13 +296,12 @@ static void take_floors(struct log *log, struct floor_list *floors)
 
 static void tell_wal(struct log *log, uint64_t bytes)
 {
-    char line[2 * PATH_MAX + 200];
     bool much = bytes >= (log->wal_told ? LOG_WAL_USUAL + 1 : LOG_WAL_MUCH);
-
     log->wal_bytes = bytes;
     if (!log->tell || much == log->wal_told)
         return;
     log->wal_told = much;
+    char line[2 * PATH_MAX + 200];
     if (much)
         snprintf(line, sizeof line,
                  "%s-wal has grown to %llu MiB: if another program reads the log in one long "
@@ -339,9 +325,8 @@ static void take_totals(struct log *log, const struct report *report)
 
 void log_drain(struct log *log, struct log_news *news)
 {
-    struct report report;
-
     empty_pipe(log->pipe[0]);
+    struct report report;
     writer_collect(log->writer, &report);
     news->before = log->totals.head;
     take_messages(log, &report.done);
@@ -371,7 +356,6 @@ struct plan {
 static struct plan make_plan(const struct log *log, struct cursor cursor, struct page *page)
 {
     struct plan plan = {0};
-
     if (cursor.kind == CURSOR_AT && cursor.seq <= log->totals.head) {
         plan.after = cursor.seq;
         plan.check_gap = true;
@@ -387,7 +371,6 @@ static struct plan make_plan(const struct log *log, struct cursor cursor, struct
 static int begin_floors(struct log *log, size_t count, struct floors *floors)
 {
     uint64_t *grown = log->floors;
-
     if (count > log->floors_size) {
         grown = realloc(log->floors, count * sizeof *grown);
         if (!grown)
@@ -432,7 +415,6 @@ static enum log_status fill_page(struct log *log, const char *const *channels, s
     struct page *page = fill->page;
     enum log_status status = LOG_OK;
     struct floors floors;
-
     if (begin_floors(log, count, &floors) != 0)
         return LOG_NO_MEMORY;
     if (plan->in_memory)
@@ -454,16 +436,13 @@ enum log_status log_read(struct log *log, const char *const *channels, size_t co
                          struct cursor cursor, struct page_limit limit, struct page *page)
 {
     struct page_fill fill = {.page = page, .limit = limit};
-    enum log_status status;
-    struct plan plan;
-
     *page = (struct page){.next = log->totals.head};
     if (log->failed)
         return LOG_FAILED;
     if (cursor.kind == CURSOR_NOW)
         return LOG_OK;
-    plan = make_plan(log, cursor, page);
-    status = fill_page(log, channels, count, &plan, &fill);
+    struct plan plan = make_plan(log, cursor, page);
+    enum log_status status = fill_page(log, channels, count, &plan, &fill);
     if (status != LOG_OK)
         page_free(page);
     if (status == LOG_FAILED)
@@ -475,12 +454,11 @@ enum log_status log_newest(struct log *log, const char *channel, uint64_t before
                            struct message **message)
 {
     uint64_t head = log->totals.head;
-    enum log_status status;
-
     *message = NULL;
     if (log->failed)
         return LOG_FAILED;
-    status = reader_newest(log->reader, channel, before <= head ? before - 1 : head, message);
+    enum log_status status =
+        reader_newest(log->reader, channel, before <= head ? before - 1 : head, message);
     if (status == LOG_FAILED)
         fail(log);
     return status;

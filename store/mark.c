@@ -26,7 +26,6 @@ enum { RECORD_LEN = offsetof(struct record, epoch) + EPOCH_LEN, PAGE = 4096 };
 static bool read_record(const struct mark *mark, char epoch[EPOCH_LEN + 1], uint64_t *seq)
 {
     struct record record;
-
     if (pread(mark->fd, &record, RECORD_LEN, LOCK_OWNER_SIZE) != RECORD_LEN)
         return false;
     memcpy(epoch, record.epoch, EPOCH_LEN);
@@ -39,7 +38,6 @@ static bool read_record(const struct mark *mark, char epoch[EPOCH_LEN + 1], uint
 static bool make_record(struct mark *mark)
 {
     struct record record = {.seq = mark->seq};
-
     memcpy(record.epoch, mark->epoch, EPOCH_LEN);
     errno = ENOSPC; /* of a short write */
     if (pwrite(mark->fd, &record, RECORD_LEN, LOCK_OWNER_SIZE) != RECORD_LEN)
@@ -61,7 +59,6 @@ static bool is_lost(const struct mark *mark)
 static void set_seq(struct mark *mark)
 {
     struct record *record = (struct record *)((char *)mark->page + LOCK_OWNER_SIZE);
-
     atomic_store_explicit(&record->seq, mark->seq, memory_order_relaxed);
 }
 
@@ -111,7 +108,6 @@ static int read_head(sqlite3 *db, uint64_t *head)
     sqlite3_stmt *select = NULL;
     sqlite3_int64 value = 0;
     int rc = sql_prepare(db, &select, "SELECT head FROM log");
-
     if (rc == SQLITE_OK)
         rc = sql_number(select, &value);
     sqlite3_finalize(select);
@@ -124,7 +120,6 @@ static int save_epoch(sqlite3 *db, const char *epoch)
 {
     sqlite3_stmt *update = NULL;
     int rc = sql_prepare(db, &update, "UPDATE log SET epoch = ?1");
-
     if (rc == SQLITE_OK)
         rc = sqlite3_bind_text(update, 1, epoch, EPOCH_LEN, SQLITE_STATIC);
     if (rc == SQLITE_OK)
@@ -136,14 +131,12 @@ static int save_epoch(sqlite3 *db, const char *epoch)
 static int renew_epoch(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why, size_t why_size)
 {
     char drawn[EPOCH_LEN + 1];
-    int rc;
-
     if (file_draw_epoch(drawn) != 0) {
         snprintf(why, why_size, "no random number for the log's epoch: %s", strerror(errno));
         return -1;
     }
     errno = 0;
-    rc = save_epoch(db, drawn);
+    int rc = save_epoch(db, drawn);
     if (rc != SQLITE_OK) {
         sql_explain(why, why_size, "the log was put back, but cannot be given a new epoch", db, rc);
         return -1;
@@ -166,21 +159,18 @@ static int begin(struct mark *mark, bool new_epoch, char *why, size_t why_size)
 int mark_open(struct mark *mark, int fd, sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why,
               size_t why_size)
 {
-    char left_epoch[EPOCH_LEN + 1];
     uint64_t head, left = 0;
-    bool known, other, renew;
-    int rc;
-
     *mark = (struct mark){.fd = fd};
     errno = 0;
-    rc = read_head(db, &head);
+    int rc = read_head(db, &head);
     if (rc != SQLITE_OK) {
         sql_explain(why, why_size, "the log's head cannot be read", db, rc);
         return -1;
     }
-    known = read_record(mark, left_epoch, &left);
-    other = known && strcmp(left_epoch, epoch) != 0;
-    renew = other || (known && head < left);
+    char left_epoch[EPOCH_LEN + 1];
+    bool known = read_record(mark, left_epoch, &left);
+    bool other = known && strcmp(left_epoch, epoch) != 0;
+    bool renew = other || (known && head < left);
     if (renew && renew_epoch(db, epoch, why, why_size) != 0)
         return -1;
     memcpy(mark->epoch, epoch, sizeof mark->epoch);

@@ -13,12 +13,10 @@ enum { OVERHEAD = 128 };
 struct message *message_new(const char *channel, const char *data, size_t data_len, int64_t time_ms)
 {
     size_t channel_len = strlen(channel);
-    struct message *message;
-
     assert(channel_len <= CHANNEL_MAX);
     if (channel_len > CHANNEL_MAX || data_len > UINT32_MAX)
         return NULL;
-    message = malloc(sizeof *message + channel_len + 1 + data_len + 1);
+    struct message *message = malloc(sizeof *message + channel_len + 1 + data_len + 1);
     if (!message)
         return NULL;
     message->seq = 0;
@@ -36,7 +34,6 @@ struct message *message_new(const char *channel, const char *data, size_t data_l
 int64_t message_time_now(void)
 {
     struct timespec now;
-
     clock_gettime(CLOCK_REALTIME, &now);
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }

@@ -6,11 +6,9 @@ int page_reserve(struct page_fill *fill, size_t count)
 {
     size_t room = fill->limit.messages - fill->page->count;
     size_t want = fill->page->count + (count < room ? count : room);
-    struct message **grown;
-
     if (want <= fill->capacity)
         return 0;
-    grown = realloc(fill->page->messages, want * sizeof *grown);
+    struct message **grown = realloc(fill->page->messages, want * sizeof *grown);
     if (!grown)
         return -1;
     fill->page->messages = grown;

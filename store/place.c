@@ -25,7 +25,6 @@ static int mark(struct place *place, int fd)
 {
     unsigned char size[2];
     struct stat db, wal, index;
-
     if (fstat(fd, &db) != 0 || fstat(place->shm->fd, &index) != 0 ||
         pread(fd, size, 2, AT_PAGE_SIZE) != 2)
         return -1;
@@ -81,7 +80,6 @@ void place_committed(struct place *place, int wal_pages)
 void place_checkpointed(struct place *place)
 {
     struct stat st;
-
     if (stat(place->path, &st) == 0)
         place->changed = st.st_mtim;
 }
@@ -92,7 +90,6 @@ void place_checkpointed(struct place *place)
 static int look_at(int fd, const char *name, struct stat *st)
 {
     struct statx got;
-
     if (statx(fd, name, AT_EMPTY_PATH, STATX_INO | STATX_SIZE, &got) != 0)
         return -1;
     st->st_dev = makedev(got.stx_dev_major, got.stx_dev_minor);
@@ -116,19 +113,16 @@ static bool is_gone(const char *name, const struct place *place, ino_t inode, st
 static bool is_cut(const struct place *place, int64_t size)
 {
     int64_t frame = FRAME_HEADER + place->page_size;
-    int64_t pages;
-
     if (size < 0 || place->wal_pages == 0 || size >= WAL_HEADER + place->wal_pages * frame)
         return false;
-    pages = shm_pages(place->shm);
+    int64_t pages = shm_pages(place->shm);
     return pages > 0 && size < WAL_HEADER + pages * frame;
 }
 
 const char *place_trouble(struct place *place, const char **name)
 {
-    struct stat st;
-
     *name = place->path;
+    struct stat st;
     if (is_gone(place->path, place, place->inode, &st))
         return gone;
     if (st.st_size >= 0 && st.st_size < place->size)
@@ -149,14 +143,12 @@ const char *place_trouble(struct place *place, const char **name)
 bool place_wal_is_cut(const struct place *place)
 {
     struct stat st;
-
     return look_at(place->wal_fd, "", &st) == 0 && is_cut(place, st.st_size);
 }
 
 bool place_can_be_saved(const struct place *place)
 {
     struct stat st;
-
     if (lstat(place->wal, &st) == 0 || errno != ENOENT || stat(place->path, &st) != 0)
         return false;
     return st.st_dev == place->device && st.st_ino == place->inode && st.st_size >= place->size &&
@@ -170,7 +162,6 @@ bool place_can_be_saved(const struct place *place)
 int place_watch(struct place *place)
 {
     const uint32_t events = IN_ATTRIB | IN_MOVE_SELF | IN_DELETE_SELF;
-
     if (place->watch_fd >= 0)
         return place->watch_fd;
     place->watch_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
@@ -187,7 +178,6 @@ int place_watch(struct place *place)
 void place_drain(const struct place *place)
 {
     char events[4096];
-
     while (read(place->watch_fd, events, sizeof events) > 0)
         ;
 }

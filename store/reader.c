@@ -31,7 +31,6 @@ struct reader {
 static int prepare(struct reader *reader)
 {
     int rc = sql_prepare(reader->db, &reader->begin, "BEGIN");
-
     if (rc == SQLITE_OK)
         rc = sql_prepare(reader->db, &reader->end, "COMMIT");
     if (rc == SQLITE_OK)
@@ -45,14 +44,12 @@ static int prepare(struct reader *reader)
 int reader_open(struct reader **out, const char *path, char *why, size_t why_size)
 {
     struct reader *reader = calloc(1, sizeof *reader);
-    int rc;
-
     if (!reader) {
         snprintf(why, why_size, "out of memory");
         return -1;
     }
     errno = 0;
-    rc = sqlite3_open_v2(path, &reader->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
+    int rc = sqlite3_open_v2(path, &reader->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
     if (rc == SQLITE_OK)
         rc = sqlite3_extended_result_codes(reader->db, 1);
     if (rc == SQLITE_OK)
@@ -96,7 +93,6 @@ static struct message *make_message(sqlite3_stmt *rows, int at, const char *chan
     const char *data = sqlite3_column_blob(rows, at + 2);
     size_t data_len = (size_t)sqlite3_column_bytes(rows, at + 2);
     struct message *message = NULL;
-
     if (data || data_len == 0)
         message = message_new(channel, data, data_len, sqlite3_column_int64(rows, at + 1));
     if (message)
@@ -118,19 +114,15 @@ struct loaded {
 
 static int load_one(struct loaded *loaded, sqlite3_stmt *rows, const char *channel)
 {
-    struct loaded_row *grown;
-    struct message *message;
-
     if (loaded->count == loaded->capacity) {
         size_t capacity = loaded->capacity ? loaded->capacity * 2 : 1024;
-
-        grown = realloc(loaded->rows, capacity * sizeof *grown);
+        struct loaded_row *grown = realloc(loaded->rows, capacity * sizeof *grown);
         if (!grown)
             return SQLITE_NOMEM;
         loaded->rows = grown;
         loaded->capacity = capacity;
     }
-    message = make_message(rows, 2, channel);
+    struct message *message = make_message(rows, 2, channel);
     if (!message)
         return SQLITE_NOMEM;
     loaded->rows[loaded->count++] =
@@ -142,10 +134,8 @@ static int load_messages(sqlite3_stmt *rows, size_t limit_bytes, struct loaded *
 {
     size_t bytes = 0;
     int rc;
-
     while ((rc = sqlite3_step(rows)) == SQLITE_ROW) {
         const char *channel = (const char *)sqlite3_column_text(rows, 0);
-
         if (!channel || strlen(channel) > CHANNEL_MAX)
             return SQLITE_CORRUPT;
         bytes += message_size_of(strlen(channel), (size_t)sqlite3_column_bytes(rows, 4));
@@ -165,7 +155,6 @@ static void fill_tail(struct tail *tail, struct loaded *loaded)
     tail->start = loaded->rest;
     while (loaded->count) {
         struct loaded_row *row = &loaded->rows[--loaded->count];
-
         tail_add(tail, row->message);
         tail_set_floor(tail, message_channel(row->message), row->floor);
         message_drop(row->message);
@@ -181,7 +170,6 @@ int reader_load(struct reader *reader, struct tail *tail, char *why, size_t why_
     int rc = sql_prepare(reader->db, &rows,
                          "SELECT c.name, c.floor, m.seq, m.time_ms, m.data FROM message m "
                          "LEFT JOIN channel c ON c.id = m.channel ORDER BY m.seq DESC");
-
     if (rc == SQLITE_OK)
         rc = load_messages(rows, tail->limit_bytes, &loaded);
     sqlite3_finalize(rows);
@@ -205,18 +193,15 @@ int reader_load(struct reader *reader, struct tail *tail, char *why, size_t why_
 
 static int reserve_scans(struct reader *reader, size_t count)
 {
-    struct scan *grown;
     int rc = SQLITE_OK;
-
     if (count <= reader->scan_count)
         return SQLITE_OK;
-    grown = realloc(reader->scans, count * sizeof *grown);
+    struct scan *grown = realloc(reader->scans, count * sizeof *grown);
     if (!grown)
         return SQLITE_NOMEM;
     reader->scans = grown;
     while (reader->scan_count < count && rc == SQLITE_OK) {
         struct scan *scan = &grown[reader->scan_count];
-
         *scan = (struct scan){0};
         rc = sql_prepare(reader->db, &scan->rows,
                          "SELECT seq, time_ms, data FROM message "
@@ -231,7 +216,6 @@ static int reserve_scans(struct reader *reader, size_t count)
 static int find_channel(struct reader *reader, const char *name, sqlite3_int64 *id, uint64_t *floor)
 {
     int rc = sqlite3_bind_text(reader->channel, 1, name, -1, SQLITE_STATIC);
-
     if (rc == SQLITE_OK)
         rc = sqlite3_step(reader->channel);
     if (rc == SQLITE_ROW) {
@@ -247,7 +231,6 @@ static int find_channel(struct reader *reader, const char *name, sqlite3_int64 *
 static int step(struct scan *scan)
 {
     int rc = sqlite3_step(scan->rows);
-
     if (rc == SQLITE_ROW)
         scan->seq = (uint64_t)sqlite3_column_int64(scan->rows, 0);
     else
@@ -259,7 +242,6 @@ static int start_scan(struct scan *scan, const char *channel, sqlite3_int64 id, 
                       uint64_t upto)
 {
     int rc = sqlite3_bind_int64(scan->rows, 1, id);
-
     if (rc == SQLITE_OK)
         rc = sqlite3_bind_int64(scan->rows, 2, (sqlite3_int64)after);
     if (rc == SQLITE_OK)
@@ -275,13 +257,11 @@ static int start_scans(struct reader *reader, const char *const *channels, size_
 {
     sqlite3_int64 forgotten = 0;
     int rc = sql_number(reader->forgotten, &forgotten);
-
     if (rc != SQLITE_ROW)
         return rc == SQLITE_DONE ? SQLITE_CORRUPT : rc;
     for (size_t i = 0; i < count; i++) {
         uint64_t floor = (uint64_t)forgotten;
         sqlite3_int64 id = 0;
-
         rc = find_channel(reader, channels[i], &id, &floor);
         if (rc == SQLITE_ROW)
             rc = start_scan(&reader->scans[*used], channels[i], id, after, upto);
@@ -299,21 +279,17 @@ static int start_scans(struct reader *reader, const char *const *channels, size_
 static int take_next(struct reader *reader, size_t *used, struct page_fill *fill)
 {
     struct scan *oldest = reader->scans;
-    struct message *message;
-    int rc;
-
     for (size_t i = 1; i < *used; i++)
         if (reader->scans[i].seq < oldest->seq)
             oldest = &reader->scans[i];
-    message = make_message(oldest->rows, 0, oldest->channel);
+    struct message *message = make_message(oldest->rows, 0, oldest->channel);
     if (!message || page_add(fill, message) != 0) {
         message_drop(message);
         return SQLITE_NOMEM;
     }
-    rc = step(oldest);
+    int rc = step(oldest);
     if (rc == SQLITE_DONE) {
         struct scan done = *oldest;
-
         *oldest = reader->scans[--*used];
         reader->scans[*used] = done;
         return SQLITE_OK;
@@ -325,12 +301,9 @@ enum log_status reader_read(struct reader *reader, const char *const *channels, 
                             uint64_t after, uint64_t upto, struct page_fill *fill,
                             struct floors *floors)
 {
-    enum log_status status;
     size_t used = 0;
-    int rc;
-
     errno = 0;
-    rc = reserve_scans(reader, count);
+    int rc = reserve_scans(reader, count);
     if (rc == SQLITE_OK)
         rc = sql_run(reader->begin);
     if (rc == SQLITE_OK)
@@ -338,7 +311,7 @@ enum log_status reader_read(struct reader *reader, const char *const *channels, 
     while (rc == SQLITE_OK && used && !page_is_full(fill))
         rc = take_next(reader, &used, fill);
     fill->page->more = used > 0;
-    status = sql_status(rc);
+    enum log_status status = sql_status(rc);
     if (status != LOG_OK)
         sql_explain(reader->error, sizeof reader->error, "reading the log", reader->db, rc);
     for (size_t i = 0; i < reader->scan_count; i++)
@@ -357,7 +330,6 @@ enum log_status reader_newest(struct reader *reader, const char *channel, uint64
                          "SELECT m.seq, m.time_ms, m.data FROM message m "
                          "WHERE m.channel = (SELECT id FROM channel WHERE name = ?1) "
                          "AND m.seq <= ?2 ORDER BY m.seq DESC LIMIT 1");
-
     *message = NULL;
     if (rc == SQLITE_OK)
         rc = sqlite3_bind_text(rows, 1, channel, -1, SQLITE_STATIC);

@@ -21,7 +21,6 @@ uint64_t retention_most_messages(const struct retention_limits *limits)
 {
     uint64_t keep = limits->keep_messages;
     uint64_t slack = keep < SLACK_COUNT_FROM ? 0 : keep / SLACK_COUNT_PART;
-
     return keep + (slack < SLACK_MAX_COUNT ? slack : SLACK_MAX_COUNT);
 }
 
@@ -33,13 +32,11 @@ uint64_t retention_most_bytes(const struct retention_limits *limits)
 int retention_init(struct retention *retention, sqlite3 *db, struct ledger *ledger,
                    const struct retention_limits *limits)
 {
-    int rc;
-
     *retention = (struct retention){.limits = *limits, .db = db, .ledger = ledger};
     retention_undo(retention);
-    rc = sql_prepare(db, &retention->oldest_of_channel,
-                     "SELECT seq, channel, length(data) FROM message WHERE channel = ?1 "
-                     "ORDER BY seq LIMIT ?2");
+    int rc = sql_prepare(db, &retention->oldest_of_channel,
+                         "SELECT seq, channel, length(data) FROM message WHERE channel = ?1 "
+                         "ORDER BY seq LIMIT ?2");
     if (rc == SQLITE_OK)
         rc = sql_prepare(db, &retention->trim_channel,
                          "DELETE FROM message WHERE channel = ?1 AND seq <= ?2");
@@ -68,7 +65,6 @@ void retention_free(struct retention *retention)
 void retention_undo(struct retention *retention)
 {
     const struct retention_limits *limits = &retention->limits;
-
     retention->sweeping = limits->keep_messages > 0;
     retention->swept = 0;
     retention->due_ms = limits->keep_age_ms ? INT64_MIN : INT64_MAX;
@@ -105,7 +101,6 @@ static int forget_rows(struct retention *retention, sqlite3_stmt *rows, sqlite3_
 {
     struct channel *channel;
     int rc;
-
     while ((rc = sqlite3_step(rows)) == SQLITE_ROW) {
         *last = sqlite3_column_int64(rows, 0);
         rc = ledger_channel_by_id(retention->ledger, sqlite3_column_int64(rows, 1), &channel);
@@ -130,7 +125,6 @@ static int delete_rows(struct retention *retention, sqlite3_stmt *rows, sqlite3_
     uint64_t before = retention->ledger->now.messages;
     sqlite3_int64 last = 0;
     int rc = forget_rows(retention, rows, &last, left);
-
     if (rc == SQLITE_OK)
         rc = sqlite3_bind_int64(trim, last_parameter, last);
     if (rc == SQLITE_OK)
@@ -149,11 +143,9 @@ static int delete_rows(struct retention *retention, sqlite3_stmt *rows, sqlite3_
 static int trim_channel(struct retention *retention, struct channel *channel, uint64_t *left)
 {
     uint64_t excess = channel->count - retention->limits.keep_messages;
-    int rc;
-
     if (excess > *left)
         excess = *left;
-    rc = sqlite3_bind_int64(retention->oldest_of_channel, 1, channel->id);
+    int rc = sqlite3_bind_int64(retention->oldest_of_channel, 1, channel->id);
     if (rc == SQLITE_OK)
         rc = sqlite3_bind_int64(retention->oldest_of_channel, 2, (sqlite3_int64)excess);
     if (rc == SQLITE_OK)
@@ -172,9 +164,8 @@ static bool is_over(const struct retention *retention, const struct channel *cha
 /* Those that this transaction appended to: in the steady state nobody else can be over. */
 static int trim_touched(struct retention *retention, uint64_t *left)
 {
-    struct channel *channel;
     int rc = SQLITE_OK;
-
+    struct channel *channel;
     STAILQ_FOREACH (channel, &retention->ledger->changed, changes) {
         if (*left && is_over(retention, channel))
             rc = trim_channel(retention, channel, left);
@@ -195,7 +186,6 @@ static int next_over(struct retention *retention, struct channel **out)
     sqlite3_int64 id = 0;
     uint64_t most = retention_most_messages(&retention->limits);
     int rc = sqlite3_bind_int64(retention->next_over, 1, retention->swept);
-
     *out = NULL;
     if (rc == SQLITE_OK)
         rc = sqlite3_bind_int64(retention->next_over, 2, (sqlite3_int64)most);
@@ -209,9 +199,8 @@ static int next_over(struct retention *retention, struct channel **out)
 /* Walks the table of channels once, a stretch a transaction. */
 static int sweep(struct retention *retention, uint64_t *left)
 {
-    struct channel *channel;
     int rc = SQLITE_OK;
-
+    struct channel *channel;
     while (retention->sweeping && *left && rc == SQLITE_OK) {
         rc = next_over(retention, &channel);
         if (rc == SQLITE_DONE) {
@@ -260,12 +249,8 @@ static int find_prefix(struct retention *retention, const struct moment *now, ui
                        struct prefix *prefix)
 {
     sqlite3_stmt *oldest = retention->oldest;
-    struct channel *channel;
-    size_t size;
-    int rc;
-
     *prefix = (struct prefix){.bytes = retention->ledger->now.bytes, .stay_ms = INT64_MIN};
-    rc = sqlite3_bind_int64(oldest, 1, INT64_MAX);
+    int rc = sqlite3_bind_int64(oldest, 1, INT64_MAX);
     if (rc != SQLITE_OK)
         return rc;
     while ((rc = sqlite3_step(oldest)) == SQLITE_ROW) {
@@ -273,7 +258,6 @@ static int find_prefix(struct retention *retention, const struct moment *now, ui
         int64_t time_ms =
             stamps_time(&retention->stamps, seq, sqlite3_column_int64(oldest, 3), now);
         enum verdict verdict = judge(&retention->limits, prefix->bytes, time_ms, now->wall_ms);
-
         if (prefix->rows == 0)
             stamps_forget(&retention->stamps, seq);
         if (verdict == STAY)
@@ -283,10 +267,11 @@ static int find_prefix(struct retention *retention, const struct moment *now, ui
             break;
         if (verdict == GO)
             prefix->last = seq;
+        struct channel *channel;
         rc = ledger_channel_by_id(retention->ledger, sqlite3_column_int64(oldest, 1), &channel);
         if (rc != SQLITE_OK)
             break;
-        size = message_size_of(channel->name_len, (size_t)sqlite3_column_int64(oldest, 2));
+        size_t size = message_size_of(channel->name_len, (size_t)sqlite3_column_int64(oldest, 2));
         prefix->bytes -= size < prefix->bytes ? size : prefix->bytes;
         prefix->rows++;
     }
@@ -300,7 +285,6 @@ static int64_t next_due(const struct retention *retention, const struct prefix *
     int64_t age_ms = retention->limits.keep_age_ms;
     int64_t slack_ms = age_ms / SLACK_PART < SLACK_MAX_MS ? age_ms / SLACK_PART : SLACK_MAX_MS;
     int64_t had_ms = prefix->stay_ms == INT64_MIN ? 0 : now->wall_ms - prefix->stay_ms;
-
     if (age_ms == 0 || retention->ledger->now.messages == 0 || age_ms > INT64_MAX / 4)
         return INT64_MAX;
     return now->steady_ms - had_ms + age_ms + slack_ms;
@@ -311,7 +295,6 @@ static bool prefix_is_due(const struct retention *retention, const struct moment
 {
     const struct retention_limits *limits = &retention->limits;
     const struct totals *totals = &retention->ledger->now;
-
     if (limits->keep_bytes && totals->bytes > retention_most_bytes(limits))
         return true;
     return limits->keep_age_ms &&
@@ -320,13 +303,11 @@ static bool prefix_is_due(const struct retention *retention, const struct moment
 
 static int trim_prefix(struct retention *retention, const struct moment *now, uint64_t *left)
 {
-    struct prefix prefix;
-    int rc;
-
     retention->backlog = prefix_is_due(retention, now);
     if (!retention->backlog || *left == 0)
         return SQLITE_OK;
-    rc = find_prefix(retention, now, *left, &prefix);
+    struct prefix prefix;
+    int rc = find_prefix(retention, now, *left, &prefix);
     if (rc == SQLITE_OK && prefix.last) {
         rc = sqlite3_bind_int64(retention->oldest, 1, (sqlite3_int64)prefix.last);
         if (rc == SQLITE_OK)
@@ -344,7 +325,6 @@ int retention_run(struct retention *retention, const struct moment *now, uint64_
 {
     uint64_t left = rows;
     int rc = trim_touched(retention, &left);
-
     if (rc == SQLITE_OK)
         rc = trim_prefix(retention, now, &left);
     if (rc == SQLITE_OK && idle)

@@ -39,7 +39,6 @@ static int insert_log(sqlite3 *db, const char *epoch)
 {
     sqlite3_stmt *insert = NULL;
     int rc = sql_prepare(db, &insert, "INSERT INTO log VALUES (1, ?1, 0, 0, 0, 0)");
-
     if (rc == SQLITE_OK)
         rc = sqlite3_bind_text(insert, 1, epoch, EPOCH_LEN, SQLITE_STATIC);
     if (rc == SQLITE_OK)
@@ -51,11 +50,9 @@ static int insert_log(sqlite3 *db, const char *epoch)
 int schema_build(sqlite3 *db, const char *epoch)
 {
     char marks[128];
-    int rc;
-
     snprintf(marks, sizeof marks, "PRAGMA application_id=%d; PRAGMA user_version=%d;",
              SCHEMA_APPLICATION, SCHEMA_VERSION);
-    rc = sql_exec(db, "BEGIN IMMEDIATE");
+    int rc = sql_exec(db, "BEGIN IMMEDIATE");
     if (rc == SQLITE_OK)
         rc = sql_exec(db, marks);
     if (rc == SQLITE_OK)
@@ -72,7 +69,6 @@ static bool same_row(sqlite3_stmt *a, sqlite3_stmt *b)
     for (int i = 0; i < 4; i++) {
         const char *left = (const char *)sqlite3_column_text(a, i);
         const char *right = (const char *)sqlite3_column_text(b, i);
-
         if (!left || !right || strcmp(left, right) != 0)
             return false;
     }
@@ -92,7 +88,6 @@ static int compare(sqlite3_stmt *ours, sqlite3_stmt *theirs)
     for (;;) {
         int left = sqlite3_step(ours);
         int right = sqlite3_step(theirs);
-
         if (right != SQLITE_ROW && right != SQLITE_DONE)
             return right;
         if (left != SQLITE_ROW && left != SQLITE_DONE)
@@ -117,7 +112,6 @@ static int cannot(sqlite3 *db, int rc, const char *doing, char *why, size_t why_
 static void finalize(sqlite3_stmt *statement)
 {
     int error = errno;
-
     sqlite3_finalize(statement);
     errno = error;
 }
@@ -130,7 +124,6 @@ static int check_tables(sqlite3 *db, char *why, size_t why_size)
     sqlite3_stmt *ours = NULL, *theirs = NULL;
     int result = SQLITE_CORRUPT;
     int rc = sqlite3_open(":memory:", &model);
-
     if (rc == SQLITE_OK)
         rc = sql_exec(model, tables);
     if (rc == SQLITE_OK)
@@ -166,7 +159,6 @@ static int check_rows(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why, size_t 
                          "SELECT epoch, head >= coalesce((SELECT max(seq) FROM message), 0) AND "
                          "forgotten BETWEEN 0 AND head AND messages BETWEEN 0 AND head AND "
                          "bytes >= 0 FROM log");
-
     if (rc == SQLITE_OK)
         rc = sqlite3_step(row);
     if (rc == SQLITE_ROW && is_epoch((const char *)sqlite3_column_text(row, 0)) &&
@@ -185,10 +177,8 @@ static int check_rows(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why, size_t 
 
 int schema_check(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why, size_t why_size)
 {
-    int result;
-
     errno = 0;
-    result = check_tables(db, why, why_size);
+    int result = check_tables(db, why, why_size);
     return result == SQLITE_OK ? check_rows(db, epoch, why, why_size) : result;
 }
 
@@ -200,7 +190,6 @@ static int check_counts(sqlite3 *db, char *why, size_t why_size)
     int rc = sql_prepare(db, &counts,
                          "SELECT messages = (SELECT count(*) FROM message) AND "
                          "messages = (SELECT coalesce(sum(count), 0) FROM channel) FROM log");
-
     if (rc == SQLITE_OK)
         rc = sql_number(counts, &equal);
     finalize(counts);
@@ -217,13 +206,11 @@ static int check_counts(sqlite3 *db, char *why, size_t why_size)
 static int read_report(const char *said, char *why, size_t why_size)
 {
     static const char unread[] = "error code=";
-    const char *line = strncmp(said, "***", 3) == 0 ? strchr(said, '\n') : NULL, *code;
-    int rc;
-
+    const char *line = strncmp(said, "***", 3) == 0 ? strchr(said, '\n') : NULL;
     line = line ? line + 1 : said;
     snprintf(why, why_size, "%.*s", (int)strcspn(line, "\n"), line);
-    code = strstr(why, unread);
-    rc = code ? (int)strtol(code + sizeof unread - 1, NULL, 10) : SQLITE_OK;
+    const char *code = strstr(why, unread);
+    int rc = code ? (int)strtol(code + sizeof unread - 1, NULL, 10) : SQLITE_OK;
     return rc == SQLITE_OK || (rc & 0xff) == SQLITE_NOTADB ? SQLITE_CORRUPT : rc;
 }
 
@@ -232,10 +219,8 @@ int schema_check_pages(sqlite3 *db, char *why, size_t why_size)
     sqlite3_stmt *check = NULL;
     const char *said = NULL;
     int result = SQLITE_CORRUPT;
-    int rc;
-
     errno = 0;
-    rc = sql_prepare(db, &check, "PRAGMA quick_check(1)");
+    int rc = sql_prepare(db, &check, "PRAGMA quick_check(1)");
     if (rc == SQLITE_OK)
         rc = sqlite3_step(check);
     if (rc == SQLITE_ROW)

@@ -25,14 +25,12 @@ enum { FRAME_MIN = 512 + 24 };
 static int lock_first(int fd, short type)
 {
     struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = FIRST_BYTE, .l_len = 1};
-
     return fcntl(fd, F_OFD_SETLK, &lock);
 }
 
 int shm_reserve(struct shm *shm, int64_t pages)
 {
     int64_t size = ((pages + HEADER_PAGES - 1) / PART_PAGES + 1) * PART;
-
     if (shm->fd < 0 || size <= shm->reserved)
         return 0;
     if (fallocate(shm->fd, 0, 0, size) != 0 && errno != EOPNOTSUPP && errno != ENOSYS)
@@ -54,14 +52,13 @@ static int make(struct shm *shm, int64_t wal_size)
 
 int shm_open_for(struct shm *shm, const char *path, int64_t wal_size, char *why, size_t why_size)
 {
-    char name[PATH_MAX];
-    struct stat log;
-
     *shm = (struct shm){.fd = -1};
+    char name[PATH_MAX];
     if ((size_t)snprintf(name, sizeof name, "%s-shm", path) >= sizeof name) {
         snprintf(why, why_size, "%.80s...: the path is too long", path);
         return -1;
     }
+    struct stat log;
     if (stat(path, &log) == 0)
         shm->fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, log.st_mode & 0666);
     if (shm->fd >= 0 && make(shm, wal_size) == 0)
@@ -81,7 +78,6 @@ void shm_close(struct shm *shm)
 int64_t shm_pages(const struct shm *shm)
 {
     uint32_t pages;
-
     return pread(shm->fd, &pages, sizeof pages, AT_PAGES) == (ssize_t)sizeof pages ? (int64_t)pages
                                                                                    : -1;
 }

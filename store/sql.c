@@ -10,7 +10,6 @@
 static int cause_of(int rc)
 {
     int primary = rc & 0xff;
-
     return primary == SQLITE_IOERR || primary == SQLITE_CANTOPEN ? errno : 0;
 }
 
@@ -37,7 +36,6 @@ static bool is_no_memory(int rc, int cause)
 enum log_status sql_status(int rc)
 {
     int cause = cause_of(rc);
-
     switch (rc & 0xff) {
     case SQLITE_OK:
     case SQLITE_ROW:
@@ -62,7 +60,6 @@ void sql_explain(char *text, size_t text_size, const char *doing, sqlite3 *db, i
     int cause = cause_of(rc);
     bool detailed = db && sqlite3_extended_errcode(db) == rc;
     const char *said = detailed ? sqlite3_errmsg(db) : sqlite3_errstr(rc);
-
     if (cause)
         snprintf(text, text_size, "%s: %s (%d): %s", doing, said, rc, strerror(cause));
     else
@@ -77,20 +74,16 @@ int sql_prepare(sqlite3 *db, sqlite3_stmt **out, const char *text)
 
 int sql_run(sqlite3_stmt *statement)
 {
-    int rc;
-
     errno = 0;
-    rc = sqlite3_step(statement);
+    int rc = sqlite3_step(statement);
     sqlite3_reset(statement);
     return rc == SQLITE_DONE || rc == SQLITE_ROW ? SQLITE_OK : rc;
 }
 
 int sql_number(sqlite3_stmt *statement, sqlite3_int64 *value)
 {
-    int rc;
-
     errno = 0;
-    rc = sqlite3_step(statement);
+    int rc = sqlite3_step(statement);
     if (rc == SQLITE_ROW)
         *value = sqlite3_column_int64(statement, 0);
     sqlite3_reset(statement);

@@ -43,7 +43,6 @@ void tail_init(struct tail *tail, size_t limit_bytes)
 static struct tail_channel *find_channel(const struct tail *tail, const char *name)
 {
     struct tail_channel *channel;
-
     HASH_FIND_STR(tail->channels, name, channel);
     return channel;
 }
@@ -51,7 +50,6 @@ static struct tail_channel *find_channel(const struct tail *tail, const char *na
 static int resize(struct tail_channel *channel, size_t capacity)
 {
     struct slot *slots = malloc(capacity * sizeof *slots);
-
     if (!slots)
         return -1;
     for (size_t i = 0; i < channel->count; i++)
@@ -76,7 +74,6 @@ static struct tail_channel *make_channel(struct tail *tail, const char *name)
 {
     size_t name_size = strlen(name) + 1;
     struct tail_channel *channel = calloc(1, sizeof *channel + name_size);
-
     if (!channel)
         return NULL;
     memcpy(channel->name, name, name_size);
@@ -99,7 +96,6 @@ static struct tail_channel *make_channel(struct tail *tail, const char *name)
 static void drop_oldest_of(struct tail *tail, struct tail_channel *channel)
 {
     struct tail_entry *entry = slot_at(channel, 0)->entry;
-
     TAILQ_REMOVE(&tail->recent, entry, recent);
     tail->count--;
     tail->bytes -= message_size(entry->message);
@@ -116,18 +112,15 @@ static void drop_oldest_of(struct tail *tail, struct tail_channel *channel)
 static void drop_oldest(struct tail *tail)
 {
     struct tail_entry *entry = TAILQ_FIRST(&tail->recent);
-
     tail->start = entry->message->seq;
     drop_oldest_of(tail, entry->channel);
 }
 
 static int append(struct tail *tail, struct tail_channel *channel, struct message *message)
 {
-    struct tail_entry *entry;
-
     if (channel->count == channel->capacity && resize(channel, channel->capacity * 2) != 0)
         return -1;
-    entry = malloc(sizeof *entry);
+    struct tail_entry *entry = malloc(sizeof *entry);
     if (!entry)
         return -1;
     entry->message = message_hold(message);
@@ -142,7 +135,6 @@ static int append(struct tail *tail, struct tail_channel *channel, struct messag
 void tail_add(struct tail *tail, struct message *message)
 {
     struct tail_channel *channel = find_channel(tail, message_channel(message));
-
     if (!channel)
         channel = make_channel(tail, message_channel(message));
     if (channel && append(tail, channel, message) == 0)
@@ -170,7 +162,6 @@ void tail_forget(struct tail *tail, const char *name, uint64_t floor)
 {
     struct tail_channel *channel = find_channel(tail, name);
     size_t old = 0;
-
     if (!channel)
         return;
     channel->floor = floor;
@@ -184,7 +175,6 @@ void tail_forget(struct tail *tail, const char *name, uint64_t floor)
 void tail_set_floor(struct tail *tail, const char *name, uint64_t floor)
 {
     struct tail_channel *channel = find_channel(tail, name);
-
     if (channel)
         channel->floor = floor;
 }
@@ -192,7 +182,6 @@ void tail_set_floor(struct tail *tail, const char *name, uint64_t floor)
 uint64_t tail_floor(const struct tail *tail, const char *name)
 {
     const struct tail_channel *channel = find_channel(tail, name);
-
     return channel ? channel->floor : tail->forgotten;
 }
 
@@ -208,12 +197,10 @@ struct span {
 static size_t first_after(const struct tail_channel *channel, uint64_t after)
 {
     size_t low = 0, high = channel->count;
-
     if (slot_at(channel, high - 1)->seq <= after)
         return high;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-
         if (slot_at(channel, middle)->seq <= after)
             low = middle + 1;
         else
@@ -227,12 +214,10 @@ static size_t find_spans(const struct tail *tail, const char *const *channels, s
                          uint64_t after, struct span *spans, size_t *total)
 {
     size_t used = 0;
-
     *total = 0;
     for (size_t i = 0; i < count; i++) {
         const struct tail_channel *channel = find_channel(tail, channels[i]);
         size_t at = channel ? first_after(channel, after) : 0;
-
         if (!channel || at == channel->count)
             continue;
         spans[used++] = (struct span){channel, at};
@@ -245,13 +230,11 @@ static size_t find_spans(const struct tail *tail, const char *const *channels, s
 static struct message *take_next(struct span *spans, size_t *used)
 {
     size_t oldest = 0;
-    struct message *message;
-
     for (size_t i = 1; i < *used; i++)
         if (slot_at(spans[i].channel, spans[i].at)->seq <
             slot_at(spans[oldest].channel, spans[oldest].at)->seq)
             oldest = i;
-    message = slot_at(spans[oldest].channel, spans[oldest].at)->entry->message;
+    struct message *message = slot_at(spans[oldest].channel, spans[oldest].at)->entry->message;
     if (++spans[oldest].at == spans[oldest].channel->count)
         spans[oldest] = spans[--*used];
     return message;
@@ -261,15 +244,14 @@ int tail_read(const struct tail *tail, const char *const *channels, size_t count
               struct page_fill *fill)
 {
     struct span few[32], *spans = few;
-    size_t used, total;
     int result = -1;
-
     if (count > sizeof few / sizeof *few) {
         spans = calloc(count, sizeof *spans);
         if (!spans)
             return -1;
     }
-    used = find_spans(tail, channels, count, after, spans, &total);
+    size_t total;
+    size_t used = find_spans(tail, channels, count, after, spans, &total);
     if (page_reserve(fill, total) != 0)
         goto out;
     while (used && !page_is_full(fill))

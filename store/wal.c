@@ -17,11 +17,10 @@ enum { STEP = 64 << 10, STEPS_A_SYNC = 256, TELL_MS = 1000 };
 static void tell_progress(log_tell *tell, const char *name, int64_t done, int64_t size,
                           int64_t *told_ms)
 {
-    char line[PATH_MAX + 100];
-
     if (!tell || stamps_steady_ms() - *told_ms < TELL_MS)
         return;
     *told_ms = stamps_steady_ms();
+    char line[PATH_MAX + 100];
     snprintf(line, sizeof line, "%s: %lld of %lld MiB written again before they are trusted", name,
              (long long)(done >> 20), (long long)(size >> 20));
     tell(LOG_TELL_INFO, line);
@@ -34,10 +33,8 @@ static int rewrite(sqlite3_file *wal, char *step, const char *name, log_tell *te
     int64_t told_ms = stamps_steady_ms();
     sqlite3_int64 size = 0;
     int rc = io->xFileSize(wal, &size);
-
     for (sqlite3_int64 at = 0; rc == SQLITE_OK && at < size; at += STEP) {
         int len = size - at < STEP ? (int)(size - at) : STEP;
-
         rc = io->xRead(wal, step, len, at);
         if (rc == SQLITE_OK)
             rc = io->xWrite(wal, step, len, at);
@@ -54,7 +51,6 @@ static int open_and_rewrite(sqlite3_vfs *vfs, const char *name, log_tell *tell)
     sqlite3_file *wal = calloc(1, (size_t)vfs->szOsFile);
     char *step = malloc(STEP);
     int rc = SQLITE_NOMEM, flags = 0;
-
     if (wal && step)
         rc = vfs->xOpen(vfs, name, wal, SQLITE_OPEN_READWRITE | SQLITE_OPEN_WAL, &flags);
     if (rc == SQLITE_OK && (flags & SQLITE_OPEN_READONLY))
@@ -72,14 +68,13 @@ int wal_rewrite(const char *path, log_tell *tell, char *why, size_t why_size)
 {
     sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
     char name[PATH_MAX];
-    int exists = 0, rc;
-
     if ((size_t)snprintf(name, sizeof name, "%s-wal", path) >= sizeof name) {
         snprintf(why, why_size, "%.80s...: the path is too long", path);
         return -1;
     }
     errno = 0;
-    rc = vfs->xAccess(vfs, name, SQLITE_ACCESS_EXISTS, &exists);
+    int exists = 0;
+    int rc = vfs->xAccess(vfs, name, SQLITE_ACCESS_EXISTS, &exists);
     if (rc == SQLITE_OK && exists)
         rc = open_and_rewrite(vfs, name, tell);
     if (rc == SQLITE_OK)

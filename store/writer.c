@@ -52,7 +52,6 @@ static void clear_report(struct report *report)
 static void ring(struct writer *writer)
 {
     ssize_t wrote;
-
     do
         wrote = write(writer->notify_fd, "", 1);
     while (wrote < 0 && errno == EINTR);
@@ -64,8 +63,6 @@ static void ring(struct writer *writer)
 static void deliver(struct writer *writer, struct append_list *batch)
 {
     struct report *report = &writer->report;
-    bool first;
-
     pthread_mutex_lock(&writer->mutex);
     STAILQ_CONCAT(&report->done, batch);
     STAILQ_CONCAT(&report->floors, &writer->committer.ledger.floors);
@@ -75,7 +72,7 @@ static void deliver(struct writer *writer, struct append_list *batch)
     report->failed = writer->committer.failed;
     if (writer->committer.error[0])
         memcpy(report->error, writer->committer.error, sizeof report->error);
-    first = !writer->reported;
+    bool first = !writer->reported;
     writer->reported = true;
     pthread_mutex_unlock(&writer->mutex);
     if (first || writer->ring_ms != INT64_MAX)
@@ -85,7 +82,6 @@ static void deliver(struct writer *writer, struct append_list *batch)
 static void set_status(struct append_list *batch, enum log_status status)
 {
     struct append *append;
-
     STAILQ_FOREACH (append, batch, next) {
         append->status = status;
     }
@@ -98,7 +94,6 @@ static void tell_failure(struct writer *writer, void (*work)(struct committer *)
 {
     struct append_list none = STAILQ_HEAD_INITIALIZER(none);
     bool before = writer->committer.failed;
-
     work(&writer->committer);
     if (writer->committer.failed && !before)
         deliver(writer, &none);
@@ -110,7 +105,6 @@ static void commit_and_tell(struct writer *writer, struct append_list *batch)
     struct committer *committer = &writer->committer;
     uint64_t before = committer->commits;
     enum log_status status = commit_batch(committer, batch);
-
     set_status(batch, status);
     if (committer->commits != before || status != LOG_OK || !STAILQ_EMPTY(batch))
         deliver(writer, batch);
@@ -135,7 +129,6 @@ enum work {
 static int64_t retention_ms(const struct writer *writer, const struct moment *now)
 {
     int64_t due = writer->committer.retention.due_ms, look = now->steady_ms + CLOCK_LOOK_MS;
-
     if (retention_is_due(&writer->committer.retention, now))
         return now->steady_ms;
     return due < look || due == INT64_MAX ? due : look;
@@ -145,8 +138,7 @@ static int64_t retention_ms(const struct writer *writer, const struct moment *no
 static enum work next_work(const struct writer *writer, int64_t *until)
 {
     const struct moment clocks = stamps_now();
-    int64_t now = clocks.steady_ms, due;
-
+    int64_t now = clocks.steady_ms;
     if (!STAILQ_EMPTY(&writer->queue))
         return WORK_COMMIT;
     if (writer->stopping)
@@ -158,7 +150,7 @@ static enum work next_work(const struct writer *writer, int64_t *until)
         return WORK_SLEEP;
     if (writer->looking)
         return WORK_LOOK;
-    due = retention_ms(writer, &clocks);
+    int64_t due = retention_ms(writer, &clocks);
     if (due < writer->committer.retry_ms)
         due = writer->committer.retry_ms;
     if (due <= now)
@@ -177,7 +169,6 @@ static void sleep_until(struct writer *writer, int64_t until_ms)
 {
     int64_t left_ms = until_ms == INT64_MAX ? 0 : until_ms - stamps_steady_ms();
     struct timespec until;
-
     clock_gettime(CLOCK_MONOTONIC, &until);
     left_ms += until.tv_nsec / 1000000;
     until.tv_sec += left_ms > 0 ? left_ms / 1000 : 0;
@@ -193,10 +184,9 @@ static void sleep_until(struct writer *writer, int64_t until_ms)
 /* Waits for something to do. Takes all that is queued. */
 static enum work wait_for_work(struct writer *writer, struct append_list *batch)
 {
+    pthread_mutex_lock(&writer->mutex);
     enum work work;
     int64_t until;
-
-    pthread_mutex_lock(&writer->mutex);
     while ((work = next_work(writer, &until)) == WORK_SLEEP)
         sleep_until(writer, until);
     STAILQ_CONCAT(batch, &writer->queue);
@@ -211,7 +201,6 @@ static void *run(void *arg)
     struct writer *writer = arg;
     struct append_list batch = STAILQ_HEAD_INITIALIZER(batch);
     enum work work;
-
     while ((work = wait_for_work(writer, &batch)) != WORK_STOP) {
         if (work == WORK_RING)
             ring(writer);
@@ -229,11 +218,9 @@ static void *run(void *arg)
 static int start_thread(struct writer *writer)
 {
     sigset_t all, before;
-    int error;
-
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    error = pthread_create(&writer->thread, NULL, run, writer);
+    int error = pthread_create(&writer->thread, NULL, run, writer);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error == 0)
         pthread_setname_np(writer->thread, "encke-writer");
@@ -251,7 +238,6 @@ static void free_writer(struct writer *writer)
 static void init_wake(pthread_cond_t *wake)
 {
     pthread_condattr_t steady;
-
     pthread_condattr_init(&steady);
     pthread_condattr_setclock(&steady, CLOCK_MONOTONIC);
     pthread_cond_init(wake, &steady);
@@ -262,8 +248,6 @@ int writer_start(struct writer **out, struct file *file, const struct retention_
                  int notify_fd, struct totals *totals, char *why, size_t why_size)
 {
     struct writer *writer = calloc(1, sizeof *writer);
-    int rc;
-
     if (!writer) {
         snprintf(why, why_size, "out of memory");
         return -1;
@@ -274,7 +258,7 @@ int writer_start(struct writer **out, struct file *file, const struct retention_
     clear_report(&writer->report);
     pthread_mutex_init(&writer->mutex, NULL);
     init_wake(&writer->wake);
-    rc = commit_init(&writer->committer, file, limits);
+    int rc = commit_init(&writer->committer, file, limits);
     if (rc != SQLITE_OK) {
         advice_explain(file->path, "opened", "SQLite", file->db, rc, why, why_size);
         free_writer(writer);
