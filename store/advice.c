@@ -2,13 +2,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <sqlite3.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "store/path.h"
 #include "store/sql.h"
 
 static const struct {
@@ -30,7 +30,7 @@ static const struct {
     {ENOMEM, "there is too little memory"},
 };
 
-static const char *find(int error)
+static const char *find_advice(int error)
 {
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (table[i].error == error)
@@ -40,17 +40,17 @@ static const char *find(int error)
 
 const char *advice_for(int error)
 {
-    const char *advice = find(error);
-    return advice ? advice : "nothing was changed: see to the cause and start again";
+    const char *advice = find_advice(error);
+    return advice ? advice : "nothing was changed: remove the cause and start again";
 }
 
 /* Why nothing can be written at path, as an errno; 0 if it can. */
-static int obstacle(const char *path)
+static int try_to_write(const char *path)
 {
     if (access(path, F_OK) == 0 && access(path, W_OK) != 0)
         return errno;
     char name[PATH_MAX];
-    if ((size_t)snprintf(name, sizeof name, "%s.encke-try", path) >= sizeof name)
+    if (path_beside(name, path, ".encke-try", NULL, 0) != 0)
         return ENAMETOOLONG;
     int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
@@ -61,13 +61,13 @@ static int obstacle(const char *path)
     return error;
 }
 
-/* SQLite that cannot open a file for writing tries to open it for reading, and leaves the errno of
- * that. */
-static int cause_of(const char *path, int rc, int error)
+/* The errno that most likely made SQLite fail with rc. When SQLite cannot open a file for writing,
+ * it tries to open it for reading, and leaves the errno of that. */
+static int likely_error(const char *path, int rc, int error)
 {
     int primary = rc & 0xff, found = 0;
     if (primary == SQLITE_CANTOPEN || primary == SQLITE_READONLY || primary == SQLITE_PERM)
-        found = obstacle(path);
+        found = try_to_write(path);
     if (found)
         return found;
     if (primary == SQLITE_READONLY || primary == SQLITE_PERM)
@@ -76,7 +76,7 @@ static int cause_of(const char *path, int rc, int error)
         return ENOSPC;
     if (primary == SQLITE_NOMEM || rc == SQLITE_IOERR_NOMEM)
         return ENOMEM;
-    if (primary == SQLITE_IOERR && !find(error)) /* it is of some earlier call */
+    if (primary == SQLITE_IOERR && !find_advice(error)) /* left by an earlier call */
         return EIO;
     return error;
 }
@@ -93,13 +93,13 @@ void advice_write(const char *path, const char *done, int rc, const char *what, 
         snprintf(why, why_size, "%s is locked by another program: close that first", path);
     else
         snprintf(why, why_size, "%s cannot be %s: %s: %s", path, done, what,
-                 advice_for(cause_of(path, rc, error)));
+                 advice_for(likely_error(path, rc, error)));
 }
 
 void advice_explain(const char *path, const char *done, const char *doing, sqlite3 *db, int rc,
                     char *why, size_t why_size)
 {
-    char what[400];
+    char what[SQL_ERROR_SIZE];
     sql_explain(what, sizeof what, doing, db, rc);
     advice_write(path, done, rc, what, why, why_size);
 }

@@ -6,31 +6,32 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "store/sql.h"
+#include "store/clock.h"
 
-/* A checkpoint is due once the write-ahead log has this many pages (4 MiB), or some time after the
- * last commit: at once would cost each lonely append two fsyncs more. */
+/* A checkpoint is due once the write-ahead log has this many pages (4 MiB), or this long after the
+ * last commit. Right after a commit, it would cost each single append two more fsyncs. */
 enum { CHECKPOINT_PAGES = 1000, CHECKPOINT_IDLE_MS = 5000 };
 
-/* Rows that a transaction may delete beside as many as it appends, so that retention always gains
- * on the appends and never holds one up for long. */
+/* How many rows a transaction may delete, beside as many as it appends. So retention always gains
+ * on the appends, and never delays one for long. */
 enum { RETENTION_ROWS = 1000 };
 
-/* What a row that is written or deleted may touch besides its own data: leaves of two trees and
- * what is above them, the list of free pages. PAGE_DATA bytes of data fill a page at least. */
+/* How many pages a row that is written or deleted may touch besides those of its data: leaves of
+ * two trees, the pages above them, the list of free pages. A page holds PAGE_DATA bytes at least.
+ */
 enum { PAGES_A_ROW = 4, PAGE_DATA = 4000 };
 
-/* Retention that met a full disk or a lock, with nothing to append, tries again after this long,
- * and twice as long each time. */
+/* When retention alone met a full disk or a lock, it tries again after this long, which doubles
+ * each time. */
 enum { RETRY_MIN_MS = 1000, RETRY_MAX_MS = 60000 };
 
 /* ---- the start and the end ---- */
 
 static int note_wal_pages(void *arg, sqlite3 *db, const char *name, int pages)
 {
-    struct committer *committer = arg;
     (void)db;
     (void)name;
+    struct committer *committer = arg;
     committer->wal_pages = pages;
     place_committed(&committer->file->place, pages);
     return SQLITE_OK;
@@ -41,7 +42,7 @@ int commit_init(struct committer *committer, struct file *file,
 {
     sqlite3 *db = file->db;
     *committer = (struct committer){.file = file};
-    committer->checkpoint_ms = file->pending ? stamps_steady_ms() : INT64_MAX;
+    committer->checkpoint_ms = file->pending ? clock_steady_ms() : INT64_MAX;
     errno = 0;
     int rc = ledger_init(&committer->ledger, db);
     if (rc == SQLITE_OK)
@@ -73,18 +74,19 @@ void commit_free(struct committer *committer)
 
 /* ---- failing ---- */
 
-static void fail(struct committer *committer, const char *doing, int rc)
+static void fail_commits(struct committer *committer, const char *doing, int rc)
 {
     committer->failed = true;
     if (rc == SQLITE_ABORT)
         snprintf(committer->error, sizeof committer->error,
-                 "%s: another program wrote into it while we were", committer->file->path);
+                 "%s: another program wrote into it while it was in use", committer->file->path);
     else
         sql_explain(committer->error, sizeof committer->error, doing, committer->file->db, rc);
 }
 
-/* Looks whether the files are in place; fails the log if they are not. Returns whether they are. */
-static bool look(struct committer *committer)
+/* Checks whether the files are in place; fails the log if they are not. Returns whether they are.
+ */
+static bool check_files(struct committer *committer)
 {
     struct place *place = &committer->file->place;
     const char *name, *trouble = place_trouble(place, &name);
@@ -100,7 +102,7 @@ static bool look(struct committer *committer)
 void commit_look(struct committer *committer)
 {
     if (!committer->failed)
-        look(committer);
+        check_files(committer);
 }
 
 /* ---- one transaction ---- */
@@ -124,11 +126,11 @@ static int insert_message(struct committer *committer, const struct message *mes
     return rc == SQLITE_OK ? sql_run(insert) : rc;
 }
 
-/* Runs the transaction up to and with COMMIT. Returns SQLITE_OK, or the error, at which it may
- * still be open. */
-static int transact(struct committer *committer, const struct append_list *batch)
+/* Runs the transaction, COMMIT included. Returns SQLITE_OK; or the error, and then the transaction
+ * may still be open. */
+static int run_transaction(struct committer *committer, const struct append_list *batch)
 {
-    const struct moment now = stamps_now();
+    const struct moment now = clock_moment();
     uint64_t rows = RETENTION_ROWS;
     int rc = sql_run(committer->begin);
     if (rc == SQLITE_OK)
@@ -147,11 +149,11 @@ static int transact(struct committer *committer, const struct append_list *batch
     return rc == SQLITE_OK ? sql_run(committer->commit) : rc;
 }
 
-/* The messages learn their numbers only now: seq is set means committed. */
-static void committed(struct committer *committer, struct append_list *batch)
+/* The messages get their numbers only now: if seq is set, the message is committed. */
+static void note_commit(struct committer *committer, struct append_list *batch)
 {
     uint64_t seq = committer->ledger.committed.head;
-    int64_t now = stamps_steady_ms();
+    int64_t now = clock_steady_ms();
     struct append *append;
     STAILQ_FOREACH (append, batch, next) {
         append->message->seq = ++seq;
@@ -159,48 +161,48 @@ static void committed(struct committer *committer, struct append_list *batch)
     }
     assert(seq == committer->ledger.now.head);
     ledger_committed(&committer->ledger);
-    mark_set(&committer->file->mark, seq, now); /* before anybody is told */
+    mark_set(&committer->file->mark, seq, now); /* before the batch is reported */
     committer->commits++;
     committer->checkpoint_ms = now + CHECKPOINT_IDLE_MS;
 }
 
-static void retry_later(struct committer *committer)
+static void delay_retry(struct committer *committer)
 {
     committer->retry_wait_ms *= 2;
     if (committer->retry_wait_ms < RETRY_MIN_MS)
         committer->retry_wait_ms = RETRY_MIN_MS;
     if (committer->retry_wait_ms > RETRY_MAX_MS)
         committer->retry_wait_ms = RETRY_MAX_MS;
-    committer->retry_ms = stamps_steady_ms() + committer->retry_wait_ms;
+    committer->retry_ms = clock_steady_ms() + committer->retry_wait_ms;
 }
 
-/* Takes back what transact did. What SQLite says of the error is asked first: rolling back changes
- * that. */
-static enum log_status undo(struct committer *committer, int rc)
+/* Takes back what run_transaction did. It asks SQLite about the error first, as the rollback
+ * changes what SQLite says. */
+static enum log_status roll_back(struct committer *committer, int rc)
 {
     enum log_status status = sql_status(rc);
-    if (status == LOG_OK) /* a result that is no error, where one was due: not to be trusted */
+    if (status == LOG_OK) /* no error where there must be one: not to be trusted */
         status = LOG_FAILED;
     if (status == LOG_FAILED)
-        fail(committer, "writing the log", rc);
+        fail_commits(committer, "writing the log", rc);
     else
         sql_explain(committer->error, sizeof committer->error, "writing the log",
                     committer->file->db, rc);
     if (!sqlite3_get_autocommit(committer->file->db))
         rc = sql_run(committer->rollback);
     if (!sqlite3_get_autocommit(committer->file->db) && !committer->failed) {
-        fail(committer, "rolling back", rc);
+        fail_commits(committer, "rolling back", rc);
         status = LOG_FAILED;
     }
     ledger_undo(&committer->ledger);
     retention_undo(&committer->retention);
-    retry_later(committer);
+    delay_retry(committer);
     return status;
 }
 
-/* Sees to it that the index of the write-ahead log has room for what the transaction may write: of
- * each message its pages, and a few for each row that comes and goes. */
-static enum log_status reserve(struct committer *committer, const struct append_list *batch)
+/* Makes room in the index of the write-ahead log for all that the transaction may write: the pages
+ * of each message, and a few for each row that is written or deleted. */
+static enum log_status reserve_index(struct committer *committer, const struct append_list *batch)
 {
     int64_t pages = committer->wal_pages + (int64_t)PAGES_A_ROW * RETENTION_ROWS;
     const struct append *append;
@@ -211,7 +213,7 @@ static enum log_status reserve(struct committer *committer, const struct append_
         return LOG_OK;
     snprintf(committer->error, sizeof committer->error, "making room for %.200s-shm: %s",
              committer->file->path, strerror(errno));
-    retry_later(committer);
+    delay_retry(committer);
     return LOG_FULL;
 }
 
@@ -220,21 +222,21 @@ enum log_status commit_batch(struct committer *committer, struct append_list *ba
     if (committer->failed)
         return LOG_FAILED;
     committer->error[0] = '\0';
-    if (place_wal_is_cut(&committer->file->place) && !look(committer))
+    if (place_wal_is_cut(&committer->file->place) && !check_files(committer))
         return LOG_FAILED;
-    if (reserve(committer, batch) != LOG_OK)
+    if (reserve_index(committer, batch) != LOG_OK)
         return LOG_FULL;
-    int rc = transact(committer, batch);
+    int rc = run_transaction(committer, batch);
     if (rc != SQLITE_OK) {
-        enum log_status status = undo(committer, rc);
+        enum log_status status = roll_back(committer, rc);
         if (status == LOG_FAILED)
-            look(committer); /* that is why, then */
+            check_files(committer); /* if they are not in place, that is the reason to tell */
         return status;
     }
-    if (!look(committer)) /* what was committed may be in a file without a name: not acknowledged */
+    if (!check_files(committer)) /* it may be committed into a file without a name */
         return LOG_FAILED;
     if (!STAILQ_EMPTY(&committer->ledger.changed))
-        committed(committer, batch);
+        note_commit(committer, batch);
     committer->retry_wait_ms = 0;
     committer->retry_ms = 0;
     return LOG_OK;
@@ -245,19 +247,19 @@ enum log_status commit_batch(struct committer *committer, struct append_list *ba
 void commit_checkpoint(struct committer *committer)
 {
     int pages = 0, copied = 0;
-    if (committer->failed || !look(committer))
+    if (committer->failed || !check_files(committer))
         return;
     mark_sync(&committer->file->mark);
     errno = 0;
     int rc = sqlite3_wal_checkpoint_v2(committer->file->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &pages,
                                        &copied);
     enum log_status status = sql_status(rc);
-    committer->checkpoint_ms = stamps_steady_ms() + RETRY_MAX_MS;
+    committer->checkpoint_ms = clock_steady_ms() + RETRY_MAX_MS;
     if (rc == SQLITE_OK && copied >= pages)
         committer->checkpoint_ms = INT64_MAX;
     place_checkpointed(&committer->file->place);
     if (status == LOG_FAILED)
-        fail(committer, "checkpointing the log", rc);
+        fail_commits(committer, "checkpointing the log", rc);
 }
 
 bool commit_checkpoint_is_due(const struct committer *committer, enum log_status status)

@@ -2,10 +2,8 @@
 
 #include <string.h>
 
-#include "store/decimal.h"
-
-/* Reads the one decimal text of a seq: no sign, no leading zero, at most INT64_MAX because that is
- * what a row of the log can be numbered. Returns 0, or -1 if it is anything else. */
+/* Reads a seq from the only text that it has: no sign, no leading zero, at most INT64_MAX, which is
+ * the largest number of a row in SQLite. Returns 0, or -1 if it is anything else. */
 static int parse_seq(const char *text, size_t len, uint64_t *seq)
 {
     uint64_t value;

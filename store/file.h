@@ -1,9 +1,7 @@
-/* file.h - the log's file: making it, refusing what is not one, opening the writing connection.
+/* file.h - opening the log's file with the connection that writes, and closing it.
  *
- * A new file is built under another name and appears under its own only when it is whole and on the
- * disk, so a crash in between leaves no half-made log. An existing one is first looked at with
- * plain reads, before SQLite, which may write while it opens a database, is let near it: whatever
- * is foreign, newer or cut short stays as it is, byte for byte.
+ * A file that is missing is made (create.h). One that is there is first looked at with plain reads
+ * (header.h), then its write-ahead log is written again (wal.h), and only then SQLite opens it.
  *
  * Used by log_open and log_close. The caller holds the log's lock (lock.h).
  */
@@ -14,40 +12,34 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "store/cursor.h"
-#include "store/log.h"
+#include "store/epoch.h"
 #include "store/mark.h"
 #include "store/place.h"
 #include "store/shm.h"
+#include "store/status.h"
+
+#define FILE_NONE ((struct file){.fd = -1, .shm.fd = -1, .place = PLACE_NONE})
 
 struct file {
     char *path;     /* absolute, without symbolic links */
     sqlite3 *db;    /* the connection that writes and checkpoints */
-    int fd;         /* the file itself, locked (lock.h). Closing any descriptor of a file drops this
-                       process's POSIX locks on it, SQLite's too: so it is opened before SQLite opens
-                       it and closed after SQLite closed it */
-    struct shm shm; /* this and the next are the writer's, once it runs */
+    int fd;         /* the file itself, locked (lock.h). Closing any descriptor of a file drops all
+                       POSIX locks that this process has on it, SQLite's too: so this one is opened
+                       before SQLite opens the file and closed after SQLite closed it */
+    struct shm shm; /* this and the next belong to the writer once it runs */
     struct place place;
     char epoch[EPOCH_LEN + 1];
-    struct mark mark; /* how far it had come, beside it */
+    struct mark mark; /* how far the log had come; opened by mark_open, closed by file_close */
     bool pending;     /* the write-ahead log of the last run is not all copied yet */
 };
 
-/* Returns path, absolute and without symbolic links, for free(); the last name need not exist yet.
- * NULL with the reason in why when it leads nowhere. Two paths to one log give one text, hence one
- * lock. */
-char *file_resolve(const char *path, char *why, size_t why_size);
-
-/* Makes the log if there is none at path (resolved; the struct takes it over when it succeeds),
- * checks it and opens it; what the last run left in the write-ahead log is on the disk then. Blocks
- * on the disk; tell (NULL is allowed) hears what takes long. Returns 0, or -1 with the reason in
- * why, the file untouched and *file empty. */
+/* Makes the log if there is none at path (of path_resolve; the struct takes it over on success),
+ * checks it and opens it; then what the last run left in the write-ahead log is on the disk. Blocks
+ * on the disk; tell (NULL is allowed) gets lines about what takes long. Returns 0, or -1 with the
+ * reason in why, the file untouched and *file FILE_NONE. */
 int file_open(struct file *file, char *path, log_tell *tell, char *why, size_t why_size);
 
-/* Draws an epoch at random. Returns 0, or -1 with errno. */
-int file_draw_epoch(char epoch[EPOCH_LEN + 1]);
-
-/* Closes the connection, checkpointing what is left unless the log is not to be trusted. */
+/* Closes the connection. If the log can be trusted, it first checkpoints what is left. */
 void file_close(struct file *file, bool trusted);
 
 #endif

@@ -6,7 +6,7 @@
 
 #include "store/sql.h"
 
-/* Channels kept cached between transactions: some 300 bytes each. */
+/* How many channels stay cached between transactions, at some 300 bytes each. */
 enum { CACHED_CHANNELS = 8192 };
 
 static int read_totals(struct ledger *ledger, struct totals *totals)
@@ -60,19 +60,19 @@ int ledger_init(struct ledger *ledger, sqlite3 *db)
 
 /* ---- the cache ---- */
 
-static void drop_channel(struct ledger *ledger, struct channel *channel)
+static void uncache_channel(struct ledger *ledger, struct channel *channel)
 {
     HASH_DELETE(hh, ledger->by_name, channel);
     HASH_DELETE(hh_id, ledger->by_id, channel);
     free(channel);
 }
 
-/* Lets go of those that were loaded first until at most keep are left; a busy one that is caught by
- * this is soon loaded again. */
+/* Drops those that were loaded first until at most keep are left. If one of them is busy, it is
+ * soon loaded again. */
 static void shrink_cache(struct ledger *ledger, unsigned keep)
 {
     while (HASH_CNT(hh, ledger->by_name) > keep)
-        drop_channel(ledger, ledger->by_name);
+        uncache_channel(ledger, ledger->by_name);
 }
 
 static struct channel *cache_channel(struct ledger *ledger, sqlite3_int64 id, const char *name,
@@ -98,7 +98,8 @@ static struct channel *cache_channel(struct ledger *ledger, sqlite3_int64 id, co
     return channel;
 }
 
-/* Caches the row that find, bound, gives: SQLITE_OK, SQLITE_DONE if there is none, or an error. */
+/* Caches the row that find, bound, gives. Returns SQLITE_OK, SQLITE_DONE if there is none, or an
+ * error. */
 static int load_channel(struct ledger *ledger, sqlite3_stmt *find, struct channel **out)
 {
     int rc = sqlite3_step(find);
@@ -123,9 +124,9 @@ static int load_channel(struct ledger *ledger, sqlite3_stmt *find, struct channe
 }
 
 /* A channel without a row has the floor of all forgotten ones. Its saved floor is 0, so that the
- * readers' side hears of it. */
-static int make_channel(struct ledger *ledger, const char *name, size_t name_len,
-                        struct channel **out)
+ * loop's tail is told of it. */
+static int cache_new_channel(struct ledger *ledger, const char *name, size_t name_len,
+                             struct channel **out)
 {
     struct channel *channel = cache_channel(ledger, ledger->next_id, name, name_len);
     if (!channel)
@@ -145,7 +146,7 @@ int ledger_channel(struct ledger *ledger, const char *name, struct channel **out
     int rc = sqlite3_bind_text(ledger->find_name, 1, name, (int)name_len, SQLITE_STATIC);
     if (rc == SQLITE_OK)
         rc = load_channel(ledger, ledger->find_name, out);
-    return rc == SQLITE_DONE ? make_channel(ledger, name, name_len, out) : rc;
+    return rc == SQLITE_DONE ? cache_new_channel(ledger, name, name_len, out) : rc;
 }
 
 int ledger_channel_by_id(struct ledger *ledger, sqlite3_int64 id, struct channel **out)
@@ -161,9 +162,9 @@ int ledger_channel_by_id(struct ledger *ledger, sqlite3_int64 id, struct channel
 
 /* ---- one transaction ---- */
 
-/* SQLite says that the file may have been changed behind our back: by a program that only
- * checkpointed it, which is as well, or by one that wrote. */
-static int look_again(struct ledger *ledger)
+/* SQLite says that another program may have changed the file. If it only checkpointed, the totals
+ * are as they were; if it wrote, they are not. */
+static int compare_totals(struct ledger *ledger)
 {
     struct totals there = {0};
     int rc = read_totals(ledger, &there);
@@ -183,13 +184,13 @@ int ledger_begin(struct ledger *ledger)
         return rc;
     if (version == ledger->seen_version)
         return SQLITE_OK;
-    rc = look_again(ledger);
+    rc = compare_totals(ledger);
     if (rc == SQLITE_OK)
         ledger->seen_version = version;
     return rc;
 }
 
-static void touch(struct ledger *ledger, struct channel *channel)
+static void list_change(struct ledger *ledger, struct channel *channel)
 {
     if (channel->changed)
         return;
@@ -199,7 +200,7 @@ static void touch(struct ledger *ledger, struct channel *channel)
 
 uint64_t ledger_add(struct ledger *ledger, struct channel *channel, size_t data_len)
 {
-    touch(ledger, channel);
+    list_change(ledger, channel);
     channel->count++;
     ledger->now.messages++;
     ledger->now.bytes += message_size_of(channel->name_len, data_len);
@@ -211,12 +212,12 @@ int ledger_remove(struct ledger *ledger, struct channel *channel, uint64_t seq, 
     size_t size = message_size_of(channel->name_len, data_len);
     if (channel->count == 0 || ledger->now.messages == 0)
         return SQLITE_CORRUPT;
-    touch(ledger, channel);
+    list_change(ledger, channel);
     channel->count--;
     if (seq > channel->floor)
         channel->floor = seq;
     ledger->now.messages--;
-    /* The bytes are an estimate, and may have been counted by another version's: never an error. */
+    /* the bytes are an estimate, perhaps of another version: too few are no error */
     ledger->now.bytes -= size < ledger->now.bytes ? size : ledger->now.bytes;
     if (ledger->now.messages == 0)
         ledger->now.bytes = 0;
@@ -286,17 +287,17 @@ void ledger_committed(struct ledger *ledger)
         channel->changed = false;
         channel->saved_floor = channel->floor;
         if (channel->count == 0)
-            drop_channel(ledger, channel);
+            uncache_channel(ledger, channel);
     }
     ledger->committed = ledger->now;
     shrink_cache(ledger, CACHED_CHANNELS);
 }
 
-static void free_floors(struct ledger *ledger)
+void ledger_free_floors(struct floor_list *list)
 {
     struct floor *floor;
-    while ((floor = STAILQ_FIRST(&ledger->floors))) {
-        STAILQ_REMOVE_HEAD(&ledger->floors, next);
+    while ((floor = STAILQ_FIRST(list))) {
+        STAILQ_REMOVE_HEAD(list, next);
         free(floor);
     }
 }
@@ -305,7 +306,7 @@ void ledger_undo(struct ledger *ledger)
 {
     STAILQ_INIT(&ledger->changed);
     shrink_cache(ledger, 0);
-    free_floors(ledger);
+    ledger_free_floors(&ledger->floors);
     ledger->now = ledger->committed;
 }
 

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 #include <unistd.h>
 
 #include "store/advice.h"
+#include "store/path.h"
 
 static long read_owner(int fd)
 {
@@ -20,7 +20,8 @@ static long read_owner(int fd)
     return strtol(text, NULL, 10);
 }
 
-/* Only a courtesy to the next one, so a disk too full to hold it does not matter. */
+/* It is only for the message that refuses another process, so a disk too full for it does not
+ * matter. */
 static void write_owner(int fd)
 {
     char text[LOCK_OWNER_SIZE + 1];
@@ -32,10 +33,8 @@ static void write_owner(int fd)
 int lock_take(const char *path, char *why, size_t why_size)
 {
     char name[PATH_MAX];
-    if ((size_t)snprintf(name, sizeof name, "%s.lock", path) >= sizeof name) {
-        snprintf(why, why_size, "%.80s...: the path is too long", path);
+    if (path_beside(name, path, ".lock", why, why_size) != 0)
         return -1;
-    }
     int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0640);
     if (fd < 0) {
         snprintf(why, why_size, "%s cannot be opened: %s: %s", name, strerror(errno),
@@ -64,8 +63,8 @@ int lock_file(int fd, const char *path, char *why, size_t why_size)
     if (errno == EWOULDBLOCK)
         snprintf(
             why, why_size,
-            "%s is in use by another process, by another of its names (or its .lock was removed): "
-            "stop that first",
+            "%s is in use by another process, under another name (or its .lock was removed): stop "
+            "that process first",
             path);
     else
         snprintf(why, why_size, "%s cannot be locked: %s", path, strerror(errno));

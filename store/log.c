@@ -1,6 +1,7 @@
-/* The glue: what the loop asks for, between the writer's thread, the memory of recent messages and
- * the reader. The visible head, the tail and the counters are the loop's own and move in log_drain
- * alone; nothing here takes a lock but writer_push and writer_collect, for a few instructions. */
+/* The log puts three parts together: the writer's thread, the recent messages in memory (tail) and
+ * the reader. The visible head, the tail and the counters belong to the loop's thread and change in
+ * log_drain only. No function here takes a lock, except that writer_push, writer_look and
+ * writer_collect hold one for a few instructions. */
 #define _GNU_SOURCE
 #include "store/log.h"
 
@@ -14,10 +15,14 @@
 #include <unistd.h>
 
 #include "store/file.h"
+#include "store/ledger.h"
 #include "store/lock.h"
+#include "store/mark.h"
 #include "store/page.h"
+#include "store/path.h"
 #include "store/reader.h"
 #include "store/retention.h"
+#include "store/sql.h"
 #include "store/tail.h"
 #include "store/writer.h"
 
@@ -35,31 +40,12 @@ struct log {
     uint64_t *floors; /* of the channels of one read */
     size_t floors_size;
     uint64_t wal_bytes;
-    bool wal_told; /* that it has grown */
+    bool wal_told; /* the operator was told that it has grown */
     log_tell *tell;
     bool failed;
     bool put_back;
-    char error[ERROR_SIZE];
+    char error[SQL_ERROR_SIZE];
 };
-
-const char *log_status_text(enum log_status status)
-{
-    switch (status) {
-    case LOG_OK:
-        return "done";
-    case LOG_FULL:
-        return "there is no room left on the disk";
-    case LOG_LOCKED:
-        return "another program holds the log's lock";
-    case LOG_QUEUE:
-        return "too many messages are waiting to be written";
-    case LOG_NO_MEMORY:
-        return "there is no memory left";
-    case LOG_FAILED:
-        return "the log has failed";
-    }
-    return "unknown";
-}
 
 /* ---- opening and closing ---- */
 
@@ -68,7 +54,7 @@ static int open_parts(struct log *log, const struct log_options *options, char *
 {
     const struct retention_limits limits = {options->keep_messages, options->keep_age_ms,
                                             options->keep_bytes};
-    char *path = file_resolve(options->path, why, why_size);
+    char *path = path_resolve(options->path, why, why_size);
     if (!path)
         return -1;
     log->lock_fd = lock_take(path, why, why_size);
@@ -85,7 +71,7 @@ static int open_parts(struct log *log, const struct log_options *options, char *
         snprintf(why, why_size, "no notification pipe: %s", strerror(errno));
         return -1;
     }
-    /* The tail before the writer, which may have something to delete at once. */
+    /* the tail is loaded before the writer starts, which may delete something at once */
     if (reader_open(&log->reader, log->file.path, why, why_size) != 0 ||
         reader_load(log->reader, &log->tail, why, why_size) != 0)
         return -1;
@@ -115,13 +101,12 @@ int log_open(struct log **out, const struct log_options *options, char *why, siz
         snprintf(why, why_size, "out of memory");
         return -1;
     }
-    log->file.place = PLACE_NONE;
-    log->file.shm.fd = -1;
-    log->file.fd = log->lock_fd = log->pipe[0] = log->pipe[1] = -1;
+    log->file = FILE_NONE;
+    log->lock_fd = log->pipe[0] = log->pipe[1] = -1;
     log->queue_limit = options->queue_bytes;
     log->tell = options->tell;
-    /* SQLite need not count each allocation under a lock. Once it is at work it refuses, and goes
-     * on as it was told before. */
+    /* SQLite need not count each allocation under a lock. It refuses this once it is in use, and
+     * then stays as it is. */
     sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
     tail_init(&log->tail, options->memory_bytes);
     if (open_parts(log, options, why, why_size) != 0) {
@@ -142,15 +127,6 @@ static void free_appends(struct append_list *list)
     }
 }
 
-static void free_floors(struct floor_list *list)
-{
-    struct floor *floor;
-    while ((floor = STAILQ_FIRST(list))) {
-        STAILQ_REMOVE_HEAD(list, next);
-        free(floor);
-    }
-}
-
 static enum log_status worst_of(const struct append_list *list, enum log_status worst)
 {
     const struct append *append;
@@ -167,8 +143,8 @@ enum log_status log_close(struct log *log)
 {
     if (!log)
         return LOG_OK;
-    /* The reader goes first: the connection that is closed last checkpoints, and that is to be the
-     * one that writes. */
+    /* the reader is closed first: the connection that is closed last checkpoints, and that must be
+     * the one that writes */
     reader_close(log->reader);
     log->reader = NULL;
     struct report report;
@@ -178,7 +154,7 @@ enum log_status log_close(struct log *log)
     if (log->failed)
         status = LOG_FAILED;
     free_appends(&report.done);
-    free_floors(&report.floors);
+    ledger_free_floors(&report.floors);
     close_parts(log);
     return status;
 }
@@ -233,7 +209,7 @@ void log_stats(const struct log *log, struct log_stats *stats)
 
 /* ---- appending ---- */
 
-/* A message larger than the whole queue may still go when it is alone. */
+/* A message larger than the whole queue may still be queued when it is alone. */
 static bool has_room(const struct log *log, size_t size)
 {
     return log->queued == 0 || log->queued_bytes + size <= log->queue_limit;
@@ -260,7 +236,8 @@ enum log_status log_append(struct log *log, struct message *message, const struc
 
 /* ---- draining ---- */
 
-/* Before the report is taken: a byte for a report that comes in between stays. */
+/* To be called before the report is taken: then the byte of a report that comes in between stays.
+ */
 static void empty_pipe(int fd)
 {
     char bytes[64];
@@ -283,15 +260,15 @@ static void take_messages(struct log *log, const struct append_list *done)
     }
 }
 
-/* Floors after messages, whatever the commits they came with: a floor that moved in an earlier
- * commit is below what later ones appended. */
+/* The floors are taken after all messages, also of later commits: a floor that moved in an earlier
+ * commit is below what later commits appended. */
 static void take_floors(struct log *log, struct floor_list *floors)
 {
     struct floor *floor;
     STAILQ_FOREACH (floor, floors, next) {
         tail_forget(&log->tail, floor->channel, floor->seq);
     }
-    free_floors(floors);
+    ledger_free_floors(floors);
 }
 
 static void tell_wal(struct log *log, uint64_t bytes)
@@ -349,7 +326,7 @@ void log_news_free(struct log_news *news)
 /* Where a page begins, and whether the memory alone can answer it. */
 struct plan {
     uint64_t after;
-    bool check_gap; /* the reader believes to have seen everything up to `after` */
+    bool check_gap; /* the reader believes that it has seen everything up to `after` */
     bool in_memory;
 };
 
@@ -367,8 +344,8 @@ static struct plan make_plan(const struct log *log, struct cursor cursor, struct
     return plan;
 }
 
-/* Room for the floors of count channels: as much as the widest read took so far. */
-static int begin_floors(struct log *log, size_t count, struct floors *floors)
+/* Gives room for the floors of count channels; it grows with the largest count so far. */
+static int reserve_floors(struct log *log, size_t count, struct floors *floors)
 {
     uint64_t *grown = log->floors;
     if (count > log->floors_size) {
@@ -389,17 +366,17 @@ static void add_tail_floors(const struct tail *tail, const char *const *channels
         floors_add(floors, tail_floor(tail, channels[i]));
 }
 
-/* The reader's connection met what the log cannot be trusted after: the loop hears of it at the
- * next drain, as it hears of the writer's failures. */
-static void fail(struct log *log)
+/* After what the reader's connection met, the log cannot be trusted. The next drain reports it, as
+ * it reports the writer's failures. */
+static void note_reader_failure(struct log *log)
 {
     snprintf(log->error, sizeof log->error, "%s", reader_error(log->reader));
     log->failed = true;
     if (write(log->pipe[1], "", 1) < 0 && errno != EAGAIN)
-        return; /* the status that is returned says it as well */
+        return; /* the caller returns LOG_FAILED, too */
 }
 
-/* Says what is gone of what the reader asked for. */
+/* Tells the reader which of the messages that it asked for are gone. */
 static int note_gap(const struct plan *plan, const struct floors *floors, struct page *page)
 {
     if (floors->highest <= plan->after)
@@ -415,7 +392,7 @@ static enum log_status fill_page(struct log *log, const char *const *channels, s
     struct page *page = fill->page;
     enum log_status status = LOG_OK;
     struct floors floors;
-    if (begin_floors(log, count, &floors) != 0)
+    if (reserve_floors(log, count, &floors) != 0)
         return LOG_NO_MEMORY;
     if (plan->in_memory)
         add_tail_floors(&log->tail, channels, count, &floors);
@@ -446,7 +423,7 @@ enum log_status log_read(struct log *log, const char *const *channels, size_t co
     if (status != LOG_OK)
         page_free(page);
     if (status == LOG_FAILED)
-        fail(log);
+        note_reader_failure(log);
     return status;
 }
 
@@ -460,6 +437,6 @@ enum log_status log_newest(struct log *log, const char *channel, uint64_t before
     enum log_status status =
         reader_newest(log->reader, channel, before <= head ? before - 1 : head, message);
     if (status == LOG_FAILED)
-        fail(log);
+        note_reader_failure(log);
     return status;
 }

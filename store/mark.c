@@ -9,13 +9,13 @@
 #include <unistd.h>
 
 #include "store/advice.h"
-#include "store/file.h"
+#include "store/epoch.h"
 #include "store/lock.h"
 #include "store/sql.h"
 
-/* What the file says behind the owner's name. */
+/* What the file holds behind the owner's process id. */
 struct record {
-    _Atomic uint64_t seq; /* aligned: it is replaced as a whole, whatever ends the process */
+    _Atomic uint64_t seq; /* aligned: it is stored as a whole, however the process ends */
     char epoch[EPOCH_LEN];
 };
 
@@ -31,7 +31,7 @@ static bool read_record(const struct mark *mark, char epoch[EPOCH_LEN + 1], uint
     memcpy(epoch, record.epoch, EPOCH_LEN);
     epoch[EPOCH_LEN] = '\0';
     *seq = record.seq;
-    return strspn(epoch, "0123456789abcdef") == EPOCH_LEN;
+    return epoch_is_valid(epoch);
 }
 
 /* Writes the whole record, and maps it. */
@@ -39,7 +39,7 @@ static bool make_record(struct mark *mark)
 {
     struct record record = {.seq = mark->seq};
     memcpy(record.epoch, mark->epoch, EPOCH_LEN);
-    errno = ENOSPC; /* of a short write */
+    errno = ENOSPC; /* if the write is short */
     if (pwrite(mark->fd, &record, RECORD_LEN, LOCK_OWNER_SIZE) != RECORD_LEN)
         return false;
     mark->page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, mark->fd, 0);
@@ -48,15 +48,15 @@ static bool make_record(struct mark *mark)
     return mark->page != NULL;
 }
 
-/* Whether a store to the page would end the process by SIGBUS: somebody cut the file, or its file
- * system writes each time to another place, and that is full. */
-static bool is_lost(const struct mark *mark)
+/* Whether a store to the page would end the process by SIGBUS: somebody cut the file short, or its
+ * file system writes to another place each time, and is full. */
+static bool page_is_lost(const struct mark *mark)
 {
     return madvise(mark->page, PAGE, MADV_POPULATE_WRITE) != 0 &&
            errno != EINVAL; /* Linux before 5.14 cannot tell */
 }
 
-static void set_seq(struct mark *mark)
+static void store_seq(struct mark *mark)
 {
     struct record *record = (struct record *)((char *)mark->page + LOCK_OWNER_SIZE);
     atomic_store_explicit(&record->seq, mark->seq, memory_order_relaxed);
@@ -73,9 +73,9 @@ void mark_set(struct mark *mark, uint64_t seq, int64_t now_ms)
     if (seq == mark->seq)
         return;
     mark->seq = seq;
-    if (mark->page ? is_lost(mark) : !make_record(mark))
-        return; /* it stays behind, which is sound: see mark.h */
-    set_seq(mark);
+    if (mark->page ? page_is_lost(mark) : !make_record(mark))
+        return; /* the mark stays behind, which is sound: see mark.h */
+    store_seq(mark);
     if (!mark->unsynced)
         mark->sync_ms = now_ms + MARK_SYNC_MS;
     mark->unsynced = true;
@@ -131,7 +131,7 @@ static int save_epoch(sqlite3 *db, const char *epoch)
 static int renew_epoch(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why, size_t why_size)
 {
     char drawn[EPOCH_LEN + 1];
-    if (file_draw_epoch(drawn) != 0) {
+    if (epoch_draw(drawn) != 0) {
         snprintf(why, why_size, "no random number for the log's epoch: %s", strerror(errno));
         return -1;
     }
@@ -145,9 +145,9 @@ static int renew_epoch(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why, size_t
     return 0;
 }
 
-/* Begins to remember the log as it is. That must succeed for a new epoch: if the record of another
- * stayed, each start from now on would take the log for one that was put back. */
-static int begin(struct mark *mark, bool new_epoch, char *why, size_t why_size)
+/* Writes the record of the log as it is. With a new epoch that must succeed: if the old record
+ * stayed, each later start would take the log for one that was put back. */
+static int start_record(struct mark *mark, bool new_epoch, char *why, size_t why_size)
 {
     if ((make_record(mark) && sync_record(mark)) || !new_epoch)
         return 0;
@@ -175,8 +175,8 @@ int mark_open(struct mark *mark, int fd, sqlite3 *db, char epoch[EPOCH_LEN + 1],
         return -1;
     memcpy(mark->epoch, epoch, sizeof mark->epoch);
     mark->seq = head;
-    if (begin(mark, renew, why, why_size) != 0)
+    if (start_record(mark, renew, why, why_size) != 0)
         return -1;
-    /* An empty log of another epoch has most likely just been made, where one was removed. */
+    /* an empty log of another epoch has most likely just been made, where one was removed */
     return renew && !(other && head == 0);
 }

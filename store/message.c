@@ -3,11 +3,10 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-/* About what one message costs beyond its bytes: its struct, its links in memory and the
- * allocator's share, measured as 120 bytes; on disk, its row and its entry in the index are less.
- * The files count with it (schema.h, log.bytes). */
+/* About what a message costs beyond its bytes: its struct, its links in memory and the allocator's
+ * share, measured as 120 bytes. On disk, its row and its entry in the index are less. Files contain
+ * sums of it (schema.h, log.bytes). */
 enum { OVERHEAD = 128 };
 
 struct message *message_new(const char *channel, const char *data, size_t data_len, int64_t time_ms)
@@ -29,13 +28,6 @@ struct message *message_new(const char *channel, const char *data, size_t data_l
         memcpy(message->bytes + channel_len + 1, data, data_len);
     message->bytes[channel_len + 1 + data_len] = '\0';
     return message;
-}
-
-int64_t message_time_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 struct message *message_hold(struct message *message)

@@ -1,11 +1,11 @@
-/* message.h - one message of the log, as everybody shares it.
+/* message.h - one message of the log, shared by all who need it.
  *
- * A message is made once, by whoever received or read it, and never changes after its commit.
- * It is counted: the memory of recent messages, an append that waits for its commit and a page
- * that was read each hold one reference. Nothing ever copies its bytes for a reader.
+ * A message is made once, when it is received or read, and never changes after its commit. It has a
+ * count of references: the memory of recent messages, an append that waits for its commit and a
+ * page that was read hold one each. Its bytes are never copied for a reader.
  *
- * The count is not atomic: references are taken and dropped by the loop's thread alone. The
- * writer's thread borrows a message through its append and gives the append back.
+ * The count is not atomic: only the loop's thread takes and drops references. The writer's thread
+ * borrows a message through its append, and gives the append back.
  */
 #ifndef ENCKE_STORE_MESSAGE_H
 #define ENCKE_STORE_MESSAGE_H
@@ -24,14 +24,11 @@ struct message {
     char bytes[]; /* the channel's name and its NUL, then data_len bytes of data and a NUL */
 };
 
-/* Makes a message with one reference, seq 0, and copies channel (NUL-terminated, at most
- * CHANNEL_MAX bytes) and data (any bytes; may be NULL if data_len is 0). Returns NULL when out of
- * memory. */
+/* Makes a message with one reference and seq 0. Copies channel (NUL-terminated, at most CHANNEL_MAX
+ * bytes) and data (any bytes; may be NULL if data_len is 0). time_ms is clock_wall_ms() for a new
+ * message. Returns NULL when out of memory. */
 struct message *message_new(const char *channel, const char *data, size_t data_len,
                             int64_t time_ms);
-
-/* The time_ms of a message that is made now. */
-int64_t message_time_now(void);
 
 /* Takes one more reference and returns message. */
 struct message *message_hold(struct message *message);
@@ -45,14 +42,14 @@ static inline const char *message_channel(const struct message *message)
     return message->bytes;
 }
 
-/* The data: data_len bytes, with a NUL behind them that does not count. */
+/* The data: data_len bytes, and a NUL behind them that is not part of it. */
 static inline const char *message_data(const struct message *message)
 {
     return message->bytes + message->channel_len + 1;
 }
 
-/* What the message counts for wherever bytes are limited: its data, its channel's name and a
- * fixed overhead, so that many empty messages are not free. */
+/* What the message counts for wherever bytes are limited: its data, its channel's name and a fixed
+ * overhead, so that empty messages are not free. */
 size_t message_size(const struct message *message);
 
 /* The same for a message that is only on disk. */

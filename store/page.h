@@ -1,4 +1,7 @@
-/* page.h - filling a page of messages (log.h's struct page) up to its limit.
+/* page.h - a page: the messages that one read gives, up to a limit.
+ *
+ * struct page and struct page_limit are part of the log's interface (log.h). The rest is for those
+ * who fill a page: tail.c from memory, reader.c from the disk.
  *
  * The loop's thread only.
  */
@@ -7,8 +10,32 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
-#include "store/log.h"
+#include "store/gap.h"
+#include "store/message.h"
+
+/* Messages of a set of channels, in the order of the log. */
+struct page {
+    struct message **messages; /* count references, dropped by page_free */
+    size_t count;
+    uint64_t next;   /* the seq of the cursor to go on with: the visible head, or with `more` the
+                        last message of the page */
+    bool more;       /* the limit ended the page: ask again from next */
+    bool reset;      /* the cursor could not be honoured: messages may be missing in between */
+    struct gap *gap; /* up to where messages of the channels are gone, if that is past the cursor; a
+                        reader who knows of it need not be told (gap.h). NULL: nothing is gone */
+};
+
+/* How much a page may hold. It ends with the message that reaches either. */
+struct page_limit {
+    size_t messages; /* at least 1 */
+    size_t bytes;    /* of data; at least 1 */
+};
+
+void page_free(struct page *page);
+
+/* ---- filling ---- */
 
 struct page_fill {
     struct page *page;
@@ -17,9 +44,9 @@ struct page_fill {
     size_t capacity; /* of page->messages */
 };
 
-/* Up to where the messages of each of a set of channels are no longer retained. */
+/* The floors (schema.h) of a set of channels: the messages up to them may have been deleted. */
 struct floors {
-    uint64_t *each; /* room for all of the set */
+    uint64_t *each; /* room for all channels of the set */
     size_t count;   /* so far */
     uint64_t highest;
 };
@@ -37,12 +64,12 @@ static inline bool page_is_full(const struct page_fill *fill)
     return fill->page->count >= fill->limit.messages || fill->bytes >= fill->limit.bytes;
 }
 
-/* Makes room for count messages more, or for as many as the limit lets in. Returns 0, or -1 when
- * out of memory, with the page as it was. */
+/* Makes room for count more messages, or for as many as the limit allows. Returns 0, or -1 when out
+ * of memory, with the page as it was. */
 int page_reserve(struct page_fill *fill, size_t count);
 
-/* Adds message to a page that is not full, taking over the reference. Returns 0, or -1 when out of
- * memory, and then the reference is still the caller's. */
+/* Adds message to a page that is not full, and takes over the reference. Returns 0, or -1 when out
+ * of memory; then the reference is still the caller's. */
 int page_add(struct page_fill *fill, struct message *message);
 
 #endif

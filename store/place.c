@@ -11,26 +11,21 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "store/header.h"
+
 /* What is before the pages of a write-ahead log and before each of them:
  * https://sqlite.org/walformat.html */
 enum { WAL_HEADER = 32, FRAME_HEADER = 24 };
 
-/* The page size in a database's header, big-endian; 1 means 65536. */
-enum { AT_PAGE_SIZE = 16 };
-
 static const char gone[] = "was removed or replaced while in use";
 static const char cut[] = "was cut short while in use";
 
-static int mark(struct place *place, int fd)
+static int remember_files(struct place *place, int fd)
 {
-    unsigned char size[2];
     struct stat db, wal, index;
-    if (fstat(fd, &db) != 0 || fstat(place->shm->fd, &index) != 0 ||
-        pread(fd, size, 2, AT_PAGE_SIZE) != 2)
+    place->page_size = header_page_size(fd);
+    if (place->page_size < 0 || fstat(fd, &db) != 0 || fstat(place->shm->fd, &index) != 0)
         return -1;
-    place->page_size = size[0] << 8 | size[1];
-    if (place->page_size == 1)
-        place->page_size = 65536;
     if (asprintf(&place->wal, "%s-wal", place->path) < 0 ||
         asprintf(&place->index, "%s-shm", place->path) < 0)
         return -1;
@@ -47,13 +42,13 @@ static int mark(struct place *place, int fd)
     return 0;
 }
 
-int place_mark(struct place *place, const char *path, int fd, const struct shm *shm, char *why,
-               size_t why_size)
+int place_remember(struct place *place, const char *path, int fd, const struct shm *shm, char *why,
+                   size_t why_size)
 {
     *place = PLACE_NONE;
     place->shm = shm;
     place->path = path;
-    if (mark(place, fd) != 0) {
+    if (remember_files(place, fd) != 0) {
         snprintf(why, why_size, "%s cannot be looked at: %s", path, strerror(errno));
         place_free(place);
         return -1;
@@ -84,10 +79,12 @@ void place_checkpointed(struct place *place)
         place->changed = st.st_mtim;
 }
 
+/* ---- looking ---- */
+
 /* Fills in st_dev, st_ino and st_size; with a name of "", of fd itself. It asks for no times: where
- * those are fine-grained (Linux 6.13), the next write to a file whose times were asked for changes
- * them and so the inode, which made a lone commit a quarter slower. */
-static int look_at(int fd, const char *name, struct stat *st)
+ * those are fine-grained (Linux 6.13), a write to a file whose times were asked for changes them
+ * and so the inode, which made a lone commit a quarter slower. */
+static int stat_without_times(int fd, const char *name, struct stat *st)
 {
     struct statx got;
     if (statx(fd, name, AT_EMPTY_PATH, STATX_INO | STATX_SIZE, &got) != 0)
@@ -98,19 +95,24 @@ static int look_at(int fd, const char *name, struct stat *st)
     return 0;
 }
 
-/* 0 with *st filled, or the inode is another's, or there is none. Any other error says nothing. */
-static bool is_gone(const char *name, const struct place *place, ino_t inode, struct stat *st)
+static bool is_same_file(const struct place *place, ino_t inode, const struct stat *st)
 {
-    if (look_at(AT_FDCWD, name, st) != 0) {
-        *st = (struct stat){.st_size = -1};
-        return errno == ENOENT || errno == ENOTDIR;
-    }
-    return st->st_dev != place->device || st->st_ino != inode;
+    return st->st_dev == place->device && st->st_ino == inode;
 }
 
-/* Another program may cut the write-ahead log to nothing once it has copied all of it, and then the
+/* Whether name leads to no file or to another one; if not, *st is filled. An error that says
+ * nothing of that leaves a size of -1. */
+static bool file_is_gone(const struct place *place, const char *name, ino_t inode, struct stat *st)
+{
+    if (stat_without_times(AT_FDCWD, name, st) == 0)
+        return !is_same_file(place, inode, st);
+    *st = (struct stat){.st_size = -1};
+    return errno == ENOENT || errno == ENOTDIR;
+}
+
+/* Another program may cut the write-ahead log to nothing once it has copied all of it; then the
  * shared memory says that there is nothing in it any more. */
-static bool is_cut(const struct place *place, int64_t size)
+static bool wal_is_cut(const struct place *place, int64_t size)
 {
     int64_t frame = FRAME_HEADER + place->page_size;
     if (size < 0 || place->wal_pages == 0 || size >= WAL_HEADER + place->wal_pages * frame)
@@ -121,29 +123,29 @@ static bool is_cut(const struct place *place, int64_t size)
 
 const char *place_trouble(struct place *place, const char **name)
 {
-    *name = place->path;
     struct stat st;
-    if (is_gone(place->path, place, place->inode, &st))
+    *name = place->path;
+    if (file_is_gone(place, place->path, place->inode, &st))
         return gone;
     if (st.st_size >= 0 && st.st_size < place->size)
         return cut;
     if (st.st_size > place->size)
         place->size = st.st_size;
     *name = place->wal;
-    if (is_gone(place->wal, place, place->wal_inode, &st))
+    if (file_is_gone(place, place->wal, place->wal_inode, &st))
         return gone;
     if (st.st_size >= 0)
         place->wal_size = st.st_size;
-    if (is_cut(place, st.st_size))
+    if (wal_is_cut(place, st.st_size))
         return cut;
     *name = place->index;
-    return is_gone(place->index, place, place->index_inode, &st) ? gone : NULL;
+    return file_is_gone(place, place->index, place->index_inode, &st) ? gone : NULL;
 }
 
 bool place_wal_is_cut(const struct place *place)
 {
     struct stat st;
-    return look_at(place->wal_fd, "", &st) == 0 && is_cut(place, st.st_size);
+    return stat_without_times(place->wal_fd, "", &st) == 0 && wal_is_cut(place, st.st_size);
 }
 
 bool place_can_be_saved(const struct place *place)
@@ -151,14 +153,16 @@ bool place_can_be_saved(const struct place *place)
     struct stat st;
     if (lstat(place->wal, &st) == 0 || errno != ENOENT || stat(place->path, &st) != 0)
         return false;
-    return st.st_dev == place->device && st.st_ino == place->inode && st.st_size >= place->size &&
+    return is_same_file(place, place->inode, &st) && st.st_size >= place->size &&
            st.st_mtim.tv_sec == place->changed.tv_sec &&
            st.st_mtim.tv_nsec == place->changed.tv_nsec;
 }
 
-/* A file whose last name goes has its attributes changed; one that is cut short is modified. The
- * database is, too, by each checkpoint. The write-ahead log is by each commit, which looks itself.
- */
+/* ---- watching ---- */
+
+/* When a file loses its last name, its attributes change; when it is cut short, it is modified.
+ * Each checkpoint modifies the database, too. Each commit modifies the write-ahead log, but checks
+ * that by itself. */
 int place_watch(struct place *place)
 {
     const uint32_t events = IN_ATTRIB | IN_MOVE_SELF | IN_DELETE_SELF;

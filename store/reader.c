@@ -9,15 +9,15 @@
 #include "store/advice.h"
 #include "store/sql.h"
 
-/* Readers of a log in WAL mode wait for nobody, but for another program that recovers it or holds
- * it exclusively; the loop does not wait long for that. */
-enum { BUSY_MS = 50, ERROR_SIZE = 400 };
+/* Readers of a log in WAL mode wait only for another program that recovers it or has locked it
+ * exclusively. The loop does not wait long for that. */
+enum { READ_BUSY_MS = 50 };
 
-/* The messages of one channel, one after the other. */
+/* The messages of one channel, one after another. */
 struct scan {
     sqlite3_stmt *rows;
     const char *channel;
-    uint64_t seq; /* of the row it stands on */
+    uint64_t seq; /* of the current row */
 };
 
 struct reader {
@@ -25,10 +25,10 @@ struct reader {
     sqlite3_stmt *begin, *end, *forgotten, *channel;
     struct scan *scans; /* one for each channel of the widest read so far */
     size_t scan_count;
-    char error[ERROR_SIZE];
+    char error[SQL_ERROR_SIZE];
 };
 
-static int prepare(struct reader *reader)
+static int prepare_reads(struct reader *reader)
 {
     int rc = sql_prepare(reader->db, &reader->begin, "BEGIN");
     if (rc == SQLITE_OK)
@@ -48,16 +48,11 @@ int reader_open(struct reader **out, const char *path, char *why, size_t why_siz
         snprintf(why, why_size, "out of memory");
         return -1;
     }
-    errno = 0;
-    int rc = sqlite3_open_v2(path, &reader->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_extended_result_codes(reader->db, 1);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_busy_timeout(reader->db, BUSY_MS);
+    int rc = sql_open(&reader->db, path, SQLITE_OPEN_READONLY, READ_BUSY_MS);
     if (rc == SQLITE_OK)
         rc = sql_exec(reader->db, "PRAGMA temp_store=MEMORY");
     if (rc == SQLITE_OK)
-        rc = prepare(reader);
+        rc = prepare_reads(reader);
     if (rc != SQLITE_OK) {
         advice_explain(path, "opened", "SQLite", reader->db, rc, why, why_size);
         reader_close(reader);
@@ -87,8 +82,9 @@ const char *reader_error(const struct reader *reader)
     return reader->error;
 }
 
-/* Makes a message of a row whose columns from `at` on are seq, time_ms, data. NULL: no memory. */
-static struct message *make_message(sqlite3_stmt *rows, int at, const char *channel)
+/* Makes a message of a row whose columns from `at` on are seq, time_ms, data. NULL: out of memory.
+ */
+static struct message *message_of_row(sqlite3_stmt *rows, int at, const char *channel)
 {
     const char *data = sqlite3_column_blob(rows, at + 2);
     size_t data_len = (size_t)sqlite3_column_bytes(rows, at + 2);
@@ -109,10 +105,10 @@ struct loaded {
         uint64_t floor; /* of its channel */
     } * rows;
     size_t count, capacity;
-    uint64_t rest; /* the seq of the first one that did not fit; 0: all fitted */
+    uint64_t rest; /* the seq of the first message that did not fit; 0: all fitted */
 };
 
-static int load_one(struct loaded *loaded, sqlite3_stmt *rows, const char *channel)
+static int load_row(struct loaded *loaded, sqlite3_stmt *rows, const char *channel)
 {
     if (loaded->count == loaded->capacity) {
         size_t capacity = loaded->capacity ? loaded->capacity * 2 : 1024;
@@ -122,7 +118,7 @@ static int load_one(struct loaded *loaded, sqlite3_stmt *rows, const char *chann
         loaded->rows = grown;
         loaded->capacity = capacity;
     }
-    struct message *message = make_message(rows, 2, channel);
+    struct message *message = message_of_row(rows, 2, channel);
     if (!message)
         return SQLITE_NOMEM;
     loaded->rows[loaded->count++] =
@@ -143,7 +139,7 @@ static int load_messages(sqlite3_stmt *rows, size_t limit_bytes, struct loaded *
             loaded->rest = (uint64_t)sqlite3_column_int64(rows, 2);
             return SQLITE_DONE;
         }
-        rc = load_one(loaded, rows, channel);
+        rc = load_row(loaded, rows, channel);
         if (rc != SQLITE_ROW)
             return rc;
     }
@@ -212,8 +208,9 @@ static int reserve_scans(struct reader *reader, size_t count)
     return rc;
 }
 
-/* Looks up a channel: SQLITE_ROW with id and floor, SQLITE_DONE without a row, or the error. */
-static int find_channel(struct reader *reader, const char *name, sqlite3_int64 *id, uint64_t *floor)
+/* Looks up a channel. Returns SQLITE_ROW with id and floor, SQLITE_DONE if it has no row, or the
+ * error. */
+static int read_channel(struct reader *reader, const char *name, sqlite3_int64 *id, uint64_t *floor)
 {
     int rc = sqlite3_bind_text(reader->channel, 1, name, -1, SQLITE_STATIC);
     if (rc == SQLITE_OK)
@@ -226,9 +223,9 @@ static int find_channel(struct reader *reader, const char *name, sqlite3_int64 *
     return rc;
 }
 
-/* Moves to the next row: SQLITE_ROW or SQLITE_DONE, or the error. After the last row the scan can
- * be bound afresh. */
-static int step(struct scan *scan)
+/* Moves to the next row. Returns SQLITE_ROW, SQLITE_DONE, or the error. After the last row the scan
+ * is reset, and can be bound again. */
+static int step_scan(struct scan *scan)
 {
     int rc = sqlite3_step(scan->rows);
     if (rc == SQLITE_ROW)
@@ -247,11 +244,11 @@ static int start_scan(struct scan *scan, const char *channel, sqlite3_int64 id, 
     if (rc == SQLITE_OK)
         rc = sqlite3_bind_int64(scan->rows, 3, (sqlite3_int64)upto);
     scan->channel = channel;
-    return rc == SQLITE_OK ? step(scan) : rc;
+    return rc == SQLITE_OK ? step_scan(scan) : rc;
 }
 
-/* Starts a scan of each channel that has something in the range; the first *used of reader->scans
- * are these. Returns SQLITE_OK or the error. */
+/* Starts a scan of each channel that has messages in the range: they are the first *used of
+ * reader->scans. Returns SQLITE_OK or the error. */
 static int start_scans(struct reader *reader, const char *const *channels, size_t count,
                        uint64_t after, uint64_t upto, size_t *used, struct floors *floors)
 {
@@ -262,7 +259,7 @@ static int start_scans(struct reader *reader, const char *const *channels, size_
     for (size_t i = 0; i < count; i++) {
         uint64_t floor = (uint64_t)forgotten;
         sqlite3_int64 id = 0;
-        rc = find_channel(reader, channels[i], &id, &floor);
+        rc = read_channel(reader, channels[i], &id, &floor);
         if (rc == SQLITE_ROW)
             rc = start_scan(&reader->scans[*used], channels[i], id, after, upto);
         if (rc == SQLITE_ROW)
@@ -274,20 +271,20 @@ static int start_scans(struct reader *reader, const char *const *channels, size_
     return SQLITE_OK;
 }
 
-/* Gives the page the oldest row of all scans and moves that scan on; one that is done changes
- * places with the last. Returns SQLITE_OK or the error. */
-static int take_next(struct reader *reader, size_t *used, struct page_fill *fill)
+/* Adds the oldest row of all scans to the page and moves that scan on. A scan that is done changes
+ * places with the last one. Returns SQLITE_OK or the error. */
+static int add_oldest_row(struct reader *reader, size_t *used, struct page_fill *fill)
 {
     struct scan *oldest = reader->scans;
     for (size_t i = 1; i < *used; i++)
         if (reader->scans[i].seq < oldest->seq)
             oldest = &reader->scans[i];
-    struct message *message = make_message(oldest->rows, 0, oldest->channel);
+    struct message *message = message_of_row(oldest->rows, 0, oldest->channel);
     if (!message || page_add(fill, message) != 0) {
         message_drop(message);
         return SQLITE_NOMEM;
     }
-    int rc = step(oldest);
+    int rc = step_scan(oldest);
     if (rc == SQLITE_DONE) {
         struct scan done = *oldest;
         *oldest = reader->scans[--*used];
@@ -309,7 +306,7 @@ enum log_status reader_read(struct reader *reader, const char *const *channels, 
     if (rc == SQLITE_OK)
         rc = start_scans(reader, channels, count, after, upto, &used, floors);
     while (rc == SQLITE_OK && used && !page_is_full(fill))
-        rc = take_next(reader, &used, fill);
+        rc = add_oldest_row(reader, &used, fill);
     fill->page->more = used > 0;
     enum log_status status = sql_status(rc);
     if (status != LOG_OK)
@@ -321,7 +318,7 @@ enum log_status reader_read(struct reader *reader, const char *const *channels, 
     return status;
 }
 
-/* Prepared for the one call: it is wanted when a feed starts, and not again. */
+/* The statement is prepared for this one call: a feed needs it when it starts, and not again. */
 enum log_status reader_newest(struct reader *reader, const char *channel, uint64_t upto,
                               struct message **message)
 {
@@ -338,7 +335,7 @@ enum log_status reader_newest(struct reader *reader, const char *channel, uint64
     if (rc == SQLITE_OK)
         rc = sqlite3_step(rows);
     if (rc == SQLITE_ROW) {
-        *message = make_message(rows, 0, channel);
+        *message = message_of_row(rows, 0, channel);
         rc = *message ? SQLITE_OK : SQLITE_NOMEM;
     } else if (rc == SQLITE_DONE) {
         rc = SQLITE_OK;

@@ -1,13 +1,12 @@
-/* reader.h - messages from the disk, for readers who are behind what the memory holds.
+/* reader.h - messages from the disk, for readers whose cursor is older than what memory holds.
  *
- * A read-only connection of the loop's own. Each read is one read transaction, so floors and
- * messages agree with each other, and its statements are reset before it returns, so that no
- * checkpoint waits for it. It may see commits that log_drain has not reported yet; its caller
- * bounds it by the visible head, and what such a commit deleted is told as a gap, by the floors
- * that came with it.
+ * It has a read-only connection of its own, for the loop's thread. Each read is one read
+ * transaction, so floors and messages agree with each other. Its statements are reset before it
+ * returns, so that no checkpoint waits for them. It may see commits that log_drain has not reported
+ * yet. The caller limits it by the visible head; and what such a commit deleted is told as a gap,
+ * by the floors that came with it.
  *
- * The cost follows from what is read, not from the size of the log: every statement is a search of
- * an index.
+ * A read costs what it reads, whatever the size of the log: every statement searches an index.
  */
 #ifndef ENCKE_STORE_READER_H
 #define ENCKE_STORE_READER_H
@@ -16,8 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "store/log.h"
 #include "store/page.h"
+#include "store/status.h"
 #include "store/tail.h"
 
 struct reader;
@@ -25,17 +24,18 @@ struct reader;
 /* Opens the log at path, which file_open has checked. Returns 0, or -1 with the reason in why. */
 int reader_open(struct reader **out, const char *path, char *why, size_t why_size);
 
-/* NULL is allowed. Before the writing connection is closed, so that that one is the last. */
+/* To be called before the connection that writes is closed, so that that one is the last. NULL is
+ * allowed. */
 void reader_close(struct reader *reader);
 
-/* Fills an empty tail with the newest messages that fit its limit, and their floors. For log_open:
- * nothing may write meanwhile. Returns 0, or -1 with the reason in why. */
+/* Fills an empty tail with the newest messages that fit its limit, and their channels' floors. For
+ * log_open: nothing may write meanwhile. Returns 0, or -1 with the reason in why. */
 int reader_load(struct reader *reader, struct tail *tail, char *why, size_t why_size);
 
 /* Fills the page with the messages of count channels whose seq is above `after` and at most upto,
- * in order; sets page->more if there are more of these, and adds the channels' floors, as they are
+ * in order. Sets page->more if there are more of them, and adds the channels' floors, as they are
  * in the same transaction. Returns LOG_OK; or LOG_NO_MEMORY, LOG_LOCKED or LOG_FAILED (see
- * reader_error), with the page part filled. */
+ * reader_error), with the page partly filled. */
 enum log_status reader_read(struct reader *reader, const char *const *channels, size_t count,
                             uint64_t after, uint64_t upto, struct page_fill *fill,
                             struct floors *floors);
@@ -45,7 +45,7 @@ enum log_status reader_read(struct reader *reader, const char *const *channels, 
 enum log_status reader_newest(struct reader *reader, const char *channel, uint64_t upto,
                               struct message **message);
 
-/* What the last failed read failed with. */
+/* Why the last read that failed did. */
 const char *reader_error(const struct reader *reader);
 
 #endif

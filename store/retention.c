@@ -4,11 +4,11 @@
 
 #include "store/sql.h"
 
-/* Messages become too many, or too old, one by one; deleting each in its own transaction would cost
- * as much as appending it, and keep the disk busy for nothing. So there may be a little more than
- * what is kept, and then all of that goes together: of a channel that keeps 1,000 messages or more
- * a sixteenth more, but at most 1,000; of the bytes a thousandth more; and what is too old may get
- * a thousandth older, but at most 10 s. */
+/* Messages become too many, or too old, one by one. To delete each in its own transaction would
+ * cost as much as to append it, and keep the disk busy for nothing. So there may be a little more
+ * than what is kept, and then all of that is deleted together: a sixteenth more messages of a
+ * channel that keeps 1,000 or more, but at most 1,000; a thousandth more bytes; and what is too old
+ * may become a thousandth older, but at most 10 s. */
 enum {
     SLACK_COUNT_FROM = 1000,
     SLACK_COUNT_PART = 16,
@@ -40,7 +40,7 @@ int retention_init(struct retention *retention, sqlite3 *db, struct ledger *ledg
     if (rc == SQLITE_OK)
         rc = sql_prepare(db, &retention->trim_channel,
                          "DELETE FROM message WHERE channel = ?1 AND seq <= ?2");
-    /* It is run twice: to find out how far to go, and then, up to there, for the books. */
+    /* it runs twice: to find out how far to delete, and then, up to there, for the books */
     if (rc == SQLITE_OK)
         rc = sql_prepare(db, &retention->oldest,
                          "SELECT seq, channel, length(data), time_ms FROM message "
@@ -94,8 +94,8 @@ void retention_note(struct retention *retention, uint64_t seq, int64_t time_ms, 
         stamps_note(&retention->stamps, seq, time_ms, steady_ms);
 }
 
-/* Takes the rows that one of the two SELECTs, bound, gives off the books. *last is the seq of the
- * last one, and *left is less by as many as there were. */
+/* Removes from the books the rows that one of the two SELECTs, bound, gives. Sets *last to the seq
+ * of the last one, and lowers *left by their number. */
 static int forget_rows(struct retention *retention, sqlite3_stmt *rows, sqlite3_int64 *last,
                        uint64_t *left)
 {
@@ -116,9 +116,9 @@ static int forget_rows(struct retention *retention, sqlite3_stmt *rows, sqlite3_
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
-/* Deletes what one of the two SELECTs finds, by the DELETE for the same rows. Reading first and
- * deleting then costs half of what DELETE ... RETURNING does, which gathers what it returns in a
- * table of its own. */
+/* Deletes what one of the two SELECTs finds, by the DELETE for the same rows. To read them first
+ * and then delete them costs half of what DELETE ... RETURNING does, which collects what it returns
+ * in a table of its own. */
 static int delete_rows(struct retention *retention, sqlite3_stmt *rows, sqlite3_stmt *trim,
                        int last_parameter, uint64_t *left)
 {
@@ -131,15 +131,15 @@ static int delete_rows(struct retention *retention, sqlite3_stmt *rows, sqlite3_
         rc = sql_run(trim);
     if (rc != SQLITE_OK)
         return rc;
-    /* The index and the table disagree, or the two statements do. */
+    /* if not as many, the index and the table disagree, or the two statements do */
     return before - retention->ledger->now.messages == (uint64_t)sqlite3_changes64(retention->db)
                ? SQLITE_OK
                : SQLITE_CORRUPT;
 }
 
-/* ---- by count ---- */
+/* ---- by number ---- */
 
-/* Deletes the oldest of one channel down to keep_messages, as far as *left reaches. */
+/* Deletes the oldest messages of one channel down to keep_messages, but *left at most. */
 static int trim_channel(struct retention *retention, struct channel *channel, uint64_t *left)
 {
     uint64_t excess = channel->count - retention->limits.keep_messages;
@@ -155,23 +155,24 @@ static int trim_channel(struct retention *retention, struct channel *channel, ui
     return delete_rows(retention, retention->oldest_of_channel, retention->trim_channel, 2, left);
 }
 
-static bool is_over(const struct retention *retention, const struct channel *channel)
+static bool has_too_many(const struct retention *retention, const struct channel *channel)
 {
     return retention->limits.keep_messages &&
            channel->count > retention_most_messages(&retention->limits);
 }
 
-/* Those that this transaction appended to: in the steady state nobody else can be over. */
-static int trim_touched(struct retention *retention, uint64_t *left)
+/* Trims the channels that this transaction changed. Once the sweep is done, no other channel can
+ * have too many messages. */
+static int trim_changed(struct retention *retention, uint64_t *left)
 {
     int rc = SQLITE_OK;
     struct channel *channel;
     STAILQ_FOREACH (channel, &retention->ledger->changed, changes) {
-        if (*left && is_over(retention, channel))
+        if (*left && has_too_many(retention, channel))
             rc = trim_channel(retention, channel, left);
         if (rc != SQLITE_OK)
             return rc;
-        if (is_over(retention, channel)) {
+        if (has_too_many(retention, channel)) {
             retention->sweeping = true;
             retention->swept = 0;
         }
@@ -179,9 +180,9 @@ static int trim_touched(struct retention *retention, uint64_t *left)
     return SQLITE_OK;
 }
 
-/* Finds the first channel after those that were swept whose row is over its count: SQLITE_ROW with
- * *out, SQLITE_DONE, or the error. */
-static int next_over(struct retention *retention, struct channel **out)
+/* Finds the next channel, after those that were swept, whose row counts too many messages. Returns
+ * SQLITE_ROW with *out, SQLITE_DONE, or the error. */
+static int find_next_to_trim(struct retention *retention, struct channel **out)
 {
     sqlite3_int64 id = 0;
     uint64_t most = retention_most_messages(&retention->limits);
@@ -196,21 +197,21 @@ static int next_over(struct retention *retention, struct channel **out)
     return rc == SQLITE_OK && *out ? SQLITE_ROW : rc;
 }
 
-/* Walks the table of channels once, a stretch a transaction. */
-static int sweep(struct retention *retention, uint64_t *left)
+/* Walks the table of channels once, some of it in each transaction. */
+static int sweep_channels(struct retention *retention, uint64_t *left)
 {
     int rc = SQLITE_OK;
     struct channel *channel;
     while (retention->sweeping && *left && rc == SQLITE_OK) {
-        rc = next_over(retention, &channel);
+        rc = find_next_to_trim(retention, &channel);
         if (rc == SQLITE_DONE) {
             retention->sweeping = false;
             return SQLITE_OK;
         }
         if (rc != SQLITE_ROW)
             return rc;
-        rc = is_over(retention, channel) ? trim_channel(retention, channel, left) : SQLITE_OK;
-        if (!is_over(retention, channel))
+        rc = has_too_many(retention, channel) ? trim_channel(retention, channel, left) : SQLITE_OK;
+        if (!has_too_many(retention, channel))
             retention->swept = channel->id;
     }
     return rc;
@@ -220,36 +221,36 @@ static int sweep(struct retention *retention, uint64_t *left)
 
 /* What the walk over the oldest messages finds. */
 struct prefix {
-    uint64_t bytes;  /* of the log, without what was walked over */
-    uint64_t rows;   /* walked over */
-    uint64_t last;   /* the seq up to which all is to go; 0: nothing */
-    int64_t stay_ms; /* the time of the first message that may stay; INT64_MIN: none was met */
-    bool bounded;    /* the walk ended because of its bound */
+    uint64_t bytes;  /* of the log, without the rows that were passed */
+    uint64_t rows;   /* passed */
+    uint64_t last;   /* the seq up to which all is to be deleted; 0: nothing */
+    int64_t kept_ms; /* the time of the first message to keep; INT64_MIN: none was met */
+    bool bounded;    /* the walk ended at its limit of rows */
 };
 
-enum verdict { GO, STAY, ASK_NEXT };
+enum verdict { DELETE, KEEP, ASK_NEXT };
 
-/* The clock may have been set back or forth. A message that claims to be from the future says
- * nothing of its age, so the next one decides, and it goes with that: only the order of the log
- * decides what goes first. */
-static enum verdict judge(const struct retention_limits *limits, uint64_t bytes, int64_t time_ms,
-                          int64_t now_ms)
+/* The clock may have been set back or forth. The time of a message from the future says nothing of
+ * its age. So the next message decides, and both are kept or deleted together: only the order of
+ * the log decides which is deleted first. */
+static enum verdict judge_oldest(const struct retention_limits *limits, uint64_t bytes,
+                                 int64_t time_ms, int64_t now_ms)
 {
     if (limits->keep_bytes && bytes > limits->keep_bytes)
-        return GO;
+        return DELETE;
     if (!limits->keep_age_ms)
-        return STAY;
+        return KEEP;
     if (time_ms > now_ms)
         return ASK_NEXT;
-    return now_ms - time_ms >= limits->keep_age_ms ? GO : STAY;
+    return now_ms - time_ms >= limits->keep_age_ms ? DELETE : KEEP;
 }
 
-/* Walks from the oldest message on while messages have to go. */
+/* Walks from the oldest message on to the first one to keep. */
 static int find_prefix(struct retention *retention, const struct moment *now, uint64_t rows,
                        struct prefix *prefix)
 {
     sqlite3_stmt *oldest = retention->oldest;
-    *prefix = (struct prefix){.bytes = retention->ledger->now.bytes, .stay_ms = INT64_MIN};
+    *prefix = (struct prefix){.bytes = retention->ledger->now.bytes, .kept_ms = INT64_MIN};
     int rc = sqlite3_bind_int64(oldest, 1, INT64_MAX);
     if (rc != SQLITE_OK)
         return rc;
@@ -257,15 +258,16 @@ static int find_prefix(struct retention *retention, const struct moment *now, ui
         uint64_t seq = (uint64_t)sqlite3_column_int64(oldest, 0);
         int64_t time_ms =
             stamps_time(&retention->stamps, seq, sqlite3_column_int64(oldest, 3), now);
-        enum verdict verdict = judge(&retention->limits, prefix->bytes, time_ms, now->wall_ms);
+        enum verdict verdict =
+            judge_oldest(&retention->limits, prefix->bytes, time_ms, now->wall_ms);
         if (prefix->rows == 0)
             stamps_forget(&retention->stamps, seq);
-        if (verdict == STAY)
-            prefix->stay_ms = time_ms;
+        if (verdict == KEEP)
+            prefix->kept_ms = time_ms;
         prefix->bounded = prefix->rows == rows;
-        if (verdict == STAY || prefix->bounded)
+        if (verdict == KEEP || prefix->bounded)
             break;
-        if (verdict == GO)
+        if (verdict == DELETE)
             prefix->last = seq;
         struct channel *channel;
         rc = ledger_channel_by_id(retention->ledger, sqlite3_column_int64(oldest, 1), &channel);
@@ -279,18 +281,18 @@ static int find_prefix(struct retention *retention, const struct moment *now, ui
     return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
-static int64_t next_due(const struct retention *retention, const struct prefix *prefix,
-                        const struct moment *now)
+static int64_t age_due_ms(const struct retention *retention, const struct prefix *prefix,
+                          const struct moment *now)
 {
     int64_t age_ms = retention->limits.keep_age_ms;
     int64_t slack_ms = age_ms / SLACK_PART < SLACK_MAX_MS ? age_ms / SLACK_PART : SLACK_MAX_MS;
-    int64_t had_ms = prefix->stay_ms == INT64_MIN ? 0 : now->wall_ms - prefix->stay_ms;
+    int64_t age_now_ms = prefix->kept_ms == INT64_MIN ? 0 : now->wall_ms - prefix->kept_ms;
     if (age_ms == 0 || retention->ledger->now.messages == 0 || age_ms > INT64_MAX / 4)
         return INT64_MAX;
-    return now->steady_ms - had_ms + age_ms + slack_ms;
+    return now->steady_ms - age_now_ms + age_ms + slack_ms;
 }
 
-/* An empty log has nothing to wait for; its first message ends that. */
+/* In an empty log nothing is due (INT64_MAX); its first message ends that. */
 static bool prefix_is_due(const struct retention *retention, const struct moment *now)
 {
     const struct retention_limits *limits = &retention->limits;
@@ -316,7 +318,7 @@ static int trim_prefix(struct retention *retention, const struct moment *now, ui
     if (rc != SQLITE_OK)
         return rc;
     retention->backlog = prefix.bounded && prefix.last;
-    retention->due_ms = next_due(retention, &prefix, now);
+    retention->due_ms = age_due_ms(retention, &prefix, now);
     retention->offset_ms = now->wall_ms - now->steady_ms;
     return SQLITE_OK;
 }
@@ -324,10 +326,10 @@ static int trim_prefix(struct retention *retention, const struct moment *now, ui
 int retention_run(struct retention *retention, const struct moment *now, uint64_t rows, bool idle)
 {
     uint64_t left = rows;
-    int rc = trim_touched(retention, &left);
+    int rc = trim_changed(retention, &left);
     if (rc == SQLITE_OK)
         rc = trim_prefix(retention, now, &left);
     if (rc == SQLITE_OK && idle)
-        rc = sweep(retention, &left);
+        rc = sweep_channels(retention, &left);
     return rc;
 }

@@ -1,12 +1,13 @@
-/* retention.h - what the log deletes: by count a channel, by age, and by total bytes.
+/* retention.h - what the log deletes: by the number of messages of a channel, by age, and by total
+ * bytes.
  *
- * It runs inside the writer's transactions and deletes prefixes only: the oldest of one channel (by
- * count), or the oldest of the whole log (by age and bytes). That is why a floor a channel is
- * enough to tell every gap. A channel loses its last message only in the second way; so
- * log.forgotten is always below every message that is retained.
+ * It runs inside the writer's transactions and deletes prefixes only: the oldest messages of one
+ * channel (by number), or the oldest of the whole log (by age and bytes). That is why one floor for
+ * each channel is enough to tell every gap. Only in the second way does a channel lose its last
+ * message; so log.forgotten is always below every message that is retained.
  *
- * Each transaction deletes a bounded number of rows. What is left over is `backlog`: the writer
- * goes on with it, in transactions of their own, whenever no append waits.
+ * Each transaction deletes a bounded number of rows. What is left over is the backlog: the writer
+ * goes on with it, in transactions of its own, whenever no append waits.
  *
  * The writer's thread only. Functions that return int return SQLite's result codes.
  */
@@ -21,12 +22,13 @@
 #include "store/stamps.h"
 
 struct retention_limits {
-    uint64_t keep_messages; /* a channel; 0: no limit */
+    uint64_t keep_messages; /* of each channel; 0: no limit */
     int64_t keep_age_ms;    /* 0: no limit */
-    uint64_t keep_bytes;    /* message_size of all; 0: no limit */
+    uint64_t keep_bytes;    /* message_size of all messages; 0: no limit */
 };
 
-/* What there may be before the oldest go, down to keep_messages (of one channel) and keep_bytes. */
+/* How many messages a channel, and bytes the log, may have before the oldest are deleted, down to
+ * keep_messages and keep_bytes. */
 uint64_t retention_most_messages(const struct retention_limits *limits);
 uint64_t retention_most_bytes(const struct retention_limits *limits);
 
@@ -36,26 +38,26 @@ struct retention {
     struct ledger *ledger;
     sqlite3_stmt *oldest_of_channel, *trim_channel, *oldest, *trim_oldest, *next_over;
     struct stamps stamps;
-    sqlite3_int64 swept; /* id up to which no channel is over its count, while sweeping */
-    bool sweeping;       /* channels that no append touches may be over their count */
-    bool backlog;        /* more is due already */
-    int64_t due_ms;      /* by the steady clock: no message gets too old before this; INT64_MAX:
-                            nothing to wait for */
-    int64_t offset_ms;   /* what the wall clock was ahead of the steady one when that was found */
+    sqlite3_int64 swept; /* while sweeping: no channel up to this id has too many messages */
+    bool sweeping;       /* channels without an append may have too many messages */
+    bool backlog;        /* more is to be deleted already */
+    int64_t due_ms;      /* by the steady clock: no message becomes too old before this;
+                            INT64_MAX: there is nothing to wait for */
+    int64_t offset_ms;   /* the wall clock minus the steady one when due_ms was found */
 };
 
-/* Prepares the statements. Begins with a look at everything: the limits may be lower than at the
- * last start. After a failure retention_free is still due. */
+/* Prepares the statements. At first it checks everything, as the limits may be lower than at the
+ * last start. After a failure retention_free is still to be called. */
 int retention_init(struct retention *retention, sqlite3 *db, struct ledger *ledger,
                    const struct retention_limits *limits);
 void retention_free(struct retention *retention);
 
-/* Whether a transaction only for retention has something to do now: also when the wall clock has
- * been set, as messages from before the start may be too old by it. */
+/* Whether a transaction only for retention has something to do now. It has when the wall clock was
+ * set, too, as messages from before the start may be too old by it. */
 bool retention_is_due(const struct retention *retention, const struct moment *now);
 
-/* Deletes what is due now, about rows messages at most, in the transaction that runs on the
- * ledger. idle: no append waits, so channels that were not touched may be looked at. */
+/* Deletes what is due now, about rows messages at most, in the transaction that runs on the ledger.
+ * idle: no append waits, so channels that did not change may be checked. */
 int retention_run(struct retention *retention, const struct moment *now, uint64_t rows, bool idle);
 
 /* Message seq, stamped time_ms, was committed now. */

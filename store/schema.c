@@ -8,8 +8,8 @@
 
 #include "store/sql.h"
 
-/* The index needs no second column: SQLite ends every entry with the row's number, our seq, and so
- * keeps a channel's messages in order. */
+/* The index needs no second column: SQLite ends every entry with the row's number, which is the
+ * seq, and so keeps a channel's messages in order. */
 static const char tables[] = "CREATE TABLE log(\n"
                              "  id INTEGER PRIMARY KEY CHECK (id = 1),\n"
                              "  epoch TEXT NOT NULL CHECK (length(epoch) = 12),\n"
@@ -75,15 +75,15 @@ static bool same_row(sqlite3_stmt *a, sqlite3_stmt *b)
     return true;
 }
 
-/* Whether it was for want of memory that a text was not there. */
-static bool want_memory(sqlite3_stmt *statement)
+/* Whether a text was missing because there was no memory. */
+static bool lacks_memory(sqlite3_stmt *statement)
 {
     return sqlite3_errcode(sqlite3_db_handle(statement)) == SQLITE_NOMEM;
 }
 
 /* Steps through both listings side by side. Returns SQLITE_DONE when they are equal, SQLITE_ROW at
  * the first difference, or an error. */
-static int compare(sqlite3_stmt *ours, sqlite3_stmt *theirs)
+static int compare_listings(sqlite3_stmt *ours, sqlite3_stmt *theirs)
 {
     for (;;) {
         int left = sqlite3_step(ours);
@@ -97,27 +97,27 @@ static int compare(sqlite3_stmt *ours, sqlite3_stmt *theirs)
         if (left == SQLITE_DONE)
             return SQLITE_DONE;
         if (!same_row(ours, theirs))
-            return want_memory(ours) || want_memory(theirs) ? SQLITE_NOMEM : SQLITE_ROW;
+            return lacks_memory(ours) || lacks_memory(theirs) ? SQLITE_NOMEM : SQLITE_ROW;
     }
 }
 
-/* SQLite could not do what was asked. Returns its code, which is an error's. */
-static int cannot(sqlite3 *db, int rc, const char *doing, char *why, size_t why_size)
+/* Says why SQLite failed. Returns its code, or SQLITE_ERROR if that is no error. */
+static int explain_failure(sqlite3 *db, int rc, const char *doing, char *why, size_t why_size)
 {
     sql_explain(why, why_size, doing, db, rc);
     return sql_status(rc) == LOG_OK ? SQLITE_ERROR : rc;
 }
 
-/* Frees a statement, leaving errno to whoever asks for the cause of an error. */
-static void finalize(sqlite3_stmt *statement)
+/* Frees a statement and keeps errno, for who asks for the cause of an error. */
+static void finalize_quietly(sqlite3_stmt *statement)
 {
     int error = errno;
     sqlite3_finalize(statement);
     errno = error;
 }
 
-/* The model to compare with is made afresh in memory: what SQLite keeps of a CREATE statement is
- * SQLite's business. */
+/* The model to compare with is made in memory, as only SQLite knows what it keeps of a CREATE
+ * statement. */
 static int check_tables(sqlite3 *db, char *why, size_t why_size)
 {
     sqlite3 *model = NULL;
@@ -131,26 +131,21 @@ static int check_tables(sqlite3 *db, char *why, size_t why_size)
     if (rc == SQLITE_OK)
         rc = sql_prepare(db, &theirs, listing);
     if (rc == SQLITE_OK)
-        rc = compare(ours, theirs);
+        rc = compare_listings(ours, theirs);
     if (rc == SQLITE_DONE)
         result = SQLITE_OK;
     else if (rc == SQLITE_ROW)
         snprintf(why, why_size, "its tables are not those of an Encke log");
     else
-        result = cannot(db, rc, "its tables cannot be read", why, why_size);
-    finalize(ours);
-    finalize(theirs);
+        result = explain_failure(db, rc, "its tables cannot be read", why, why_size);
+    finalize_quietly(ours);
+    finalize_quietly(theirs);
     sqlite3_close(model);
     return result;
 }
 
-static bool is_epoch(const char *text)
-{
-    return text && strlen(text) == EPOCH_LEN && strspn(text, "0123456789abcdef") == EPOCH_LEN;
-}
-
-/* The head must not be behind a message, or the next append would meet it; and there cannot be more
- * messages than numbers given out. */
+/* The head must not be below the seq of a message, or the next append would get the same one; and
+ * there cannot be more messages than numbers given out. */
 static int check_rows(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why, size_t why_size)
 {
     sqlite3_stmt *row = NULL;
@@ -161,17 +156,17 @@ static int check_rows(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why, size_t 
                          "bytes >= 0 FROM log");
     if (rc == SQLITE_OK)
         rc = sqlite3_step(row);
-    if (rc == SQLITE_ROW && is_epoch((const char *)sqlite3_column_text(row, 0)) &&
+    if (rc == SQLITE_ROW && epoch_is_valid((const char *)sqlite3_column_text(row, 0)) &&
         sqlite3_column_int(row, 1)) {
         memcpy(epoch, sqlite3_column_text(row, 0), EPOCH_LEN + 1);
         result = SQLITE_OK;
-    } else if (rc == SQLITE_DONE || (rc == SQLITE_ROW && !want_memory(row))) {
+    } else if (rc == SQLITE_DONE || (rc == SQLITE_ROW && !lacks_memory(row))) {
         snprintf(why, why_size, "its row of `log` makes no sense");
     } else {
         rc = rc == SQLITE_ROW ? SQLITE_NOMEM : rc;
-        result = cannot(db, rc, "its row of `log` cannot be read", why, why_size);
+        result = explain_failure(db, rc, "its row of `log` cannot be read", why, why_size);
     }
-    finalize(row);
+    finalize_quietly(row);
     return result;
 }
 
@@ -182,7 +177,8 @@ int schema_check(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why, size_t why_s
     return result == SQLITE_OK ? check_rows(db, epoch, why, why_size) : result;
 }
 
-/* The writer keeps count in rows of their own; a program that deleted messages by hand did not. */
+/* The writer keeps the counts in rows of their own; another program that deleted messages did not.
+ */
 static int check_counts(sqlite3 *db, char *why, size_t why_size)
 {
     sqlite3_stmt *counts = NULL;
@@ -192,17 +188,17 @@ static int check_counts(sqlite3 *db, char *why, size_t why_size)
                          "messages = (SELECT coalesce(sum(count), 0) FROM channel) FROM log");
     if (rc == SQLITE_OK)
         rc = sql_number(counts, &equal);
-    finalize(counts);
+    finalize_quietly(counts);
     if (rc == SQLITE_ROW && equal)
         return SQLITE_OK;
     if (rc != SQLITE_ROW)
-        return cannot(db, rc, "its messages cannot be counted", why, why_size);
+        return explain_failure(db, rc, "its messages cannot be counted", why, why_size);
     snprintf(why, why_size, "its counts are not those of its messages");
     return SQLITE_CORRUPT;
 }
 
-/* Copies the line of SQLite's report that says what is wrong. Returns SQLITE_CORRUPT; or the code
- * of a page that could not be read, which proves nothing of what is on it. */
+/* Copies the line of SQLite's report that says what is wrong. Returns SQLITE_CORRUPT; or, if a page
+ * could not be read, the code of that, which proves nothing about what is on the page. */
 static int read_report(const char *said, char *why, size_t why_size)
 {
     static const char unread[] = "error code=";
@@ -230,7 +226,7 @@ int schema_check_pages(sqlite3 *db, char *why, size_t why_size)
     else if (said)
         result = read_report(said, why, why_size);
     else
-        result = cannot(db, rc, "its pages cannot be read", why, why_size);
-    finalize(check);
+        result = explain_failure(db, rc, "its pages cannot be read", why, why_size);
+    finalize_quietly(check);
     return result == SQLITE_OK ? check_counts(db, why, why_size) : result;
 }

@@ -3,26 +3,26 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "store/advice.h"
+#include "store/path.h"
 
 /* https://sqlite.org/walformat.html: the index has parts of 32 KiB for 4096 pages each, 34 fewer in
- * the first; at 16 it says, in this machine's byte order, how many there are. */
+ * the first. At offset 16 it has the number of pages, in this machine's byte order. */
 enum { PART = 32 << 10, PART_PAGES = 4096, HEADER_PAGES = 34, AT_PAGES = 16 };
 
-/* The byte that each process has locked for reading that has the -shm open ("DMS" in SQLite's
- * os_unix.c). Who could lock it for writing is the first, and makes the file anew. */
+/* Each process that has the -shm open has this byte locked for reading ("DMS" in SQLite's
+ * os_unix.c). A process that can lock it for writing is the first, and makes the file anew. */
 enum { FIRST_BYTE = 128 };
 
-/* The smallest page and what is before each in the write-ahead log. */
+/* The smallest page, and the header before it in the write-ahead log. */
 enum { FRAME_MIN = 512 + 24 };
 
-static int lock_first(int fd, short type)
+static int lock_first_byte(int fd, short type)
 {
     struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = FIRST_BYTE, .l_len = 1};
     return fcntl(fd, F_OFD_SETLK, &lock);
@@ -39,29 +39,28 @@ int shm_reserve(struct shm *shm, int64_t pages)
     return 0;
 }
 
-/* As the first, makes the file anew: empty, SQLite takes it for one that has to be filled. The lock
- * for reading that is kept tells SQLite that it is not the first, so it leaves the room there. */
-static int make(struct shm *shm, int64_t wal_size)
+/* If this process is the first, makes the file anew: SQLite fills one that is empty. The lock for
+ * reading, which stays, tells SQLite that it is not the first, so it does not cut the file to
+ * nothing, and the reserved room stays. */
+static int make_index(struct shm *shm, int64_t wal_size)
 {
-    if (lock_first(shm->fd, F_WRLCK) != 0)
-        return errno == EAGAIN || errno == EACCES ? 0 : -1; /* others have it open: it is in use */
+    if (lock_first_byte(shm->fd, F_WRLCK) != 0)
+        return errno == EAGAIN || errno == EACCES ? 0 : -1; /* others have it open */
     if (ftruncate(shm->fd, 0) != 0 || shm_reserve(shm, wal_size / FRAME_MIN) != 0)
         return -1;
-    return lock_first(shm->fd, F_RDLCK);
+    return lock_first_byte(shm->fd, F_RDLCK);
 }
 
 int shm_open_for(struct shm *shm, const char *path, int64_t wal_size, char *why, size_t why_size)
 {
     *shm = (struct shm){.fd = -1};
     char name[PATH_MAX];
-    if ((size_t)snprintf(name, sizeof name, "%s-shm", path) >= sizeof name) {
-        snprintf(why, why_size, "%.80s...: the path is too long", path);
+    if (path_beside(name, path, "-shm", why, why_size) != 0)
         return -1;
-    }
     struct stat log;
     if (stat(path, &log) == 0)
         shm->fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, log.st_mode & 0666);
-    if (shm->fd >= 0 && make(shm, wal_size) == 0)
+    if (shm->fd >= 0 && make_index(shm, wal_size) == 0)
         return 0;
     snprintf(why, why_size, "%s cannot be made: %s: %s", name, strerror(errno), advice_for(errno));
     shm_close(shm);

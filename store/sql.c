@@ -5,37 +5,37 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What the system said of an I/O error. SQLite remembers it for most statements, but not for
- * COMMIT; errno is what it takes it from. */
-static int cause_of(int rc)
+/* What the system said of an I/O error. SQLite keeps it for most statements, but not for COMMIT;
+ * errno is where it has it from. */
+static int system_error_of(int rc)
 {
     int primary = rc & 0xff;
     return primary == SQLITE_IOERR || primary == SQLITE_CANTOPEN ? errno : 0;
 }
 
-/* An I/O error that only means that there is no room. SQLite calls ENOSPC SQLITE_FULL in most
+/* Whether an I/O error means only that there is no room. SQLite calls ENOSPC SQLITE_FULL in most
  * places by itself, but not a quota, a file size limit, or the shared memory file that cannot grow.
- * A failed fsync is never one of them, whatever errno it came with: what it should have made
- * durable may be gone from the page cache already, so trying again would lie. */
-static bool is_full(int rc, int cause)
+ * A failed fsync never counts as one, whatever its errno: what it should have made durable may be
+ * gone from the page cache already, so a second try would prove nothing. */
+static bool is_no_room(int rc, int error)
 {
     if (rc != SQLITE_IOERR_WRITE && rc != SQLITE_IOERR_TRUNCATE && rc != SQLITE_IOERR_SHMSIZE &&
         rc != SQLITE_IOERR_SHMMAP)
         return false;
-    return cause == ENOSPC || cause == EDQUOT || cause == EFBIG;
+    return error == ENOSPC || error == EDQUOT || error == EFBIG;
 }
 
-/* No file descriptors left is a want of memory too: it passes. */
-static bool is_no_memory(int rc, int cause)
+/* A lack of file descriptors passes, as a lack of memory does. */
+static bool is_no_memory(int rc, int error)
 {
     if ((rc & 0xff) == SQLITE_NOMEM || rc == SQLITE_IOERR_NOMEM)
         return true;
-    return (rc & 0xff) == SQLITE_CANTOPEN && (cause == EMFILE || cause == ENFILE);
+    return (rc & 0xff) == SQLITE_CANTOPEN && (error == EMFILE || error == ENFILE);
 }
 
 enum log_status sql_status(int rc)
 {
-    int cause = cause_of(rc);
+    int error = system_error_of(rc);
     switch (rc & 0xff) {
     case SQLITE_OK:
     case SQLITE_ROW:
@@ -50,20 +50,31 @@ enum log_status sql_status(int rc)
     default:
         break;
     }
-    if (is_full(rc, cause))
+    if (is_no_room(rc, error))
         return LOG_FULL;
-    return is_no_memory(rc, cause) ? LOG_NO_MEMORY : LOG_FAILED;
+    return is_no_memory(rc, error) ? LOG_NO_MEMORY : LOG_FAILED;
 }
 
 void sql_explain(char *text, size_t text_size, const char *doing, sqlite3 *db, int rc)
 {
-    int cause = cause_of(rc);
+    int error = system_error_of(rc);
     bool detailed = db && sqlite3_extended_errcode(db) == rc;
     const char *said = detailed ? sqlite3_errmsg(db) : sqlite3_errstr(rc);
-    if (cause)
-        snprintf(text, text_size, "%s: %s (%d): %s", doing, said, rc, strerror(cause));
+    if (error)
+        snprintf(text, text_size, "%s: %s (%d): %s", doing, said, rc, strerror(error));
     else
         snprintf(text, text_size, "%s: %s (%d)", doing, said, rc);
+}
+
+int sql_open(sqlite3 **db, const char *path, int flags, int busy_ms)
+{
+    errno = 0;
+    int rc = sqlite3_open_v2(path, db, flags | SQLITE_OPEN_NOMUTEX, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_extended_result_codes(*db, 1);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_busy_timeout(*db, busy_ms);
+    return rc;
 }
 
 int sql_prepare(sqlite3 *db, sqlite3_stmt **out, const char *text)

@@ -1,8 +1,9 @@
-/* sql.h - the few things that every user of SQLite in the store needs alike.
+/* sql.h - what every user of SQLite in the store needs.
  *
- * What matters is sql_status: it decides in one place which errors the log lives through (no room,
- * a lock, no memory: nothing was written) and which end it. Any thread, for a connection that the
- * thread owns.
+ * The most important function is sql_status: it decides in one place which errors the log survives
+ * (no room, a lock, no memory: nothing was written) and which end it.
+ *
+ * Any thread, on a connection that it owns.
  */
 #ifndef ENCKE_STORE_SQL_H
 #define ENCKE_STORE_SQL_H
@@ -10,15 +11,22 @@
 #include <sqlite3.h>
 #include <stddef.h>
 
-#include "store/log.h"
+#include "store/status.h"
 
-/* What rc means for the log. Looks at errno, as SQLite left it: what each function below sets to 0
- * before it begins, and whoever calls SQLite first without one of them, too. */
+enum { SQL_ERROR_SIZE = 400 }; /* bytes for what sql_explain writes */
+
+/* What rc means for the log. It looks at errno, as SQLite left it. So errno must be 0 before SQLite
+ * is called: the functions below see to that, and who calls SQLite without them does it himself. */
 enum log_status sql_status(int rc);
 
-/* Writes "doing: SQLite's text" about rc, just returned on db (NULL is allowed), into text; with
- * the reason of an I/O error from errno, as above. */
+/* Writes "doing: SQLite's text" about rc, just returned on db (NULL is allowed), into text; for an
+ * I/O error with the reason in errno, as above. */
 void sql_explain(char *text, size_t text_size, const char *doing, sqlite3 *db, int rc);
+
+/* Opens the database at path with flags (SQLITE_OPEN_READWRITE, …READONLY), for one thread; it
+ * waits busy_ms for locks of other connections. Returns SQLite's result code; *db is to be closed
+ * even after an error. */
+int sql_open(sqlite3 **db, const char *path, int flags, int busy_ms);
 
 /* Prepares constant text for the life of the connection. Returns SQLite's result code. */
 int sql_prepare(sqlite3 *db, sqlite3_stmt **out, const char *text);
@@ -26,11 +34,11 @@ int sql_prepare(sqlite3 *db, sqlite3_stmt **out, const char *text);
 /* Runs a prepared statement that gives no rows, and resets it. Returns SQLITE_OK or the error. */
 int sql_run(sqlite3_stmt *statement);
 
-/* Runs a prepared statement for one row of integers and resets it: SQLITE_ROW with *value the
- * first column, SQLITE_DONE if there is no row, or the error. */
+/* Runs a prepared statement for one row and resets it. Returns SQLITE_ROW, with *value the first
+ * column; SQLITE_DONE if there is no row; or the error. */
 int sql_number(sqlite3_stmt *statement, sqlite3_int64 *value);
 
-/* Runs constant text at set-up. Returns SQLite's result code. */
+/* Runs constant text when a connection is set up. Returns SQLite's result code. */
 int sql_exec(sqlite3 *db, const char *text);
 
 #endif

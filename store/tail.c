@@ -12,11 +12,11 @@ struct tail_entry {
 };
 
 struct slot {
-    uint64_t seq; /* beside the pointer, so that a search touches nothing else */
+    uint64_t seq; /* here too, so that a search reads nothing else */
     struct tail_entry *entry;
 };
 
-/* A ring of slots, oldest first; the capacity is a power of two. */
+/* Its messages are a ring of slots, oldest first; the capacity is a power of two. */
 struct tail_channel {
     UT_hash_handle hh;
     uint64_t floor;
@@ -40,14 +40,14 @@ void tail_init(struct tail *tail, size_t limit_bytes)
 
 /* ---- channels ---- */
 
-static struct tail_channel *find_channel(const struct tail *tail, const char *name)
+static struct tail_channel *find_tail_channel(const struct tail *tail, const char *name)
 {
     struct tail_channel *channel;
     HASH_FIND_STR(tail->channels, name, channel);
     return channel;
 }
 
-static int resize(struct tail_channel *channel, size_t capacity)
+static int resize_slots(struct tail_channel *channel, size_t capacity)
 {
     struct slot *slots = malloc(capacity * sizeof *slots);
     if (!slots)
@@ -61,23 +61,23 @@ static int resize(struct tail_channel *channel, size_t capacity)
     return 0;
 }
 
-static void free_channel(struct tail *tail, struct tail_channel *channel)
+static void free_tail_channel(struct tail *tail, struct tail_channel *channel)
 {
     HASH_DEL(tail->channels, channel);
     free(channel->slots);
     free(channel);
 }
 
-/* The floor of a channel that had no messages comes with the same report (log_drain). If it has
- * older ones on disk, its true floor is below start, where nobody asks: 0 is as good. */
-static struct tail_channel *make_channel(struct tail *tail, const char *name)
+/* If the channel had no messages, its floor comes with the same report (log_drain). If it has older
+ * ones on disk, its true floor is below start, where nobody asks: 0 will do. */
+static struct tail_channel *add_tail_channel(struct tail *tail, const char *name)
 {
     size_t name_size = strlen(name) + 1;
     struct tail_channel *channel = calloc(1, sizeof *channel + name_size);
     if (!channel)
         return NULL;
     memcpy(channel->name, name, name_size);
-    if (resize(channel, MIN_SLOTS) != 0) {
+    if (resize_slots(channel, MIN_SLOTS) != 0) {
         free(channel);
         return NULL;
     }
@@ -92,8 +92,8 @@ static struct tail_channel *make_channel(struct tail *tail, const char *name)
 
 /* ---- messages ---- */
 
-/* Lets go of a channel's oldest message, and of the channel after its last one. */
-static void drop_oldest_of(struct tail *tail, struct tail_channel *channel)
+/* Drops a channel's oldest message, and with the last one the channel. */
+static void drop_oldest_in(struct tail *tail, struct tail_channel *channel)
 {
     struct tail_entry *entry = slot_at(channel, 0)->entry;
     TAILQ_REMOVE(&tail->recent, entry, recent);
@@ -104,21 +104,21 @@ static void drop_oldest_of(struct tail *tail, struct tail_channel *channel)
     channel->first = (channel->first + 1) & (channel->capacity - 1);
     channel->count--;
     if (channel->count == 0)
-        free_channel(tail, channel);
+        free_tail_channel(tail, channel);
     else if (channel->capacity > MIN_SLOTS && channel->count <= channel->capacity / 8)
-        (void)resize(channel, channel->capacity / 4); /* if it cannot shrink, it stays */
+        (void)resize_slots(channel, channel->capacity / 4); /* without memory it stays as it is */
 }
 
-static void drop_oldest(struct tail *tail)
+static void drop_oldest_message(struct tail *tail)
 {
     struct tail_entry *entry = TAILQ_FIRST(&tail->recent);
     tail->start = entry->message->seq;
-    drop_oldest_of(tail, entry->channel);
+    drop_oldest_in(tail, entry->channel);
 }
 
-static int append(struct tail *tail, struct tail_channel *channel, struct message *message)
+static int append_entry(struct tail *tail, struct tail_channel *channel, struct message *message)
 {
-    if (channel->count == channel->capacity && resize(channel, channel->capacity * 2) != 0)
+    if (channel->count == channel->capacity && resize_slots(channel, channel->capacity * 2) != 0)
         return -1;
     struct tail_entry *entry = malloc(sizeof *entry);
     if (!entry)
@@ -134,54 +134,54 @@ static int append(struct tail *tail, struct tail_channel *channel, struct messag
 
 void tail_add(struct tail *tail, struct message *message)
 {
-    struct tail_channel *channel = find_channel(tail, message_channel(message));
+    struct tail_channel *channel = find_tail_channel(tail, message_channel(message));
     if (!channel)
-        channel = make_channel(tail, message_channel(message));
-    if (channel && append(tail, channel, message) == 0)
+        channel = add_tail_channel(tail, message_channel(message));
+    if (channel && append_entry(tail, channel, message) == 0)
         return;
     if (channel && channel->count == 0)
-        free_channel(tail, channel);
+        free_tail_channel(tail, channel);
     while (!TAILQ_EMPTY(&tail->recent))
-        drop_oldest(tail);
+        drop_oldest_message(tail);
     tail->start = message->seq;
 }
 
 void tail_trim(struct tail *tail)
 {
     while (tail->bytes > tail->limit_bytes)
-        drop_oldest(tail);
+        drop_oldest_message(tail);
 }
 
 void tail_free(struct tail *tail)
 {
     while (!TAILQ_EMPTY(&tail->recent))
-        drop_oldest(tail);
+        drop_oldest_message(tail);
 }
 
 void tail_forget(struct tail *tail, const char *name, uint64_t floor)
 {
-    struct tail_channel *channel = find_channel(tail, name);
+    struct tail_channel *channel = find_tail_channel(tail, name);
     size_t old = 0;
     if (!channel)
         return;
     channel->floor = floor;
     while (old < channel->count && slot_at(channel, old)->seq <= floor)
         old++;
-    /* The last one takes the channel with it. */
+    /* with the last one, the channel is freed */
     while (old--)
-        drop_oldest_of(tail, channel);
+        drop_oldest_in(tail, channel);
 }
 
 void tail_set_floor(struct tail *tail, const char *name, uint64_t floor)
 {
-    struct tail_channel *channel = find_channel(tail, name);
+    struct tail_channel *channel = find_tail_channel(tail, name);
     if (channel)
         channel->floor = floor;
 }
 
 uint64_t tail_floor(const struct tail *tail, const char *name)
 {
-    const struct tail_channel *channel = find_channel(tail, name);
+    const struct tail_channel *channel = find_tail_channel(tail, name);
     return channel ? channel->floor : tail->forgotten;
 }
 
@@ -193,7 +193,7 @@ struct span {
     size_t at; /* the next slot */
 };
 
-/* The first slot newer than after. Readers are mostly near the end, and mostly at it. */
+/* The first slot newer than after. Most readers are near the end, and most of them at the end. */
 static size_t first_after(const struct tail_channel *channel, uint64_t after)
 {
     size_t low = 0, high = channel->count;
@@ -209,14 +209,15 @@ static size_t first_after(const struct tail_channel *channel, uint64_t after)
     return low;
 }
 
-/* Finds the channels that have something newer; returns how many, and in *total how much. */
+/* Finds the channels that have newer messages. Returns how many channels, and in *total how many
+ * messages. */
 static size_t find_spans(const struct tail *tail, const char *const *channels, size_t count,
                          uint64_t after, struct span *spans, size_t *total)
 {
     size_t used = 0;
     *total = 0;
     for (size_t i = 0; i < count; i++) {
-        const struct tail_channel *channel = find_channel(tail, channels[i]);
+        const struct tail_channel *channel = find_tail_channel(tail, channels[i]);
         size_t at = channel ? first_after(channel, after) : 0;
         if (!channel || at == channel->count)
             continue;
@@ -226,8 +227,9 @@ static size_t find_spans(const struct tail *tail, const char *const *channels, s
     return used;
 }
 
-/* Takes the oldest message of all spans; one that is empty gives its place to the last. */
-static struct message *take_next(struct span *spans, size_t *used)
+/* Takes the oldest message of all spans. The last span moves to the place of one that is used up.
+ */
+static struct message *take_oldest_of(struct span *spans, size_t *used)
 {
     size_t oldest = 0;
     for (size_t i = 1; i < *used; i++)
@@ -255,8 +257,8 @@ int tail_read(const struct tail *tail, const char *const *channels, size_t count
     if (page_reserve(fill, total) != 0)
         goto out;
     while (used && !page_is_full(fill))
-        if (page_add(fill, message_hold(take_next(spans, &used))) != 0)
-            goto out; /* cannot be: the room is reserved */
+        if (page_add(fill, message_hold(take_oldest_of(spans, &used))) != 0)
+            goto out; /* cannot happen: the room is reserved */
     fill->page->more = used > 0;
     result = 0;
 out:

@@ -11,12 +11,14 @@
 #include <unistd.h>
 
 #include "store/advice.h"
+#include "store/clock.h"
 
-/* A sleep until a message is too old ends after this long, as the wall clock may have been set. */
-enum { CLOCK_LOOK_MS = 60000 };
+/* A sleep until a message is too old ends after this long, as somebody may have set the wall clock.
+ */
+enum { CLOCK_CHECK_MS = 60000 };
 
-/* A byte that the kernel had no memory for is written again after this long. */
-enum { RING_AGAIN_MS = 10 };
+/* If the kernel had no memory for the byte in the pipe, it is written again after this long. */
+enum { NOTIFY_AGAIN_MS = 10 };
 
 struct writer {
     pthread_t thread;
@@ -26,7 +28,7 @@ struct writer {
     /* Shared; the mutex guards them. */
     struct append_list queue;
     struct report report;
-    bool reported; /* the report is not empty, and its byte is in the pipe or owed */
+    bool reported; /* the report is not empty; its byte is in the pipe or owed */
     bool sleeping;
     bool looking; /* something happened to the files */
     bool stopping;
@@ -34,7 +36,7 @@ struct writer {
     /* The thread's own. */
     struct committer committer;
     int notify_fd;
-    int64_t ring_ms; /* when to write the byte that is owed; INT64_MAX: none is */
+    int64_t notify_ms; /* when to write the byte that is owed; INT64_MAX: none is */
 };
 
 /* ---- reports ---- */
@@ -46,21 +48,21 @@ static void clear_report(struct report *report)
     STAILQ_INIT(&report->floors);
 }
 
-/* Writes the byte that tells of the report. One byte a report that was taken: a pipe that is full
- * has bytes to be read, and that is as well. After any other error it is owed: without it, all who
- * wait would wait for ever. */
-static void ring(struct writer *writer)
+/* Writes the byte that tells of the report: one for each report that the loop has taken. A pipe
+ * that is full has bytes for the loop to read, so it needs no more. After any other error the byte
+ * is owed: without it, everybody would wait for ever. */
+static void notify_loop(struct writer *writer)
 {
     ssize_t wrote;
     do
         wrote = write(writer->notify_fd, "", 1);
     while (wrote < 0 && errno == EINTR);
-    writer->ring_ms =
-        wrote == 1 || errno == EAGAIN ? INT64_MAX : stamps_steady_ms() + RING_AGAIN_MS;
+    writer->notify_ms =
+        wrote == 1 || errno == EAGAIN ? INT64_MAX : clock_steady_ms() + NOTIFY_AGAIN_MS;
 }
 
-/* Nothing here may fail: a commit that cannot be told would be worse than none. */
-static void deliver(struct writer *writer, struct append_list *batch)
+/* Nothing here may fail: a commit that cannot be reported would be worse than none. */
+static void deliver_report(struct writer *writer, struct append_list *batch)
 {
     struct report *report = &writer->report;
     pthread_mutex_lock(&writer->mutex);
@@ -75,11 +77,11 @@ static void deliver(struct writer *writer, struct append_list *batch)
     bool first = !writer->reported;
     writer->reported = true;
     pthread_mutex_unlock(&writer->mutex);
-    if (first || writer->ring_ms != INT64_MAX)
-        ring(writer);
+    if (first || writer->notify_ms != INT64_MAX)
+        notify_loop(writer);
 }
 
-static void set_status(struct append_list *batch, enum log_status status)
+static void set_batch_status(struct append_list *batch, enum log_status status)
 {
     struct append *append;
     STAILQ_FOREACH (append, batch, next) {
@@ -89,35 +91,38 @@ static void set_status(struct append_list *batch, enum log_status status)
 
 /* ---- what there is to do ---- */
 
-/* Does what may fail the log while nothing is committed, and reports if it did. */
-static void tell_failure(struct writer *writer, void (*work)(struct committer *))
+/* Does work that may fail the log outside of a commit, and reports if it did. */
+static void do_and_report_failure(struct writer *writer, void (*work)(struct committer *))
 {
     struct append_list none = STAILQ_HEAD_INITIALIZER(none);
     bool before = writer->committer.failed;
     work(&writer->committer);
     if (writer->committer.failed && !before)
-        deliver(writer, &none);
+        deliver_report(writer, &none);
 }
 
-/* Commits a batch, or with none what retention left over, and reports. */
-static void commit_and_tell(struct writer *writer, struct append_list *batch)
+/* Commits a batch, or with an empty one what retention left over, and reports. The mark is synced
+ * after that, so only the next batch can wait for it: once in MARK_SYNC_MS, and never while
+ * checkpoints, which sync it too, come more often. It cannot wait until the queue is empty, as
+ * that may never be: MARK_SYNC_MS is what mark.h promises. */
+static void commit_and_report(struct writer *writer, struct append_list *batch)
 {
     struct committer *committer = &writer->committer;
     uint64_t before = committer->commits;
     enum log_status status = commit_batch(committer, batch);
-    set_status(batch, status);
+    set_batch_status(batch, status);
     if (committer->commits != before || status != LOG_OK || !STAILQ_EMPTY(batch))
-        deliver(writer, batch);
-    mark_sync_if_due(&committer->file->mark, stamps_steady_ms());
+        deliver_report(writer, batch);
+    mark_sync_if_due(&committer->file->mark, clock_steady_ms());
     if (commit_checkpoint_is_due(committer, status))
-        tell_failure(writer, commit_checkpoint);
+        do_and_report_failure(writer, commit_checkpoint);
 }
 
 /* ---- the thread ---- */
 
 enum work {
     WORK_COMMIT,
-    WORK_RING,
+    WORK_NOTIFY,
     WORK_RETENTION,
     WORK_CHECKPOINT,
     WORK_LOOK,
@@ -125,32 +130,32 @@ enum work {
     WORK_STOP
 };
 
-/* When to look after retention; INT64_MAX: there is nothing to wait for. */
-static int64_t retention_ms(const struct writer *writer, const struct moment *now)
+/* When retention has something to do; INT64_MAX: never. */
+static int64_t retention_due_ms(const struct writer *writer, const struct moment *now)
 {
-    int64_t due = writer->committer.retention.due_ms, look = now->steady_ms + CLOCK_LOOK_MS;
+    int64_t due = writer->committer.retention.due_ms, check = now->steady_ms + CLOCK_CHECK_MS;
     if (retention_is_due(&writer->committer.retention, now))
         return now->steady_ms;
-    return due < look || due == INT64_MAX ? due : look;
+    return due < check || due == INT64_MAX ? due : check;
 }
 
 /* What to do now; *until is when a sleep has to end. The mutex is held. */
 static enum work next_work(const struct writer *writer, int64_t *until)
 {
-    const struct moment clocks = stamps_now();
+    const struct moment clocks = clock_moment();
     int64_t now = clocks.steady_ms;
     if (!STAILQ_EMPTY(&writer->queue))
         return WORK_COMMIT;
     if (writer->stopping)
         return WORK_STOP;
-    if (writer->ring_ms <= now)
-        return WORK_RING;
-    *until = writer->ring_ms;
+    if (writer->notify_ms <= now)
+        return WORK_NOTIFY;
+    *until = writer->notify_ms;
     if (writer->committer.failed)
         return WORK_SLEEP;
     if (writer->looking)
         return WORK_LOOK;
-    int64_t due = retention_ms(writer, &clocks);
+    int64_t due = retention_due_ms(writer, &clocks);
     if (due < writer->committer.retry_ms)
         due = writer->committer.retry_ms;
     if (due <= now)
@@ -164,10 +169,10 @@ static enum work next_work(const struct writer *writer, int64_t *until)
     return WORK_SLEEP;
 }
 
-/* The condition's clock is one that stands still in a suspended machine. */
+/* The condition's clock stands still while the machine is suspended, the steady clock does not. */
 static void sleep_until(struct writer *writer, int64_t until_ms)
 {
-    int64_t left_ms = until_ms == INT64_MAX ? 0 : until_ms - stamps_steady_ms();
+    int64_t left_ms = until_ms == INT64_MAX ? 0 : until_ms - clock_steady_ms();
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     left_ms += until.tv_nsec / 1000000;
@@ -196,31 +201,31 @@ static enum work wait_for_work(struct writer *writer, struct append_list *batch)
     return work;
 }
 
-static void *run(void *arg)
+static void *run_writer(void *arg)
 {
     struct writer *writer = arg;
     struct append_list batch = STAILQ_HEAD_INITIALIZER(batch);
     enum work work;
     while ((work = wait_for_work(writer, &batch)) != WORK_STOP) {
-        if (work == WORK_RING)
-            ring(writer);
+        if (work == WORK_NOTIFY)
+            notify_loop(writer);
         else if (work == WORK_CHECKPOINT)
-            tell_failure(writer, commit_checkpoint);
+            do_and_report_failure(writer, commit_checkpoint);
         else if (work == WORK_LOOK)
-            tell_failure(writer, commit_look);
+            do_and_report_failure(writer, commit_look);
         else
-            commit_and_tell(writer, &batch);
+            commit_and_report(writer, &batch);
     }
     return NULL;
 }
 
-/* Signals are the loop's: the thread starts with all of them blocked. */
+/* The loop handles the signals: this thread starts with all of them blocked. */
 static int start_thread(struct writer *writer)
 {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&writer->thread, NULL, run, writer);
+    int error = pthread_create(&writer->thread, NULL, run_writer, writer);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error == 0)
         pthread_setname_np(writer->thread, "encke-writer");
@@ -235,7 +240,7 @@ static void free_writer(struct writer *writer)
     free(writer);
 }
 
-static void init_wake(pthread_cond_t *wake)
+static void init_condition(pthread_cond_t *wake)
 {
     pthread_condattr_t steady;
     pthread_condattr_init(&steady);
@@ -253,11 +258,11 @@ int writer_start(struct writer **out, struct file *file, const struct retention_
         return -1;
     }
     writer->notify_fd = notify_fd;
-    writer->ring_ms = INT64_MAX;
+    writer->notify_ms = INT64_MAX;
     STAILQ_INIT(&writer->queue);
     clear_report(&writer->report);
     pthread_mutex_init(&writer->mutex, NULL);
-    init_wake(&writer->wake);
+    init_condition(&writer->wake);
     int rc = commit_init(&writer->committer, file, limits);
     if (rc != SQLITE_OK) {
         advice_explain(file->path, "opened", "SQLite", file->db, rc, why, why_size);
@@ -296,7 +301,7 @@ void writer_collect(struct writer *writer, struct report *report)
 {
     pthread_mutex_lock(&writer->mutex);
     *report = writer->report;
-    /* A list's head points into itself while it is empty: move the lists, do not copy them. */
+    /* an empty list's head points into itself: the lists are moved, not copied */
     STAILQ_INIT(&report->done);
     STAILQ_CONCAT(&report->done, &writer->report.done);
     STAILQ_INIT(&report->floors);

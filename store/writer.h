@@ -1,12 +1,12 @@
 /* writer.h - the thread that owns the connection that writes: when it commits (commit.h), and how
- * the loop hears of it.
+ * the loop learns of it.
  *
  * It takes all that is queued as one transaction, so the slower the disk, the larger the batch, and
- * reports once COMMIT returned. Between batches it checkpoints the write-ahead log and deletes what
- * retention left over. While nothing happens it sleeps, at the longest until the oldest message
- * gets too old.
+ * it reports once COMMIT has returned. Between batches it checkpoints the write-ahead log and
+ * deletes what retention has left over. While nothing happens it sleeps, at the longest until the
+ * oldest message becomes too old.
  *
- * The functions are called by the loop's thread.
+ * The loop's thread calls these functions.
  */
 #ifndef ENCKE_STORE_WRITER_H
 #define ENCKE_STORE_WRITER_H
@@ -15,43 +15,45 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "store/append.h"
 #include "store/commit.h"
 #include "store/file.h"
 #include "store/ledger.h"
-#include "store/log.h"
 #include "store/retention.h"
+#include "store/sql.h"
 
 struct writer;
 
-/* What the writer has to say since it was last asked. */
+/* What happened since the last report. */
 struct report {
     struct append_list done;  /* in queue order */
     struct floor_list floors; /* in the order in which they moved */
     struct totals totals;     /* as of the last COMMIT */
     uint64_t commits;         /* since the start */
-    uint64_t wal_bytes;       /* the write-ahead log's */
+    uint64_t wal_bytes;       /* size of the write-ahead log's file */
     bool failed;
-    char error[ERROR_SIZE]; /* the last error lived through, or why it failed; "" if there was none
-                               since the last report */
+    char error[SQL_ERROR_SIZE]; /* why it failed, or the last error that it survived; "" if there
+                                   was none since the last report */
 };
 
-/* Starts the thread on file, which it borrows until writer_stop. One byte is written to notify_fd
- * (non-blocking, a pipe's end) whenever a report appears. Returns 0 with *out set and *totals as of
- * now, or -1 with the reason in why. */
+/* Starts the thread on file, which it borrows until writer_stop. Whenever a report appears, it
+ * writes one byte to notify_fd (non-blocking, a pipe's end). Returns 0 with *out set and *totals as
+ * of now, or -1 with the reason in why. */
 int writer_start(struct writer **out, struct file *file, const struct retention_limits *limits,
                  int notify_fd, struct totals *totals, char *why, size_t why_size);
 
 /* Queues append, which is the writer's until a report has it. Never blocks on the disk. */
 void writer_push(struct writer *writer, struct append *append);
 
-/* Has the thread look whether the files are in place (place.h); it reports only if they are not. */
+/* Lets the thread check whether the files are in place (place.h); it reports only if they are not.
+ */
 void writer_look(struct writer *writer);
 
 /* Moves all that there is to report into *report. Never blocks on the disk. */
 void writer_collect(struct writer *writer, struct report *report);
 
 /* Lets the writer commit what is queued, ends its thread, moves the last report into *report and
- * frees the writer. Returns LOG_OK, or LOG_FAILED when the log failed. Blocks on the disk. */
+ * frees the writer. Returns LOG_OK, or LOG_FAILED if the log has failed. Blocks on the disk. */
 enum log_status writer_stop(struct writer *writer, struct report *report);
 
 #endif

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "fcgi/io/diag.h"
+#include "store/clock.h"
 
 /* Tells the operator if the status is another than that of the message before. */
 static void note_publish_status(struct publisher *publisher, enum log_status status)
@@ -40,7 +41,7 @@ enum log_status publish_message(struct publisher *publisher, struct message *mes
 enum log_status publish_text(struct publisher *publisher, const char *channel, struct text text,
                              const struct append_ops *ops, void *owner, struct append **append)
 {
-    struct message *message = message_new(channel, text.bytes, text.len, message_time_now());
+    struct message *message = message_new(channel, text.bytes, text.len, clock_wall_ms());
     return publish_message(publisher, message, ops, owner, append);
 }
 

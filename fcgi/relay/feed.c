@@ -10,6 +10,7 @@
 #include "fcgi/wire/form.h"
 #include "fcgi/readers/publish.h"
 #include "fcgi/server.h"
+#include "store/clock.h"
 
 /* A message on its way to the log. */
 struct item {
@@ -197,7 +198,7 @@ static struct message *word(const struct feed *feed, const char *cursor)
     }
     buf_puts(&text, "}");
     if (buf_ok(&text))
-        message = message_new(feed->upstream->channel, text.bytes, text.len, message_time_now());
+        message = message_new(feed->upstream->channel, text.bytes, text.len, clock_wall_ms());
     buf_free(&text);
     return message;
 }
@@ -224,7 +225,7 @@ static struct message *message_of(struct feed *feed, const struct buf *body, con
         return word(feed, cursor);
     }
     feed->told = false;
-    return message_new(feed->upstream->channel, text.bytes, text.len, message_time_now());
+    return message_new(feed->upstream->channel, text.bytes, text.len, clock_wall_ms());
 }
 
 /* ---- what the relay says ---- */

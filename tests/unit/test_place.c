@@ -221,7 +221,7 @@ static void assert_refused_elsewhere(struct store *store, const char *path)
         other.options.path = path;
         if (store_try_open(&other) == 0)
             _exit(1);
-        _exit(strstr(other.why, "by another of its names") ? 0 : 2);
+        _exit(strstr(other.why, "under another name") ? 0 : 2);
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
