@@ -52,7 +52,6 @@ static void drop(struct image *image)
 static struct image copy(const struct image *from)
 {
     struct image to = {.exists = from->exists};
-
     grow(&to, from->size);
     if (from->size)
         memcpy(to.bytes, from->bytes, from->size);
@@ -64,11 +63,10 @@ static struct image slurp(const char *path)
 {
     struct image image = {0};
     FILE *file = fopen(path, "rb");
-    struct stat st;
-
     if (!file)
         return image;
     image.exists = true;
+    struct stat st;
     if (fstat(fileno(file), &st) != 0)
         abort();
     grow(&image, (size_t)st.st_size);
@@ -80,12 +78,10 @@ static struct image slurp(const char *path)
 
 static void spit(const char *path, const struct image *image)
 {
-    FILE *file;
-
     remove(path);
     if (!image->exists)
         return;
-    file = fopen(path, "wb");
+    FILE *file = fopen(path, "wb");
     if (!file || (image->size && fwrite(image->bytes, 1, image->size, file) != image->size) ||
         fclose(file) != 0)
         abort();
@@ -94,7 +90,6 @@ static void spit(const char *path, const struct image *image)
 static void write_block(struct image *image, const struct image *cache, size_t block)
 {
     size_t at = block * BLOCK, end = at + BLOCK < cache->size ? at + BLOCK : cache->size;
-
     if (at >= end)
         return; /* it was cut off meanwhile */
     grow(image, end);
@@ -126,7 +121,6 @@ void disk_cut_here(void)
 void disk_wrote(const char *name, int size, int64_t at)
 {
     struct file *file = find(name);
-
     if (!file)
         return;
     if (!file->named.exists && !file->is_fresh)
@@ -141,7 +135,6 @@ void disk_wrote(const char *name, int size, int64_t at)
 void disk_deleted(const char *name)
 {
     struct file *file = find(name);
-
     if (!file)
         return;
     drop(&file->fresh);
@@ -166,12 +159,11 @@ static bool is_lost(size_t nth, size_t count)
 void disk_synced(const char *name, bool well)
 {
     struct file *file = find(name);
-    struct image cache, *image;
     size_t nth = 0, count = 0;
-
     if (!file)
         return;
-    cache = slurp(name);
+    struct image *image;
+    struct image cache = slurp(name);
     if (file->is_fresh)
         file->fresh.exists = cache.exists;
     image = current(file);
@@ -203,7 +195,6 @@ void disk_start(const char *path, enum disk_loss loss)
     disk_stop();
     for (size_t i = 0; i < 2; i++) {
         struct file *file = &disk.files[i];
-
         snprintf(file->path, sizeof file->path, "%s%s", path, i ? "-wal" : "");
         file->named = slurp(file->path);
     }
@@ -244,14 +235,13 @@ void disk_cut(const char *to, enum disk_luck luck, unsigned seed)
         struct file *file = &disk.files[i];
         bool old = file->is_fresh && !is_got(luck, seed, BLOCKS);
         struct image cache = slurp(file->path), left;
-        char name[300];
-
         left = copy(old ? &file->named : current(file));
         for (size_t block = 0; !old && block < BLOCKS; block++)
             if (file->dirty[block] && is_got(luck, seed, block))
                 write_block(&left, &cache, block);
         if (!old && luck == GOT_ALL && left.size > cache.size)
             left.size = cache.size;
+        char name[300];
         snprintf(name, sizeof name, "%s%s", to, i ? "-wal" : "");
         spit(name, &left);
         drop(&left);

@@ -6,14 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "store/clock.h"
 
 int store_setup(void **state)
 {
     struct store *store = calloc(1, sizeof *store);
     const char *tmp = getenv("TMPDIR");
-
     if (!store)
         return -1;
     snprintf(store->dir, sizeof store->dir, "%.40s/encke-XXXXXX", tmp ? tmp : "/tmp");
@@ -29,11 +29,9 @@ int store_setup(void **state)
 int store_teardown(void **state)
 {
     struct store *store = *state;
-    char name[400];
-    DIR *dir;
-
     log_close(store->log);
-    dir = opendir(store->dir);
+    DIR *dir = opendir(store->dir);
+    char name[400];
     for (struct dirent *entry; dir && (entry = readdir(dir));) {
         snprintf(name, sizeof name, "%s/%s", store->dir, entry->d_name);
         if (entry->d_name[0] != '.')
@@ -60,7 +58,6 @@ void store_open(struct store *store)
 enum log_status store_close(struct store *store)
 {
     enum log_status status = log_close(store->log);
-
     store->log = NULL;
     return status;
 }
@@ -71,24 +68,14 @@ void store_reopen(struct store *store)
     store_open(store);
 }
 
-int64_t store_now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* ---- appending ---- */
 
 static enum log_status queue(struct store *store, const char *channel, const char *data,
                              struct append **out)
 {
-    struct message *message = message_new(channel, data, strlen(data), store_now_ms());
-    enum log_status status;
-
+    struct message *message = message_new(channel, data, strlen(data), clock_wall_ms());
     assert_non_null(message);
-    status = log_append(store->log, message, NULL, NULL, out);
+    enum log_status status = log_append(store->log, message, NULL, NULL, out);
     if (status != LOG_OK)
         message_drop(message);
     return status;
@@ -102,7 +89,6 @@ enum log_status store_queue(struct store *store, const char *channel, const char
 void store_wait(struct store *store)
 {
     struct pollfd readable = {.fd = log_fd(store->log), .events = POLLIN};
-
     if (poll(&readable, 1, PATIENCE_MS) != 1)
         fail_msg("the log had nothing to say for %d ms", PATIENCE_MS);
 }
@@ -110,9 +96,8 @@ void store_wait(struct store *store)
 void store_drain(struct store *store)
 {
     struct log_news news;
-    struct append *append;
-
     log_drain(store->log, &news);
+    struct append *append;
     STAILQ_FOREACH (append, &news.done, next) {
         store->last = append->status;
         store->last_seq = append->message->seq;
@@ -128,7 +113,6 @@ void store_drain(struct store *store)
 static uint64_t queued(const struct store *store)
 {
     struct log_stats stats;
-
     log_stats(store->log, &stats);
     return stats.queued;
 }
@@ -144,7 +128,6 @@ void store_settle(struct store *store)
 void store_settle_at(struct store *store, uint64_t messages)
 {
     struct log_stats stats;
-
     for (log_stats(store->log, &stats); stats.messages != messages; log_stats(store->log, &stats)) {
         store_wait(store);
         store_drain(store);
@@ -162,7 +145,6 @@ void store_put_many(struct store *store, const char *channel, size_t count)
 {
     while (count) {
         enum log_status status = store_queue(store, channel, "x");
-
         if (status == LOG_OK) {
             count--;
             continue;
@@ -180,15 +162,13 @@ const char *store_read(struct store *store, const char *channels, struct cursor 
                        size_t limit)
 {
     char names[2048], *rest = names;
-    const char *list[64];
     size_t count = 0, at = 0;
-    struct page page;
-    enum log_status status;
-
     snprintf(names, sizeof names, "%s", channels);
+    const char *list[64];
     for (char *name; (name = strsep(&rest, " "));)
         list[count++] = name;
-    status = log_read(store->log, list, count, cursor, UP_TO(limit), &page);
+    struct page page;
+    enum log_status status = log_read(store->log, list, count, cursor, UP_TO(limit), &page);
     if (status != LOG_OK) {
         snprintf(store->text, sizeof store->text, "status %d", status);
         return store->text;
@@ -213,13 +193,10 @@ const char *store_read_all(struct store *store, const char *channels)
     return store_read(store, channels, (struct cursor){.kind = CURSOR_START}, 1000);
 }
 
-/* ---- files ---- */
-
 uint64_t store_newest(struct store *store, const char *channel, uint64_t before)
 {
     struct message *message = NULL;
     uint64_t seq = 0;
-
     assert_int_equal(log_newest(store->log, channel, before, &message), LOG_OK);
     if (message) {
         assert_string_equal(message_channel(message), channel);
@@ -229,15 +206,35 @@ uint64_t store_newest(struct store *store, const char *channel, uint64_t before)
     return seq;
 }
 
+/* ---- files ---- */
+
+const char *store_beside(const struct store *store, const char *suffix)
+{
+    static char names[4][200];
+    static size_t at;
+    at = (at + 1) % 4;
+    snprintf(names[at], sizeof names[at], "%s%s", store->path, suffix);
+    return names[at];
+}
+
+void store_remove_log(const char *path)
+{
+    static const char *const suffixes[] = {"",      "-wal",       "-shm",
+                                           ".lock", ".encke-new", ".encke-new-journal"};
+    char name[300];
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+        snprintf(name, sizeof name, "%s%s", path, suffixes[i]);
+        remove(name);
+    }
+}
+
 int64_t store_sql(struct store *store, const char *sql)
 {
     sqlite3_stmt *statement = NULL;
     sqlite3 *db = NULL;
     int64_t value = 0;
-    int rc;
-
     assert_int_equal(sqlite3_open(store->path, &db), SQLITE_OK);
-    rc = sqlite3_prepare_v2(db, sql, -1, &statement, NULL);
+    int rc = sqlite3_prepare_v2(db, sql, -1, &statement, NULL);
     if (rc == SQLITE_OK)
         rc = sqlite3_step(statement);
     if (rc == SQLITE_ROW)
@@ -252,14 +249,11 @@ int64_t store_sql(struct store *store, const char *sql)
 char *store_slurp(const char *path, size_t *size)
 {
     FILE *file = fopen(path, "rb");
-    char *bytes;
-    long end;
-
     assert_non_null(file);
     fseek(file, 0, SEEK_END);
-    end = ftell(file);
+    long end = ftell(file);
     rewind(file);
-    bytes = malloc((size_t)end + 1);
+    char *bytes = malloc((size_t)end + 1);
     assert_non_null(bytes);
     *size = fread(bytes, 1, (size_t)end, file);
     bytes[*size] = '\0';
@@ -270,7 +264,6 @@ char *store_slurp(const char *path, size_t *size)
 void store_spit(const char *path, const void *bytes, size_t size)
 {
     FILE *file = fopen(path, "wb");
-
     assert_non_null(file);
     assert_int_equal(fwrite(bytes, 1, size, file), size);
     assert_int_equal(fclose(file), 0);

@@ -73,7 +73,11 @@ uint64_t store_newest(struct store *store, const char *channel, uint64_t before)
 /* Runs SQL on the closed log with a connection of its own, and returns the first integer. */
 int64_t store_sql(struct store *store, const char *sql);
 
-int64_t store_now_ms(void);
+/* The path of the file beside the log, with this suffix; the next three calls leave it as it is. */
+const char *store_beside(const struct store *store, const char *suffix);
+
+/* Removes the log at path and all that may be beside it, so that the next one starts afresh. */
+void store_remove_log(const char *path);
 
 /* Whole files. The copy is for free(). */
 char *store_slurp(const char *path, size_t *size);

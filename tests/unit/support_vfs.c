@@ -1,5 +1,6 @@
 #include "support_vfs.h"
 #include "support_disk.h"
+#include "support_store.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -36,7 +37,6 @@ static sqlite3_file *real(sqlite3_file *file)
 static int meet(int op)
 {
     int rc = SQLITE_OK;
-
     pthread_mutex_lock(&mutex);
     if (op == SHIM_SYNC)
         fault.syncs++;
@@ -57,7 +57,6 @@ static void copy_file(const char *from, const char *to)
     FILE *in = fopen(from, "rb"), *out = fopen(to, "wb");
     char bytes[1 << 16];
     size_t size;
-
     while (in && out && (size = fread(bytes, 1, sizeof bytes, in)) > 0)
         if (fwrite(bytes, 1, size, out) != size)
             abort();
@@ -69,11 +68,10 @@ static void copy_file(const char *from, const char *to)
 
 static void keep_image(const struct shim_file *file)
 {
-    char to[400];
     const char *name = file->name ? strrchr(file->name, '/') : NULL;
-
     if (!fault.image[0] || !name)
         return;
+    char to[400];
     snprintf(to, sizeof to, "%s%s", fault.image, name);
     copy_file(file->name, to);
 }
@@ -94,14 +92,12 @@ static int shim_close(sqlite3_file *file)
 static int shim_read(sqlite3_file *file, void *bytes, int size, sqlite3_int64 at)
 {
     int rc = meet(SHIM_READ);
-
     return rc != SQLITE_OK ? rc : real(file)->pMethods->xRead(real(file), bytes, size, at);
 }
 
 static int shim_write(sqlite3_file *file, const void *bytes, int size, sqlite3_int64 at)
 {
     int rc = meet(SHIM_WRITE);
-
     if (rc == SHIM_CRASH) {
         real(file)->pMethods->xWrite(real(file), bytes, size / 2, at);
         _exit(0);
@@ -125,7 +121,6 @@ static int shim_truncate(sqlite3_file *file, sqlite3_int64 size)
 static int shim_sync(sqlite3_file *file, int flags)
 {
     int rc = meet(SHIM_SYNC);
-
     if (rc == SHIM_CRASH)
         _exit(0);
     if (modelled(file)) {
@@ -180,7 +175,6 @@ static int shim_traits(sqlite3_file *file)
 static int shim_map(sqlite3_file *file, int page, int size, int extend, void volatile **out)
 {
     int rc = meet(SHIM_MAP);
-
     return rc != SQLITE_OK ? rc
                            : real(file)->pMethods->xShmMap(real(file), page, size, extend, out);
 }
@@ -224,7 +218,6 @@ static int shim_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int
 {
     struct shim_file *opened = (struct shim_file *)file;
     int rc = meet(SHIM_OPEN);
-
     (void)vfs;
     file->pMethods = NULL;
     if (rc != SQLITE_OK)
@@ -238,12 +231,10 @@ static int shim_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int
 
 static int shim_delete(sqlite3_vfs *vfs, const char *name, int sync_directory)
 {
-    int rc;
-
     (void)vfs;
     if (disk_on())
         disk_cut_here();
-    rc = disk->xDelete(disk, name, sync_directory);
+    int rc = disk->xDelete(disk, name, sync_directory);
     if (rc == SQLITE_OK && disk_on())
         disk_deleted(name);
     return rc;
@@ -261,6 +252,18 @@ void shim_install(void)
     }
     sqlite3_vfs_register(&shim, 1); /* each time: sqlite3_shutdown forgets it */
     memset(&fault, 0, sizeof fault);
+}
+
+int shim_setup(void **state)
+{
+    shim_install();
+    return store_setup(state);
+}
+
+int shim_teardown(void **state)
+{
+    shim_install(); /* disarms */
+    return store_teardown(state);
 }
 
 void shim_arm(int ops, unsigned nth, int rc, bool on)
@@ -288,20 +291,16 @@ void shim_disarm(void)
 
 unsigned shim_met(void)
 {
-    unsigned met;
-
     pthread_mutex_lock(&mutex);
-    met = fault.met;
+    unsigned met = fault.met;
     pthread_mutex_unlock(&mutex);
     return met;
 }
 
 unsigned shim_syncs(void)
 {
-    unsigned syncs;
-
     pthread_mutex_lock(&mutex);
-    syncs = fault.syncs;
+    unsigned syncs = fault.syncs;
     pthread_mutex_unlock(&mutex);
     return syncs;
 }

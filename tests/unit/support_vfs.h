@@ -13,6 +13,11 @@ enum { SHIM_CRASH = -1 }; /* for rc: write half of what is to be written, then _
 /* Makes it the default VFS, with no fault armed. */
 void shim_install(void);
 
+/* For cmocka_unit_test_setup_teardown: shim_install, and support_store.h's store_setup or
+ * store_teardown. */
+int shim_setup(void **state);
+int shim_teardown(void **state);
+
 /* The nth operation (from 1) of the kinds in ops gives the result code rc; with `on`, all after it
  * too. */
 void shim_arm(int ops, unsigned nth, int rc, bool on);

@@ -16,19 +16,7 @@
 
 #include "store/schema.h"
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
-static int setup(void **state)
-{
-    shim_install();
-    return store_setup(state);
-}
-
-static int teardown(void **state)
-{
-    shim_install(); /* disarms */
-    return store_teardown(state);
-}
+#define TEST(name) cmocka_unit_test_setup_teardown(name, shim_setup, shim_teardown)
 
 static void assert_advice(const char *why, const char *advice, const char *cause)
 {
@@ -81,14 +69,11 @@ static const struct {
 static bool open_and_fail(struct store *store, size_t i, unsigned nth)
 {
     char cause[100];
-    bool met;
-    int opened;
-
     snprintf(cause, sizeof cause, "cause %zu, operation %u", i, nth);
     shim_errno(causes[i].error);
     shim_arm(causes[i].op, nth, causes[i].rc, true);
-    opened = store_try_open(store);
-    met = shim_met() > 0;
+    int opened = store_try_open(store);
+    bool met = shim_met() > 0;
     shim_disarm();
     if (opened != 0) {
         if (!strstr(store->why, store->path))
@@ -104,10 +89,8 @@ static bool open_and_fail(struct store *store, size_t i, unsigned nth)
 static void each_cause_has_its_advice_and_none_is_damage(void **state)
 {
     struct store *store = *state;
-
     for (size_t i = 0; i < sizeof causes / sizeof *causes; i++) {
         unsigned nth = 0;
-
         do
             leave_a_log(store);
         while (open_and_fail(store, i, ++nth));
@@ -122,7 +105,6 @@ static void a_page_that_cannot_be_read_is_not_called_damaged(void **state)
     struct store *store = *state;
     char why[200] = "";
     sqlite3 *db = NULL;
-
     store->options.memory_bytes = 0;
     store_open(store);
     store_put_many(store, "a", 1000);
@@ -135,14 +117,6 @@ static void a_page_that_cannot_be_read_is_not_called_damaged(void **state)
 }
 
 /* ---- the table, by real file systems ---- */
-
-static void remove_beside(const char *path, const char *suffix)
-{
-    char name[300];
-
-    snprintf(name, sizeof name, "%s%s", path, suffix);
-    remove(name);
-}
 
 /* A small file system of its own for the log, or false where that is forbidden. */
 static bool mount_small(struct store *store, char *dir, const char *options)
@@ -161,15 +135,12 @@ static void no_inodes_left_is_no_damage(void **state)
 {
     struct store *store = *state;
     char dir[100], name[200];
-
     if (mount_small(store, dir, "size=4m,nr_inodes=12")) {
         leave_a_log(store);
-        remove_beside(store->path, "-shm"); /* as after a reboot */
+        remove(store_beside(store, "-shm")); /* as after a reboot */
         for (int i = 0;; i++) {
-            int fd;
-
             snprintf(name, sizeof name, "%s/%d", dir, i);
-            fd = open(name, O_CREAT | O_WRONLY, 0600);
+            int fd = open(name, O_CREAT | O_WRONLY, 0600);
             if (fd < 0)
                 break;
             close(fd);
@@ -191,7 +162,6 @@ static void a_file_system_that_became_read_only_is_no_damage(void **state)
 {
     struct store *store = *state;
     char dir[100];
-
     if (mount_small(store, dir, "size=4m")) {
         leave_a_log(store);
         assert_int_equal(mount("none", dir, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
@@ -210,24 +180,16 @@ static void a_file_system_that_became_read_only_is_no_damage(void **state)
 static void a_folder_that_may_not_be_written_is_no_damage(void **state)
 {
     struct store *store = *state;
-    char lock[200];
-    int status;
-    pid_t child;
-
     leave_a_log(store);
-    remove_beside(store->path, "-shm");
-    snprintf(lock, sizeof lock, "%s.lock", store->path);
+    remove(store_beside(store, "-shm"));
     if (geteuid() == 0) {
         const uid_t nobody = 65534;
-        char wal[200];
-
-        snprintf(wal, sizeof wal, "%s-wal", store->path);
         assert_int_equal(chown(store->path, nobody, nobody), 0);
-        assert_int_equal(chown(wal, nobody, nobody), 0);
-        assert_int_equal(chown(lock, nobody, nobody), 0);
+        assert_int_equal(chown(store_beside(store, "-wal"), nobody, nobody), 0);
+        assert_int_equal(chown(store_beside(store, ".lock"), nobody, nobody), 0);
     }
     assert_int_equal(chmod(store->dir, 0555), 0);
-    child = fork();
+    pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
         if (geteuid() == 0 && setresuid(65534, 65534, 65534) != 0)
@@ -237,6 +199,7 @@ static void a_folder_that_may_not_be_written_is_no_damage(void **state)
         assert_advice(store->why, "let the daemon's user write", "folder");
         _exit(0);
     }
+    int status;
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
     assert_int_equal(chmod(store->dir, 0700), 0);
@@ -248,11 +211,8 @@ static void a_folder_that_may_not_be_written_is_no_damage(void **state)
 
 static mode_t mode_of(struct store *store, const char *suffix)
 {
-    char name[200];
     struct stat st;
-
-    snprintf(name, sizeof name, "%s%s", store->path, suffix);
-    assert_int_equal(stat(name, &st), 0);
+    assert_int_equal(stat(store_beside(store, suffix), &st), 0);
     return st.st_mode & 07777;
 }
 
@@ -261,10 +221,8 @@ static void a_log_is_for_its_owner_and_group_whatever_the_umask(void **state)
     static const char *const suffixes[] = {"", "-wal", "-shm", ".lock"};
     struct store *store = *state;
     mode_t before = umask(0);
-
     for (int round = 0; round < 2; round++) {
         mode_t mode = round ? 0600 : 0640;
-
         umask(round ? 077 : 0);
         store_open(store);
         store_put(store, "a", "x");
@@ -272,7 +230,7 @@ static void a_log_is_for_its_owner_and_group_whatever_the_umask(void **state)
             assert_int_equal(mode_of(store, suffixes[i]), mode);
         store_close(store);
         for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++)
-            remove_beside(store->path, suffixes[i]);
+            remove(store_beside(store, suffixes[i]));
     }
     umask(before);
 }
@@ -287,7 +245,6 @@ static void tell(enum log_tell_level level, const char *line)
 static void a_log_that_all_may_read_is_told_and_left(void **state)
 {
     struct store *store = *state;
-
     store->options.tell = tell;
     told[0] = '\0';
     store_open(store);
@@ -311,6 +268,5 @@ int main(void)
         TEST(a_log_is_for_its_owner_and_group_whatever_the_umask),
         TEST(a_log_that_all_may_read_is_told_and_left),
     };
-
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,10 +20,8 @@ static void a_printed_cursor_is_read_back(void **state)
 {
     const uint64_t seqs[] = {0, 1, 9, 10, 4294967296, INT64_MAX};
     char text[CURSOR_SIZE];
-
     for (size_t i = 0; i < sizeof seqs / sizeof *seqs; i++) {
         struct cursor cursor = parse(cursor_print(text, epoch, seqs[i]));
-
         assert_int_equal(cursor.kind, CURSOR_AT);
         assert_int_equal(cursor.seq, seqs[i]);
     }
@@ -32,7 +30,6 @@ static void a_printed_cursor_is_read_back(void **state)
 static void the_text_is_epoch_hyphen_seq(void **state)
 {
     char text[CURSOR_SIZE];
-
     assert_string_equal(cursor_print(text, epoch, 42), "0123456789ab-42");
     assert_string_equal(cursor_print(text, epoch, UINT64_MAX), "0123456789ab-18446744073709551615");
 }
@@ -72,7 +69,6 @@ static void anything_else_is_unknown(void **state)
         "../../etc/passwd",
         "' OR 1=1 --",
     };
-
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (parse(texts[i]).kind != CURSOR_UNKNOWN)
             fail_msg("\"%s\" was taken for a cursor", texts[i]);
@@ -83,19 +79,16 @@ static void anything_else_is_unknown(void **state)
 /* Each in memory of just its length, so that a sanitizer sees a byte too many. */
 static void any_bytes_are_a_cursor(void **state)
 {
-    char text[CURSOR_SIZE];
-
     srand(1);
     for (int round = 0; round < 20000; round++) {
         size_t len = (size_t)(rand() % 48);
         char *bytes = malloc(len ? len : 1);
-        struct cursor cursor;
-
+        char text[CURSOR_SIZE];
         assert_non_null(bytes);
         cursor_print(text, epoch, (uint64_t)rand());
         for (size_t i = 0; i < len; i++)
             bytes[i] = i < strlen(text) && rand() % 16 ? text[i] : (char)rand();
-        cursor = cursor_parse(bytes, len, epoch);
+        struct cursor cursor = cursor_parse(bytes, len, epoch);
         if (cursor.kind == CURSOR_AT) { /* then it is our own text, to the letter */
             cursor_print(text, epoch, cursor.seq);
             assert_int_equal(strlen(text), len);
@@ -114,6 +107,5 @@ int main(void)
         cmocka_unit_test(anything_else_is_unknown),
         cmocka_unit_test(any_bytes_are_a_cursor),
     };
-
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

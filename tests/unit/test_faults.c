@@ -17,21 +17,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "store/clock.h"
 #include "store/sql.h"
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
-static int setup(void **state)
-{
-    shim_install();
-    return store_setup(state);
-}
-
-static int teardown(void **state)
-{
-    shim_install(); /* disarms */
-    return store_teardown(state);
-}
+#define TEST(name) cmocka_unit_test_setup_teardown(name, shim_setup, shim_teardown)
 
 /* Single bytes that the kernel has no memory for: the writer's to the pipe. */
 static _Atomic int bytes_to_refuse;
@@ -46,27 +35,14 @@ ssize_t write(int fd, const void *bytes, size_t len)
     return syscall(SYS_write, fd, bytes, len);
 }
 
-/* Removes the log, so that the next case starts afresh. */
-static void remove_log(struct store *store)
-{
-    static const char *const suffixes[] = {"", "-wal", "-shm", ".encke-new", ".encke-new-journal"};
-    char name[200];
-
-    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
-        snprintf(name, sizeof name, "%s%s", store->path, suffixes[i]);
-        remove(name);
-    }
-}
-
 /* What is retained of channel "a", in order, as the messages' numbers. */
 static size_t read_all(struct store *store, unsigned *numbers, size_t room)
 {
     struct cursor cursor = {.kind = CURSOR_START};
     const char *channel = "a";
-    struct page page;
     size_t count = 0;
+    struct page page;
     bool more;
-
     do {
         assert_int_equal(log_read(store->log, &channel, 1, cursor, UP_TO(room), &page), LOG_OK);
         assert_true(count + page.count <= room);
@@ -84,7 +60,6 @@ static size_t read_all(struct store *store, unsigned *numbers, size_t room)
 static void a_full_disk_fails_the_append_and_passes(void **state)
 {
     struct store *store = *state;
-
     store_open(store);
     assert_int_equal(store_put(store, "a", "1"), 1);
     shim_arm(SHIM_WRITE, 1, SQLITE_FULL, true);
@@ -105,16 +80,14 @@ static void a_full_disk_fails_the_append_and_passes(void **state)
 static void a_file_size_limit_counts_as_a_full_disk(void **state)
 {
     struct store *store = *state;
-    struct rlimit before, limit;
-    uint64_t seq;
     char *data = malloc(60001);
-
     memset(data, 'x', 60000);
     data[60000] = '\0';
     signal(SIGXFSZ, SIG_IGN);
     store_open(store);
+    struct rlimit before;
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
-    limit = before;
+    struct rlimit limit = before;
     limit.rlim_cur = 1 << 20;
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
     do
@@ -124,7 +97,7 @@ static void a_file_size_limit_counts_as_a_full_disk(void **state)
     signal(SIGXFSZ, SIG_DFL);
     if (store->last != LOG_FULL)
         fail_msg("status %d: %s", store->last, log_error(store->log));
-    seq = store_put(store, "a", data);
+    uint64_t seq = store_put(store, "a", data);
     assert_int_equal(seq, store->acknowledged);
     free(data);
 }
@@ -133,7 +106,6 @@ static void a_file_size_limit_counts_as_a_full_disk(void **state)
 static void a_sound_log_on_a_full_disk_is_not_called_damaged(void **state)
 {
     struct store *store = *state;
-
     store_open(store);
     store_put(store, "a", "x");
     store_close(store);
@@ -151,7 +123,6 @@ static void a_sound_log_on_a_full_disk_is_not_called_damaged(void **state)
 static void retention_survives_a_full_disk(void **state)
 {
     struct store *store = *state;
-
     store->options.keep_age_ms = 3000; /* or it is gone before the disk is full */
     store_open(store);
     store_put(store, "a", "x");
@@ -174,25 +145,22 @@ static size_t work(struct store *store, unsigned *acked, bool *failed)
     char *data = calloc(1, WORK_LARGE + 1);
     unsigned number = 0;
     size_t count = 0;
-
     *failed = false;
     while (number < WORK_MESSAGES) {
-        struct log_news news;
-        struct append *append;
         unsigned batch = number % LARGEST_BATCH ? 1 + number % 7 : LARGEST_BATCH;
-        struct log_stats stats;
-
         for (unsigned i = 0; i < batch && number < WORK_MESSAGES; i++) {
             int len = snprintf(data, 16, "%u", ++number);
-
             if (number % 3 == 0) {
                 memset(data + len, ' ', (size_t)(WORK_LARGE - len));
                 len = WORK_LARGE;
             }
-            if (log_append(store->log, message_new("a", data, (size_t)len, store_now_ms()), NULL,
+            if (log_append(store->log, message_new("a", data, (size_t)len, clock_wall_ms()), NULL,
                            NULL, NULL) != LOG_OK)
                 goto out; /* its message leaks into the list below only when the log has failed */
         }
+        struct log_news news;
+        struct append *append;
+        struct log_stats stats;
         do {
             store_wait(store);
             log_drain(store->log, &news);
@@ -229,7 +197,6 @@ static void assert_kept(struct store *store, const unsigned *acked, size_t count
     static unsigned kept[KEEP];
     size_t there = read_all(store, kept, KEEP), from = 0;
     size_t first = count > KEEP - LARGEST_BATCH ? count - (KEEP - LARGEST_BATCH) : 0;
-
     while (from < there && first < count && kept[from] != acked[first])
         from++;
     for (size_t i = first; i < count; i++, from++)
@@ -241,17 +208,13 @@ static void every_write_may_meet_a_full_disk(void **state)
 {
     struct store *store = *state;
     static unsigned acked[WORK_MESSAGES], kept[WORK_MESSAGES];
-    bool failed;
-
     store->options.memory_bytes = 0;
     for (unsigned nth = 1;; nth = next_case(nth)) {
-        size_t count;
-        unsigned met;
-
+        bool failed;
         store_open(store);
         shim_arm(SHIM_WRITE, nth, SQLITE_FULL, false);
-        count = work(store, acked, &failed);
-        met = shim_met();
+        size_t count = work(store, acked, &failed);
+        unsigned met = shim_met();
         shim_disarm();
         assert_false(failed);
         if (!met)
@@ -260,7 +223,7 @@ static void every_write_may_meet_a_full_disk(void **state)
         assert_int_equal(read_all(store, kept, WORK_MESSAGES), count);
         assert_memory_equal(kept, acked, count * sizeof *acked);
         store_close(store);
-        remove_log(store);
+        store_remove_log(store->path);
         if (!met)
             break;
     }
@@ -270,26 +233,21 @@ static void every_write_may_fail(void **state)
 {
     struct store *store = *state;
     static unsigned acked[WORK_MESSAGES];
-    bool failed;
-
     store->options.keep_messages = KEEP;
     for (unsigned nth = 1;; nth = next_case(nth)) {
-        enum log_status status;
-        size_t count;
-        unsigned met;
-
+        bool failed;
         store_open(store);
         shim_arm(SHIM_WRITE, nth, SQLITE_IOERR_WRITE, false);
-        count = work(store, acked, &failed);
-        status = store_close(store);
-        met = shim_met(); /* perhaps only in the checkpoint that follows the last answer */
+        size_t count = work(store, acked, &failed);
+        enum log_status status = store_close(store);
+        unsigned met = shim_met(); /* perhaps only in the checkpoint that follows the last answer */
         assert_false((failed || status != LOG_OK) && !met);
         assert_false(failed && status != LOG_FAILED);
         shim_disarm();
         store_open(store);
         assert_kept(store, acked, count, nth);
         store_close(store);
-        remove_log(store);
+        store_remove_log(store->path);
         if (!met)
             break;
     }
@@ -299,23 +257,18 @@ static void every_sync_may_fail_and_stops_the_writer(void **state)
 {
     struct store *store = *state;
     static unsigned acked[WORK_MESSAGES];
-    bool failed;
-
     store->options.keep_messages = KEEP;
     for (unsigned nth = 1;; nth = next_case(nth)) {
-        enum log_status status;
-        size_t count;
-        unsigned met;
-
+        bool failed;
         store_open(store);
         shim_arm(SHIM_SYNC, nth, SQLITE_IOERR_FSYNC, false);
-        count = work(store, acked, &failed);
+        size_t count = work(store, acked, &failed);
         if (failed) {
             assert_non_null(strstr(log_error(store->log), "I/O error"));
             assert_int_equal(store_queue(store, "a", "x"), LOG_FAILED);
         }
-        status = store_close(store);
-        met = shim_met();
+        enum log_status status = store_close(store);
+        unsigned met = shim_met();
         assert_false((failed || status != LOG_OK) && !met);
         assert_false(failed && status != LOG_FAILED);
         if (met)
@@ -324,7 +277,7 @@ static void every_sync_may_fail_and_stops_the_writer(void **state)
         store_open(store);
         assert_kept(store, acked, count, nth);
         store_close(store);
-        remove_log(store);
+        store_remove_log(store->path);
         if (!met)
             break;
     }
@@ -339,7 +292,6 @@ static unsigned allocations_refused;
 static bool refuse(void)
 {
     unsigned left = __atomic_load_n(&allocations_left, __ATOMIC_RELAXED);
-
     if (left == 0)
         return false;
     __atomic_store_n(&allocations_left, left - 1, __ATOMIC_RELAXED);
@@ -361,11 +313,9 @@ static void *short_realloc(void *old, int size)
 
 static void lend_memory(void)
 {
-    sqlite3_mem_methods lent;
-
     sqlite3_shutdown();
     sqlite3_config(SQLITE_CONFIG_GETMALLOC, &memory);
-    lent = memory;
+    sqlite3_mem_methods lent = memory;
     lent.xMalloc = short_malloc;
     lent.xRealloc = short_realloc;
     sqlite3_config(SQLITE_CONFIG_MALLOC, &lent);
@@ -380,7 +330,6 @@ static void take_memory_back(void)
 static void a_byte_that_could_not_be_written_is_written_again(void **state)
 {
     struct store *store = *state;
-
     store_open(store);
     bytes_to_refuse = 3;
     assert_int_equal(store_put(store, "a", "x"), 1);
@@ -395,13 +344,12 @@ static void a_byte_that_could_not_be_written_is_written_again(void **state)
 static void a_stale_errno_makes_no_failure_a_full_disk(void **state)
 {
     struct store *store = *state;
-    struct message *message;
-
     store->options.memory_bytes = 0;
     store_open(store);
     store_put(store, "a", "x");
     shim_arm(SHIM_READ, 1, SQLITE_IOERR_SHMMAP, true);
     errno = ENOSPC;
+    struct message *message;
     assert_int_equal(log_newest(store->log, "a", UINT64_MAX, &message), LOG_FAILED);
     assert_true(shim_met() > 0);
     shim_disarm();
@@ -411,29 +359,24 @@ static void a_stale_errno_makes_no_failure_a_full_disk(void **state)
 static void every_allocation_may_fail(void **state)
 {
     struct store *store = *state;
-    char *expected;
     unsigned seen = 0, failures = 0;
-
     lend_memory();
     store->options.keep_messages = 5;
     store->options.memory_bytes = 2 * message_size_of(1, 1);
     for (unsigned nth = 1; nth < 400; nth += nth < 100 ? 1 : 11) {
-        const char *said;
-
         store_open(store);
         store_put_many(store, "b", 10);
         seen = (unsigned)log_head(store->log);
         __atomic_store_n(&allocations_left, nth, __ATOMIC_RELAXED);
         for (int i = 0; i < 3; i++) {
             uint64_t seq = store_put(store, "a", "x");
-
             if (seq == 0) {
                 failures++;
                 assert_int_equal(store->last, LOG_NO_MEMORY);
             } else {
                 assert_int_equal(seq, ++seen);
             }
-            said = store_read_all(store, "a b");
+            const char *said = store_read_all(store, "a b");
             if (strncmp(said, "status", 6) == 0) {
                 failures++;
                 assert_string_equal(said, "status 4"); /* LOG_NO_MEMORY */
@@ -441,7 +384,7 @@ static void every_allocation_may_fail(void **state)
         }
         __atomic_store_n(&allocations_left, 0, __ATOMIC_RELAXED);
         assert_false(store->failed);
-        expected = strdup(store_read_all(store, "a b"));
+        char *expected = strdup(store_read_all(store, "a b"));
         store_reopen(store);
         assert_string_equal(store_read_all(store, "a b"), expected);
         free(expected);
@@ -454,7 +397,6 @@ static void every_allocation_may_fail(void **state)
 static void a_read_that_fails_ends_the_log(void **state)
 {
     struct store *store = *state;
-
     store->options.memory_bytes = 0;
     store_open(store);
     store_put_many(store, "a", 3000);
@@ -480,10 +422,8 @@ struct shared {
 static void work_and_tell(struct store *store, struct shared *shared)
 {
     static char data[WORK_LARGE + 1];
-
     for (unsigned number = 1; number <= WORK_MESSAGES; number++) {
         int len = snprintf(data, sizeof data, "%u", number);
-
         if (number % 3 == 0) {
             memset(data + len, ' ', (size_t)(WORK_LARGE - len));
             data[WORK_LARGE] = '\0';
@@ -498,9 +438,7 @@ static void work_and_tell(struct store *store, struct shared *shared)
 /* Runs a child up to the nth write or sync. Returns whether it got that far. */
 static bool run_until_crash(struct store *store, struct shared *shared, int op, unsigned nth)
 {
-    int status;
     pid_t child = fork();
-
     assert_true(child >= 0);
     if (child == 0) {
         if (store_try_open(store) != 0)
@@ -509,6 +447,7 @@ static bool run_until_crash(struct store *store, struct shared *shared, int op, 
         work_and_tell(store, shared);
         _exit(1);
     }
+    int status;
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) < 2);
     return WEXITSTATUS(status) == 0;
@@ -516,13 +455,11 @@ static bool run_until_crash(struct store *store, struct shared *shared, int op, 
 
 static void assert_all_kept(struct store *store, const struct shared *shared, unsigned nth)
 {
-    uint64_t head;
-
     store_open(store);
     assert_kept(store, shared->acked, shared->count, nth);
     assert_true(log_head(store->log) >= shared->count);
     /* and it can go on */
-    head = log_head(store->log);
+    uint64_t head = log_head(store->log);
     assert_int_equal(store_put(store, "a", "1000"), head + 1);
     store_close(store);
 }
@@ -533,19 +470,17 @@ static void every_operation_may_be_the_last(void **state)
     struct shared *shared =
         mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     const int ops[] = {SHIM_WRITE, SHIM_SYNC};
-
     assert_ptr_not_equal(shared, MAP_FAILED);
     store->options.keep_messages = KEEP;
     for (int op = 0; op < 2; op++) {
         bool crashed = true;
-
         for (unsigned nth = 1; crashed; nth = next_case(nth)) {
             shared->count = 0;
             store_open(store);
             store_close(store);
             crashed = run_until_crash(store, shared, ops[op], nth);
             assert_all_kept(store, shared, nth);
-            remove_log(store);
+            store_remove_log(store->path);
         }
     }
     munmap(shared, sizeof *shared);
@@ -559,18 +494,16 @@ static void a_power_cut_loses_nothing_that_was_acknowledged(void **state)
         mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     char image[200], saved[96];
     bool crashed = true;
-
     assert_ptr_not_equal(shared, MAP_FAILED);
     store->options.keep_messages = KEEP;
     snprintf(image, sizeof image, "%s/image", store->dir);
     assert_int_equal(mkdir(image, 0700), 0);
     for (unsigned nth = 1; crashed; nth = nth < 8 ? nth + 1 : nth * 2) {
-        size_t size;
         char *bytes, name[300];
-
         shared->count = 0;
         store_open(store);
         store_close(store);
+        size_t size;
         bytes = store_slurp(store->path, &size);
         snprintf(name, sizeof name, "%s/log.db", image);
         store_spit(name, bytes, size);
@@ -578,14 +511,12 @@ static void a_power_cut_loses_nothing_that_was_acknowledged(void **state)
         shim_image(image);
         crashed = run_until_crash(store, shared, SHIM_WRITE | SHIM_SYNC, nth);
         shim_image(NULL);
-        remove_log(store);
+        store_remove_log(store->path);
 
         strcpy(saved, store->path);
         snprintf(store->path, sizeof store->path, "%s/image/log.db", store->dir);
         assert_all_kept(store, shared, nth);
-        remove_log(store);
-        snprintf(name, sizeof name, "%s.lock", store->path);
-        remove(name);
+        store_remove_log(store->path);
         strcpy(store->path, saved);
     }
     assert_int_equal(rmdir(image), 0);
@@ -601,18 +532,15 @@ static void what_a_restart_shows_survives_a_power_cut(void **state)
         mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     char image[200], name[300], saved[96];
     bool crashed = true;
-
     assert_ptr_not_equal(shared, MAP_FAILED);
     snprintf(image, sizeof image, "%s/image", store->dir);
     assert_int_equal(mkdir(image, 0700), 0);
     for (unsigned nth = 1; crashed; nth = nth < 8 ? nth + 1 : nth * 2) {
-        char *shown, *bytes;
-        size_t size;
-
         shared->count = 0;
         store_open(store);
         store_close(store);
-        bytes = store_slurp(store->path, &size);
+        size_t size;
+        char *bytes = store_slurp(store->path, &size);
         snprintf(name, sizeof name, "%s/log.db", image);
         store_spit(name, bytes, size);
         free(bytes);
@@ -620,9 +548,9 @@ static void what_a_restart_shows_survives_a_power_cut(void **state)
         crashed = run_until_crash(store, shared, SHIM_SYNC, nth);
         store_open(store);
         shim_image(NULL);
-        shown = strdup(store_read_all(store, "a"));
+        char *shown = strdup(store_read_all(store, "a"));
         store_close(store);
-        remove_log(store);
+        store_remove_log(store->path);
 
         strcpy(saved, store->path);
         snprintf(store->path, sizeof store->path, "%s/image/log.db", store->dir);
@@ -630,9 +558,7 @@ static void what_a_restart_shows_survives_a_power_cut(void **state)
         assert_string_equal(store_read_all(store, "a"), shown);
         free(shown);
         store_close(store);
-        remove_log(store);
-        snprintf(name, sizeof name, "%s.lock", store->path);
-        remove(name);
+        store_remove_log(store->path);
         strcpy(store->path, saved);
     }
     assert_int_equal(rmdir(image), 0);
@@ -657,6 +583,5 @@ int main(void)
         TEST(a_power_cut_loses_nothing_that_was_acknowledged),
         TEST(what_a_restart_shows_survives_a_power_cut),
     };
-
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

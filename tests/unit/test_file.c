@@ -13,14 +13,6 @@
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, store_setup, store_teardown)
 
-static char *beside(struct store *store, const char *suffix)
-{
-    static char name[200];
-
-    snprintf(name, sizeof name, "%s%s", store->path, suffix);
-    return name;
-}
-
 static void make_log(struct store *store)
 {
     store_open(store);
@@ -31,13 +23,13 @@ static void make_log(struct store *store)
 /* What is at the path is refused with these words, and is the same afterwards. */
 static void assert_refused(struct store *store, const char *words)
 {
-    size_t before_size, after_size;
+    size_t before_size;
     char *before = store_slurp(store->path, &before_size), *after;
-
     if (store_try_open(store) == 0)
         fail_msg("it was opened, but should have been refused: %s", words);
     if (!strstr(store->why, words) || !strstr(store->why, store->path) || strchr(store->why, '\n'))
         fail_msg("refused with \"%s\", which does not say \"%s\"", store->why, words);
+    size_t after_size;
     after = store_slurp(store->path, &after_size);
     assert_int_equal(before_size, after_size);
     assert_memory_equal(before, after, before_size);
@@ -49,7 +41,6 @@ static void assert_refused(struct store *store, const char *words)
 static void patch(struct store *store, long at, const void *bytes, size_t size)
 {
     FILE *file = fopen(store->path, "r+b");
-
     assert_non_null(file);
     fseek(file, at, SEEK_SET);
     assert_int_equal(fwrite(bytes, 1, size, file), size);
@@ -61,20 +52,18 @@ static void patch(struct store *store, long at, const void *bytes, size_t size)
 static void a_new_log_has_its_marks(void **state)
 {
     struct store *store = *state;
-    struct stat st;
-    char *bytes;
-    size_t size;
-
     store_open(store);
     store_close(store);
-    bytes = store_slurp(store->path, &size);
+    size_t size;
+    char *bytes = store_slurp(store->path, &size);
     assert_memory_equal(bytes, "SQLite format 3", 16);
     assert_memory_equal(bytes + 68, "Enck", 4);
     assert_memory_equal(bytes + 60, "\0\0\0\1", 4);
     assert_memory_equal(bytes + 18, "\2\2", 2); /* WAL */
     free(bytes);
-    assert_int_equal(access(beside(store, "-wal"), F_OK), -1);
-    assert_int_equal(access(beside(store, ".encke-new"), F_OK), -1);
+    assert_int_equal(access(store_beside(store, "-wal"), F_OK), -1);
+    assert_int_equal(access(store_beside(store, ".encke-new"), F_OK), -1);
+    struct stat st;
     assert_int_equal(stat(store->path, &st), 0);
     assert_int_equal(st.st_mode & 0002, 0);
 }
@@ -82,13 +71,12 @@ static void a_new_log_has_its_marks(void **state)
 static void leftovers_of_a_crash_while_making_one_do_no_harm(void **state)
 {
     struct store *store = *state;
-
-    store_spit(beside(store, ".encke-new"), "half a file", 11);
-    store_spit(beside(store, ".encke-new-wal"), "half a log", 10);
-    store_spit(beside(store, ".encke-new-journal"), "half a journal", 14);
+    store_spit(store_beside(store, ".encke-new"), "half a file", 11);
+    store_spit(store_beside(store, ".encke-new-wal"), "half a log", 10);
+    store_spit(store_beside(store, ".encke-new-journal"), "half a journal", 14);
     make_log(store);
-    assert_int_equal(access(beside(store, ".encke-new"), F_OK), -1);
-    assert_int_equal(access(beside(store, ".encke-new-wal"), F_OK), -1);
+    assert_int_equal(access(store_beside(store, ".encke-new"), F_OK), -1);
+    assert_int_equal(access(store_beside(store, ".encke-new-wal"), F_OK), -1);
     store_open(store);
     assert_int_equal(log_head(store->log), 500);
 }
@@ -96,8 +84,7 @@ static void leftovers_of_a_crash_while_making_one_do_no_harm(void **state)
 static void a_write_ahead_log_without_its_file_is_not_played_back(void **state)
 {
     struct store *store = *state;
-
-    store_spit(beside(store, "-wal"), "something", 9);
+    store_spit(store_beside(store, "-wal"), "something", 9);
     assert_int_equal(store_try_open(store), -1);
     assert_non_null(strstr(store->why, "is missing"));
     assert_int_equal(access(store->path, F_OK), -1);
@@ -107,7 +94,6 @@ static void no_place_for_a_log_is_told(void **state)
 {
     struct store *store = *state;
     char name[200];
-
     snprintf(name, sizeof name, "%s/none/log.db", store->dir);
     store->options.path = name;
     assert_int_equal(store_try_open(store), -1);
@@ -129,7 +115,6 @@ static void no_place_for_a_log_is_told(void **state)
 static void a_folder_that_is_another_users_is_told(void **state)
 {
     struct store *store = *state;
-
     assert_int_equal(chmod(store->dir, 0555), 0);
     setfsuid(geteuid() == 0 ? 65534 : geteuid());
     assert_int_equal(store_try_open(store), -1);
@@ -144,7 +129,6 @@ static void a_folder_that_is_another_users_is_told(void **state)
 static void foreign_file_is_refused_and_untouched(void **state)
 {
     struct store *store = *state;
-
     store_spit(store->path, "Dear diary,\n", 12);
     assert_refused(store, "nor any SQLite file");
     store_spit(store->path, "", 0);
@@ -152,13 +136,12 @@ static void foreign_file_is_refused_and_untouched(void **state)
     remove(store->path);
     store_sql(store, "CREATE TABLE log(epoch)");
     assert_refused(store, "some other program's SQLite file");
-    assert_int_equal(access(beside(store, "-wal"), F_OK), -1);
+    assert_int_equal(access(store_beside(store, "-wal"), F_OK), -1);
 }
 
 static void newer_file_is_refused_and_untouched(void **state)
 {
     struct store *store = *state;
-
     make_log(store);
     store_sql(store, "PRAGMA user_version=2");
     assert_refused(store, "made by a newer Encke");
@@ -169,9 +152,8 @@ static void newer_file_is_refused_and_untouched(void **state)
 static void truncated_file_is_refused_and_untouched(void **state)
 {
     struct store *store = *state;
-    struct stat st;
-
     make_log(store);
+    struct stat st;
     assert_int_equal(stat(store->path, &st), 0);
     assert_int_equal(truncate(store->path, st.st_size - 1), 0);
     assert_refused(store, "cut short");
@@ -186,7 +168,6 @@ static void truncated_file_is_refused_and_untouched(void **state)
 static void altered_tables_are_refused(void **state)
 {
     struct store *store = *state;
-
     make_log(store);
     store_sql(store, "CREATE TRIGGER t AFTER INSERT ON message BEGIN DELETE FROM message; END");
     assert_refused(store, "its tables are not those");
@@ -201,21 +182,19 @@ static void altered_tables_are_refused(void **state)
 static void damaged_page_is_refused_and_untouched(void **state)
 {
     struct store *store = *state;
-    char junk[4096];
-    struct stat st;
-
     make_log(store);
+    char junk[4096];
     memset(junk, 0xa5, sizeof junk);
+    struct stat st;
     assert_int_equal(stat(store->path, &st), 0);
     patch(store, st.st_size - 4096, junk, sizeof junk);
     assert_refused(store, "is damaged");
-    assert_int_equal(access(beside(store, "-wal"), F_OK), -1);
+    assert_int_equal(access(store_beside(store, "-wal"), F_OK), -1);
 }
 
 static void a_row_that_makes_no_sense_is_refused(void **state)
 {
     struct store *store = *state;
-
     make_log(store);
     store_sql(store, "UPDATE log SET head = 499");
     assert_refused(store, "makes no sense");
@@ -228,7 +207,6 @@ static void a_row_that_makes_no_sense_is_refused(void **state)
 static void counts_that_are_not_those_of_the_messages_are_refused(void **state)
 {
     struct store *store = *state;
-
     make_log(store);
     store_sql(store, "DELETE FROM message WHERE seq = 100");
     assert_refused(store, "its counts are not those");
@@ -239,9 +217,7 @@ static void counts_that_are_not_those_of_the_messages_are_refused(void **state)
 /* Appends in a child that ends without closing anything, as kill -9 would have it. */
 static void crash_after(struct store *store, int appends)
 {
-    int status;
     pid_t child = fork();
-
     assert_true(child >= 0);
     if (child == 0) {
         if (store_try_open(store) != 0)
@@ -250,6 +226,7 @@ static void crash_after(struct store *store, int appends)
             store_put(store, "a", "x");
         _exit(0);
     }
+    int status;
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
 }
@@ -257,10 +234,9 @@ static void crash_after(struct store *store, int appends)
 static void a_log_that_was_killed_opens_with_all_that_it_acknowledged(void **state)
 {
     struct store *store = *state;
-    struct stat st;
-
     crash_after(store, 25);
-    assert_int_equal(stat(beside(store, "-wal"), &st), 0);
+    struct stat st;
+    assert_int_equal(stat(store_beside(store, "-wal"), &st), 0);
     assert_true(st.st_size > 0);
     crash_after(store, 25);
     store_open(store);
@@ -273,17 +249,16 @@ static void a_log_that_was_killed_opens_with_all_that_it_acknowledged(void **sta
 static void a_cut_off_checkpoint_is_recovered(void **state)
 {
     struct store *store = *state;
-    char *wal, *db;
-    size_t wal_size, db_size;
-
     store->options.memory_bytes = 0;
     crash_after(store, 200);
-    wal = store_slurp(beside(store, "-wal"), &wal_size);
+    size_t wal_size;
+    char *wal = store_slurp(store_beside(store, "-wal"), &wal_size);
     store_open(store);
     store_close(store); /* checkpointed */
-    db = store_slurp(store->path, &db_size);
+    size_t db_size;
+    char *db = store_slurp(store->path, &db_size);
     store_spit(store->path, db, 4096); /* of which only the first page got there */
-    store_spit(beside(store, "-wal"), wal, wal_size);
+    store_spit(store_beside(store, "-wal"), wal, wal_size);
     store_open(store);
     assert_int_equal(log_head(store->log), 200);
     free(wal);
@@ -294,20 +269,20 @@ static void a_cut_off_checkpoint_is_recovered(void **state)
 static void damage_with_a_write_ahead_log_leaves_both_untouched(void **state)
 {
     struct store *store = *state;
-    size_t before_size, after_size;
     char junk[2048], *before, *after;
-    struct stat st;
-
     make_log(store);
     crash_after(store, 5);
     memset(junk, 0xa5, sizeof junk);
     for (long page = 2; page <= 4; page++) /* those that the log rewrote hide their damage */
         patch(store, page * 4096, junk, sizeof junk);
-    assert_int_equal(stat(beside(store, "-wal"), &st), 0);
+    struct stat st;
+    assert_int_equal(stat(store_beside(store, "-wal"), &st), 0);
     assert_true(st.st_size > 0);
-    before = store_slurp(beside(store, "-wal"), &before_size);
+    size_t before_size;
+    before = store_slurp(store_beside(store, "-wal"), &before_size);
     assert_refused(store, "is damaged");
-    after = store_slurp(beside(store, "-wal"), &after_size);
+    size_t after_size;
+    after = store_slurp(store_beside(store, "-wal"), &after_size);
     assert_int_equal(before_size, after_size);
     assert_memory_equal(before, after, before_size);
     free(before);
@@ -319,7 +294,6 @@ static void damage_with_a_write_ahead_log_leaves_both_untouched(void **state)
 static void a_log_that_is_removed_acknowledges_nothing_more(void **state)
 {
     struct store *store = *state;
-
     store_open(store);
     assert_int_equal(store_put(store, "a", "x"), 1);
     assert_int_equal(unlink(store->path), 0);
@@ -334,11 +308,10 @@ static void a_log_that_is_removed_acknowledges_nothing_more(void **state)
 static void a_log_that_is_replaced_acknowledges_nothing_more(void **state)
 {
     struct store *store = *state;
-
     store_open(store);
     assert_int_equal(store_put(store, "a", "x"), 1);
-    store_spit(beside(store, ".other"), "x", 1);
-    assert_int_equal(rename(beside(store, ".other"), store->path), 0);
+    store_spit(store_beside(store, ".other"), "x", 1);
+    assert_int_equal(rename(store_beside(store, ".other"), store->path), 0);
     assert_int_equal(store_put(store, "a", "x"), 0);
     assert_int_equal(store->last, LOG_FAILED);
     assert_int_equal(store_close(store), LOG_FAILED);
@@ -347,7 +320,6 @@ static void a_log_that_is_replaced_acknowledges_nothing_more(void **state)
 static sqlite3 *other_program(struct store *store, const char *sql)
 {
     sqlite3 *db;
-
     assert_int_equal(sqlite3_open(store->path, &db), SQLITE_OK);
     assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
     return db;
@@ -356,12 +328,10 @@ static sqlite3 *other_program(struct store *store, const char *sql)
 static void a_lock_of_another_program_is_told_and_passes(void **state)
 {
     struct store *store = *state;
-    sqlite3 *other;
-
     store->options.memory_bytes = 0;
     store_open(store);
     assert_int_equal(store_put(store, "a", "x"), 1);
-    other = other_program(store, "BEGIN IMMEDIATE");
+    sqlite3 *other = other_program(store, "BEGIN IMMEDIATE");
     assert_int_equal(store_put(store, "a", "y"), 0);
     assert_int_equal(store->last, LOG_LOCKED);
     assert_false(store->failed);
@@ -376,10 +346,9 @@ static void a_lock_of_another_program_is_told_and_passes(void **state)
 static void a_log_that_another_program_holds_does_not_open(void **state)
 {
     struct store *store = *state;
-    sqlite3 *other;
-
     make_log(store);
-    other = other_program(store, "PRAGMA locking_mode=EXCLUSIVE; UPDATE log SET head = 500");
+    sqlite3 *other =
+        other_program(store, "PRAGMA locking_mode=EXCLUSIVE; UPDATE log SET head = 500");
     assert_int_equal(store_try_open(store), -1);
     assert_non_null(strstr(store->why, "locked by another program"));
     sqlite3_close(other);
@@ -389,7 +358,6 @@ static void a_log_that_another_program_holds_does_not_open(void **state)
 static void another_program_may_read_and_checkpoint(void **state)
 {
     struct store *store = *state;
-
     store_open(store);
     store_put_many(store, "a", 100);
     sqlite3_close(other_program(store, "SELECT count(*) FROM message"));
@@ -403,7 +371,6 @@ static void another_program_may_read_and_checkpoint(void **state)
 static void another_program_that_wrote_is_noticed(void **state)
 {
     struct store *store = *state;
-
     store_open(store);
     assert_int_equal(store_put(store, "a", "x"), 1);
     sqlite3_close(other_program(store, "INSERT INTO message VALUES (2, 1, 0, x'79');"
@@ -439,6 +406,5 @@ int main(void)
         TEST(another_program_may_read_and_checkpoint),
         TEST(another_program_that_wrote_is_noticed),
     };
-
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

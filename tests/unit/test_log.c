@@ -12,9 +12,8 @@
 static void a_new_log_is_empty(void **state)
 {
     struct store *store = *state;
-    struct log_stats stats;
-
     store_open(store);
+    struct log_stats stats;
     log_stats(store->log, &stats);
     assert_int_equal(log_head(store->log), 0);
     assert_int_equal(stats.messages, 0);
@@ -27,7 +26,6 @@ static void a_new_log_is_empty(void **state)
 static void an_append_is_not_visible_before_drain(void **state)
 {
     struct store *store = *state;
-
     store_open(store);
     assert_int_equal(store_queue(store, "a", "x"), LOG_OK);
     store_wait(store); /* it is committed and reported, but not drained */
@@ -42,7 +40,6 @@ static void an_append_is_not_visible_before_drain(void **state)
 static void an_append_is_not_read_from_disk_before_drain(void **state)
 {
     struct store *store = *state;
-
     store->options.memory_bytes = 0;
     store_open(store);
     store_put(store, "a", "x");
@@ -57,13 +54,12 @@ static void an_append_is_not_read_from_disk_before_drain(void **state)
 static void head_moves_only_in_drain(void **state)
 {
     struct store *store = *state;
-    struct log_news news;
-
     store_open(store);
     store_put(store, "a", "x");
     assert_int_equal(store_queue(store, "a", "y"), LOG_OK);
     store_wait(store);
     assert_int_equal(log_head(store->log), 1);
+    struct log_news news;
     log_drain(store->log, &news);
     assert_int_equal(news.before, 1);
     assert_int_equal(news.head, 2);
@@ -76,10 +72,9 @@ static void head_moves_only_in_drain(void **state)
 static void drain_with_nothing_to_say_changes_nothing(void **state)
 {
     struct store *store = *state;
-    struct log_news news;
-
     store_open(store);
     store_put(store, "a", "x");
+    struct log_news news;
     log_drain(store->log, &news);
     assert_int_equal(news.before, 1);
     assert_int_equal(news.head, 1);
@@ -92,16 +87,14 @@ static void drain_with_nothing_to_say_changes_nothing(void **state)
 static void seqs_rise_by_one_in_queue_order(void **state)
 {
     struct store *store = *state;
-    struct log_news news;
-    struct append *append;
     uint64_t seen = 0;
-
     store_open(store);
     for (uintptr_t i = 1; i <= 500; i++) {
         struct message *message = message_new(i % 3 ? "a" : "b", "x", 1, 0);
-
         assert_int_equal(log_append(store->log, message, NULL, (void *)i, NULL), LOG_OK);
     }
+    struct log_news news;
+    struct append *append;
     while (seen < 500) {
         store_wait(store);
         log_drain(store->log, &news);
@@ -118,10 +111,9 @@ static void seqs_rise_by_one_in_queue_order(void **state)
 static void a_batch_is_one_commit(void **state)
 {
     struct store *store = *state;
-    struct log_stats stats;
-
     store_open(store);
     store_put_many(store, "a", 20000);
+    struct log_stats stats;
     log_stats(store->log, &stats);
     assert_int_equal(stats.appended, 20000);
     assert_int_equal(stats.messages, 20000);
@@ -132,9 +124,8 @@ static void a_batch_is_one_commit(void **state)
 static void messages_outlive_a_restart(void **state)
 {
     struct store *store = *state;
-    char epoch[EPOCH_LEN + 1];
-
     store_open(store);
+    char epoch[EPOCH_LEN + 1];
     strcpy(epoch, log_epoch(store->log));
     store_put(store, "a", "x");
     store_put(store, "b", "");
@@ -148,9 +139,8 @@ static void messages_outlive_a_restart(void **state)
 static void two_logs_have_different_epochs(void **state)
 {
     struct store *store = *state;
-    char epoch[EPOCH_LEN + 1];
-
     store_open(store);
+    char epoch[EPOCH_LEN + 1];
     strcpy(epoch, log_epoch(store->log));
     store_close(store);
     remove(store->path);
@@ -161,7 +151,6 @@ static void two_logs_have_different_epochs(void **state)
 static void close_commits_what_is_queued(void **state)
 {
     struct store *store = *state;
-
     store_open(store);
     for (int i = 0; i < 300; i++)
         assert_int_equal(store_queue(store, "a", "x"), LOG_OK);
@@ -175,10 +164,9 @@ static void every_byte_of_a_message_is_kept(void **state)
     struct store *store = *state;
     const char *channel = "a";
     char bytes[256];
-    struct page page;
-
     for (int i = 0; i < 256; i++)
         bytes[i] = (char)i;
+    struct page page;
     for (int disk = 0; disk < 2; disk++) {
         store->options.memory_bytes = disk ? 0 : 1 << 20;
         store_open(store);
@@ -204,14 +192,13 @@ static void every_byte_of_a_message_is_kept(void **state)
 static void queue_is_limited_in_bytes(void **state)
 {
     struct store *store = *state;
-    struct log_stats stats;
     size_t size = message_size_of(1, 1);
-
     store->options.queue_bytes = 10 * size;
     store_open(store);
     for (int i = 0; i < 10; i++)
         assert_int_equal(store_queue(store, "a", "x"), LOG_OK);
     assert_int_equal(store_queue(store, "a", "x"), LOG_QUEUE);
+    struct log_stats stats;
     log_stats(store->log, &stats);
     assert_int_equal(stats.queued, 10);
     store_settle(store);
@@ -223,7 +210,6 @@ static void queue_is_limited_in_bytes(void **state)
 static void a_message_larger_than_the_queue_goes_alone(void **state)
 {
     struct store *store = *state;
-
     store->options.queue_bytes = 10;
     store_open(store);
     assert_int_equal(store_queue(store, "a", "x"), LOG_OK);
@@ -239,7 +225,6 @@ static const size_t memories[] = {1 << 20, 300, 0}; /* all, some, nothing in mem
 static void a_page_holds_only_its_channels_in_order(void **state)
 {
     struct store *store = *state;
-
     store_open(store);
     for (int i = 0; i < 3; i++) {
         store_put(store, "a", "a");
@@ -262,7 +247,6 @@ static void more_is_exact(void **state)
 {
     struct store *store = *state;
     const struct cursor two = {CURSOR_AT, 2};
-
     store_open(store);
     for (int i = 0; i < 5; i++)
         store_put(store, i % 2 ? "b" : "a", "x");
@@ -285,14 +269,13 @@ static void a_page_ends_with_the_message_that_brings_it_past_its_bytes(void **st
     const size_t size = 1000;
     const struct page_limit limit = {100, 2 * size + 2}; /* three pass it, two do not */
     char *data = calloc(1, size);
-    struct page page;
-
     store->options.memory_bytes = 64 << 20;
     store_open(store);
     for (int i = 0; i < 4; i++)
         log_append(store->log, message_new(channel, data, size, 0), NULL, NULL, NULL);
     free(data);
     store_settle(store);
+    struct page page;
     for (int i = 0; i < 2; i++) {
         assert_int_equal(log_read(store->log, &channel, 1, (struct cursor){0}, limit, &page),
                          LOG_OK);
@@ -313,7 +296,6 @@ static void a_page_ends_with_the_message_that_brings_it_past_its_bytes(void **st
 static void a_page_goes_on_from_disk_to_memory(void **state)
 {
     struct store *store = *state;
-
     store->options.memory_bytes = 3 * message_size_of(1, 1);
     store_open(store);
     for (int i = 0; i < 6; i++)
@@ -331,12 +313,11 @@ static void a_page_outlives_the_memory_it_came_from(void **state)
 {
     struct store *store = *state;
     const char *channel = "a";
-    struct page page;
-
     store->options.memory_bytes = message_size_of(1, 1);
     store->options.keep_messages = 1;
     store_open(store);
     store_put(store, "a", "x");
+    struct page page;
     assert_int_equal(log_read(store->log, &channel, 1, (struct cursor){0}, UP_TO(10), &page),
                      LOG_OK);
     store_put(store, "a", "y");
@@ -349,7 +330,6 @@ static void a_page_outlives_the_memory_it_came_from(void **state)
 static void now_gives_nothing_but_the_head(void **state)
 {
     struct store *store = *state;
-
     store_open(store);
     store_put(store, "a", "x");
     assert_string_equal(store_read(store, "a", (struct cursor){.kind = CURSOR_NOW}, 10), "next 1");
@@ -359,7 +339,6 @@ static void an_unknown_cursor_is_reset(void **state)
 {
     struct store *store = *state;
     const struct cursor unknown = {.kind = CURSOR_UNKNOWN};
-
     store_open(store);
     assert_string_equal(store_read(store, "a", unknown, 10), "next 0 reset");
     store_put(store, "a", "x");
@@ -376,7 +355,6 @@ static void an_unknown_cursor_is_reset(void **state)
 static void cursor_ahead_of_the_log_is_reset(void **state)
 {
     struct store *store = *state;
-
     store_open(store);
     assert_string_equal(store_read_at(store, "a", 1), "next 0 reset");
     store_put(store, "a", "x");
@@ -392,7 +370,6 @@ static void many_channels_are_read_at_once(void **state)
 {
     struct store *store = *state;
     char names[64 * 4] = "", name[16];
-
     store_open(store);
     for (int i = 0; i < 60; i++) {
         snprintf(name, sizeof name, "c%d", i);
@@ -414,7 +391,6 @@ static void many_channels_are_read_at_once(void **state)
 static void newest_is_the_last_of_its_channel_below_a_seq(void **state)
 {
     struct store *store = *state;
-
     store_open(store);
     assert_int_equal(store_newest(store, "a", UINT64_MAX), 0);
     store_put(store, "a", "x");
@@ -437,11 +413,10 @@ static void newest_is_the_last_of_its_channel_below_a_seq(void **state)
 static void newest_is_whole(void **state)
 {
     struct store *store = *state;
-    struct message *message;
-
     store_open(store);
     store_put(store, "a", "what it says");
     store_put(store, "b", "");
+    struct message *message;
     assert_int_equal(log_newest(store->log, "a", UINT64_MAX, &message), LOG_OK);
     assert_int_equal(message->data_len, strlen("what it says"));
     assert_memory_equal(message_data(message), "what it says", message->data_len);
@@ -456,7 +431,6 @@ static void newest_is_whole(void **state)
 static void newest_is_not_what_is_not_drained(void **state)
 {
     struct store *store = *state;
-
     store_open(store);
     store_put(store, "a", "x");
     assert_int_equal(store_queue(store, "a", "y"), LOG_OK);
@@ -470,7 +444,6 @@ static void newest_is_not_what_is_not_drained(void **state)
 static void newest_is_not_what_is_retained_no_more(void **state)
 {
     struct store *store = *state;
-
     store->options.keep_messages = 2;
     store_open(store);
     for (int i = 0; i < 5; i++)
@@ -485,7 +458,6 @@ static void second_open_is_refused(void **state)
     struct store *store = *state;
     struct log *second = NULL;
     char name[200], why[300], pid[32];
-
     store_open(store);
     store_put(store, "a", "x");
     assert_int_equal(log_open(&second, &store->options, why, sizeof why), -1);
@@ -535,6 +507,5 @@ int main(void)
         TEST(newest_is_not_what_is_retained_no_more),
         TEST(second_open_is_refused),
     };
-
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

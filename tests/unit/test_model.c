@@ -35,7 +35,6 @@ static const char *const names[CHANNELS] = {"a", "bb", "ccc", "dddd", "eeeee"};
 static void model_delete(struct model *model, uint64_t seq)
 {
     struct kept *kept = &model->messages[seq];
-
     kept->deleted = true;
     model->counts[kept->channel]--;
     model->bytes -= kept->size;
@@ -45,7 +44,6 @@ static void model_delete(struct model *model, uint64_t seq)
 static uint64_t model_oldest(const struct model *model, int channel)
 {
     uint64_t seq = 1;
-
     while (model->messages[seq].deleted ||
            (channel >= 0 && model->messages[seq].channel != channel))
         seq++;
@@ -61,7 +59,6 @@ static void model_count(struct model *model, int channel, uint64_t limit)
 static void model_bytes(struct model *model, uint64_t limit)
 {
     struct retention_limits limits = {.keep_bytes = limit};
-
     if (model->bytes <= retention_most_bytes(&limits))
         return;
     while (limit && model->bytes > limit)
@@ -100,7 +97,6 @@ static void model_restart(struct model *model, const struct log_options *options
 static uint64_t model_messages(const struct model *model)
 {
     uint64_t messages = 0;
-
     for (int i = 0; i < CHANNELS; i++)
         messages += model->counts[i];
     return messages;
@@ -116,7 +112,6 @@ static const char *model_read(const struct model *model, unsigned channels, stru
     uint64_t after = at ? cursor.seq : 0, next = model->head;
     size_t count = 0, len = 0;
     bool more = false;
-
     if (cursor.kind == CURSOR_NOW) {
         snprintf(text, sizeof text, "next %lu", (unsigned long)model->head);
         return text;
@@ -127,7 +122,6 @@ static const char *model_read(const struct model *model, unsigned channels, stru
             reset = true;
     for (uint64_t seq = after + 1, last = 0; seq <= model->head && !more; seq++) {
         const struct kept *kept = &model->messages[seq];
-
         if (kept->deleted || !(channels & 1u << kept->channel))
             continue;
         if (count++ == limit) {
@@ -154,7 +148,6 @@ static uint64_t below(uint64_t limit)
 static void append_to_both(struct store *store, struct model *model)
 {
     char data[24], channel = (char)below(CHANNELS);
-
     /* the first channels are busier, the last is rare */
     channel = (char)below((uint64_t)channel + 1);
     snprintf(data, sizeof data, "%lu", (unsigned long)model->head + 1);
@@ -166,7 +159,6 @@ static void append_to_both(struct store *store, struct model *model)
 static struct cursor random_cursor(const struct model *model)
 {
     struct cursor cursor = {.kind = CURSOR_AT};
-
     switch (below(8)) {
     case 0:
         cursor.kind = CURSOR_START;
@@ -190,13 +182,11 @@ static void read_from_both(struct store *store, const struct model *model)
     struct cursor cursor = random_cursor(model);
     size_t limit = below(2) ? 1000 : 1 + below(10);
     char list[64] = "";
-    const char *said, *expected;
-
     for (int i = 0; i < CHANNELS; i++)
         if (channels & 1u << i)
             strcat(strcat(list, *list ? " " : ""), names[i]);
-    said = store_read(store, list, cursor, limit);
-    expected = model_read(model, channels, cursor, limit);
+    const char *said = store_read(store, list, cursor, limit);
+    const char *expected = model_read(model, channels, cursor, limit);
     if (strcmp(said, expected) != 0)
         fail_msg("channels %s, cursor %d at %lu, limit %zu, head %lu:\n got %s\nwant %s", list,
                  cursor.kind, (unsigned long)cursor.seq, limit, (unsigned long)model->head, said,
@@ -208,7 +198,6 @@ static void random_options(struct log_options *options)
     static const size_t memories[] = {0, 150, 1000, 3000, 1 << 20};
     static const uint64_t counts[] = {0, 1, 3, 20};
     static const uint64_t bytes[] = {0, 50, 500, 2000, 8000};
-
     options->memory_bytes = memories[below(5)];
     options->keep_messages = counts[below(4)];
     options->keep_bytes = bytes[below(5)];
@@ -217,7 +206,6 @@ static void random_options(struct log_options *options)
 static void check_counts(struct store *store, const struct model *model)
 {
     struct log_stats stats;
-
     log_stats(store->log, &stats);
     assert_int_equal(log_head(store->log), model->head);
     assert_int_equal(stats.messages, model_messages(model));
@@ -229,7 +217,6 @@ static void disk_and_memory_answer_as_the_model_does(void **state)
     struct store *store = *state;
     struct model *model = calloc(1, sizeof *model);
     const char *seed = getenv("SEED");
-
     assert_non_null(model);
     srand(seed ? (unsigned)atoi(seed) : 7);
     for (int round = 0; round < ROUNDS; round++) {
@@ -268,11 +255,9 @@ struct following {
 static void send_some(struct store *store, struct following *following)
 {
     uint64_t busy = below(FOLLOWED);
-    char data[48];
-
     for (uint64_t burst = below(80); burst && following->sent < SENT; burst--) {
         uint64_t channel = below(20) ? busy : below(FOLLOWED);
-
+        char data[48];
         snprintf(data, sizeof data, "%lu %lu", (unsigned long)++following->sent,
                  (unsigned long)following->sent_last[channel]);
         following->sent_last[channel] = following->sent;
@@ -286,7 +271,6 @@ static void see(struct following *following, const struct message *message)
     char *rest;
     uint64_t number = strtoul(message_data(message), &rest, 10);
     uint64_t previous = strtoul(rest, NULL, 10);
-
     assert_int_equal(message->seq, number);
     assert_true(number > following->seq && number > following->seen_last[channel]);
     if (previous != following->seen_last[channel] && !following->told[channel])
@@ -303,7 +287,6 @@ static void read_a_page(struct store *store, struct following *following, bool s
 {
     struct cursor cursor = {CURSOR_AT, following->seq};
     struct page page;
-
     assert_int_equal(log_read(store->log, followed, FOLLOWED, cursor, UP_TO(1 + below(60)), &page),
                      LOG_OK);
     assert_int_equal(page.reset, page.gap != NULL);
@@ -324,7 +307,6 @@ static void read_a_page(struct store *store, struct following *following, bool s
 static unsigned follow(struct store *store, bool stays)
 {
     struct following following = {0};
-
     srand(3);
     store_open(store);
     while (following.sent < SENT || following.seq < log_head(store->log)) {
@@ -345,13 +327,10 @@ static void a_reader_that_follows_misses_nothing_silently(void **state)
     struct store *store = *state;
     static const uint64_t counts[] = {3, 50, 150};
     static const size_t memories[] = {500, 1500, 10000};
-
     for (int i = 0; i < 9; i++) {
-        unsigned resets;
-
         store->options.keep_messages = counts[i / 3];
         store->options.memory_bytes = memories[i % 3];
-        resets = follow(store, true);
+        unsigned resets = follow(store, true);
         unlink(store->path);
         assert_in_range(resets, 1, follow(store, false));
         unlink(store->path);
@@ -364,6 +343,5 @@ int main(void)
         TEST(disk_and_memory_answer_as_the_model_does),
         TEST(a_reader_that_follows_misses_nothing_silently),
     };
-
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

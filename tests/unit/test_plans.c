@@ -26,7 +26,6 @@ static int take_down(unsigned event, void *arg, void *statement, void *text)
 {
     const char *sql = sqlite3_sql(statement);
     size_t i = 0;
-
     pthread_mutex_lock(&mutex);
     while (sql && i < statement_count && strcmp(statements[i], sql) != 0)
         i++;
@@ -53,16 +52,14 @@ static bool is_walk(const char *sql)
 /* Returns how many steps of the plan there were. */
 static int check_plan(sqlite3 *db, const char *sql)
 {
-    char explain[1000];
     sqlite3_stmt *plan = NULL;
     int steps = 0;
-
+    char explain[1000];
     snprintf(explain, sizeof explain, "EXPLAIN QUERY PLAN %s", sql);
     if (sqlite3_prepare_v2(db, explain, -1, &plan, NULL) != SQLITE_OK)
         fail_msg("%s: %s", sql, sqlite3_errmsg(db));
     for (; sqlite3_step(plan) == SQLITE_ROW; steps++) {
         const char *step = (const char *)sqlite3_column_text(plan, 3);
-
         if (strstr(step, "TEMP B-TREE"))
             fail_msg("%s\nsorts: %s", sql, step);
         if (strncmp(step, "SCAN ", 5) == 0 && strcmp(step, "SCAN log") != 0 && !is_walk(sql))
@@ -82,9 +79,7 @@ static bool belongs_to_the_start(const char *sql)
 static void every_statement_is_a_search(void **state)
 {
     struct store *store = *state;
-    sqlite3 *db;
     int steps = 0;
-
     sqlite3_auto_extension((void (*)(void))listen_in);
     store->options.keep_messages = 20;
     store->options.keep_bytes = 30 * message_size_of(1, 1);
@@ -101,6 +96,7 @@ static void every_statement_is_a_search(void **state)
     store_close(store);
     sqlite3_cancel_auto_extension((void (*)(void))listen_in);
 
+    sqlite3 *db;
     assert_int_equal(sqlite3_open(store->path, &db), SQLITE_OK);
     for (size_t i = 0; i < statement_count; i++) {
         if (!belongs_to_the_start(statements[i]))
@@ -131,7 +127,6 @@ static int count_runs(sqlite3 *db, char **error, const struct sqlite3_api_routin
 static void put_in_channels(struct store *store, unsigned from, unsigned to)
 {
     char name[16];
-
     for (unsigned i = from; i < to; i++) {
         snprintf(name, sizeof name, "c%u", i);
         assert_int_equal(store_queue(store, name, "x"), LOG_OK);
@@ -154,11 +149,9 @@ static unsigned runs_of_a_start(struct store *store)
 static void a_start_runs_as_many_statements_for_1000_channels_as_for_10(void **state)
 {
     struct store *store = *state;
-    unsigned few;
-
     store_open(store);
     put_in_channels(store, 0, 10);
-    few = runs_of_a_start(store);
+    unsigned few = runs_of_a_start(store);
     put_in_channels(store, 10, 1000);
     assert_int_equal(runs_of_a_start(store), few);
     assert_true(few > 5);
@@ -170,6 +163,5 @@ int main(void)
         TEST(every_statement_is_a_search),
         TEST(a_start_runs_as_many_statements_for_1000_channels_as_for_10),
     };
-
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

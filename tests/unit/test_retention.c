@@ -19,7 +19,6 @@ static _Atomic int64_t ahead_ms;  /* what the wall clock says too much */
 int clock_gettime(clockid_t clock, struct timespec *now)
 {
     int result = (int)syscall(SYS_clock_gettime, clock, now);
-
     if (clock == CLOCK_REALTIME)
         now->tv_sec += (passed_ms + ahead_ms) / 1000;
     else if (clock == CLOCK_BOOTTIME)
@@ -30,7 +29,6 @@ int clock_gettime(clockid_t clock, struct timespec *now)
 static struct log_stats stats_of(const struct store *store)
 {
     struct log_stats stats;
-
     log_stats(store->log, &stats);
     return stats;
 }
@@ -48,7 +46,6 @@ static void put_at(struct store *store, const char *channel, int64_t time_ms)
 static void a_channel_never_keeps_more_than_its_count(void **state)
 {
     struct store *store = *state;
-
     store->options.keep_messages = 3;
     store_open(store);
     for (uint64_t i = 1; i <= 10; i++) {
@@ -68,14 +65,11 @@ static void a_long_channel_is_trimmed_a_piece_at_a_time(void **state)
 {
     struct store *store = *state;
     uint64_t before = 0, pieces = 0;
-
     store->options.keep_messages = 1600;
     store_open(store);
     for (int i = 1; i <= 2500; i++) {
-        uint64_t now;
-
         store_put(store, "a", "x");
-        now = stats_of(store).messages;
+        uint64_t now = stats_of(store).messages;
         assert_true(now <= 1700);
         assert_true(i <= 1700 || now >= 1600);
         pieces += now < before;
@@ -103,7 +97,6 @@ static void what_may_be_left_over_is_bounded(void **state)
 static void retention_keeps_up_with_any_batch(void **state)
 {
     struct store *store = *state;
-
     store->options.keep_messages = 100;
     store_open(store);
     for (int i = 0; i < 20000; i++)
@@ -121,7 +114,6 @@ static void retention_keeps_up_with_any_batch(void **state)
 static void gap_is_told_after_retention(void **state)
 {
     struct store *store = *state;
-
     store->options.keep_messages = 2;
     store_open(store);
     for (int i = 0; i < 5; i++)
@@ -143,7 +135,6 @@ static void gap_is_told_after_retention(void **state)
 static void gap_of_a_commit_not_yet_drained_is_told(void **state)
 {
     struct store *store = *state;
-
     store->options.keep_messages = 1;
     store->options.memory_bytes = 0;
     store_open(store);
@@ -160,7 +151,6 @@ static void gap_of_a_commit_not_yet_drained_is_told(void **state)
 static void gap_on_one_channel_repeats_nothing_of_the_others(void **state)
 {
     struct store *store = *state;
-
     store->options.keep_messages = 2;
     store_open(store);
     store_put(store, "quiet", "q");
@@ -181,9 +171,7 @@ static void paging_through_a_gap_gets_to_the_end(void **state)
     struct store *store = *state;
     struct cursor cursor = {.kind = CURSOR_START};
     const char *channels[] = {"a", "b"};
-    struct page page;
     size_t seen = 0;
-
     store->options.keep_messages = 20;
     store->options.memory_bytes = 5 * message_size_of(1, 1);
     store_open(store);
@@ -191,6 +179,7 @@ static void paging_through_a_gap_gets_to_the_end(void **state)
         store_put(store, "a", "x");
     for (int i = 0; i < 60; i++)
         store_put(store, "b", "y");
+    struct page page;
     for (int pages = 0; pages < 100; pages++) {
         assert_int_equal(log_read(store->log, channels, 2, cursor, UP_TO(3), &page), LOG_OK);
         cursor = (struct cursor){CURSOR_AT, page.next};
@@ -207,13 +196,11 @@ static void paging_through_a_gap_gets_to_the_end(void **state)
 static struct gap *read_gap(struct store *store, uint64_t seq)
 {
     const char *channels[] = {"a", "b"};
-    struct gap *gap;
     struct page page;
-
     assert_int_equal(
         log_read(store->log, channels, 2, (struct cursor){CURSOR_AT, seq}, UP_TO(1), &page),
         LOG_OK);
-    gap = gap_hold(page.gap);
+    struct gap *gap = gap_hold(page.gap);
     assert_int_equal(page.reset, gap != NULL);
     page_free(&page);
     return gap;
@@ -223,20 +210,18 @@ static struct gap *read_gap(struct store *store, uint64_t seq)
 static void a_floor_that_falls_out_of_memory_hides_no_gap(void **state)
 {
     struct store *store = *state;
-    struct gap *told, *again, *later;
-
     store->options.keep_messages = 3;
     store->options.memory_bytes = 3 * message_size_of(1, 1);
     store_open(store);
     store_put_many(store, "b", 93);
     store_put_many(store, "a", 10);
-    told = read_gap(store, 1);
-    again = read_gap(store, 95);
+    struct gap *told = read_gap(store, 1);
+    struct gap *again = read_gap(store, 95);
     assert_true(gap_is_known(again, told, 95));
     assert_null(read_gap(store, 103));
     for (int i = 0; i < 90; i++)
         store_put(store, "a", "x");
-    later = read_gap(store, 103);
+    struct gap *later = read_gap(store, 103);
     assert_int_equal(later->floors[0] + later->floors[1], told->floors[0] + told->floors[1]);
     assert_false(gap_is_known(later, told, 103));
     assert_true(gap_is_known(later, later, 103));
@@ -264,10 +249,8 @@ static void a_gap_is_known_until_a_floor_is_past_cursor_and_what_was_told(void *
         {100, 0, 95, true},   {190, 0, 103, false},
     };
     struct gap *told = gap_of(100, 90);
-
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct gap *gap = gap_of(cases[i].a, cases[i].b);
-
         if (gap_is_known(gap, told, cases[i].seq) != cases[i].known)
             fail_msg("case %zu", i);
         assert_false(gap_is_known(gap, NULL, cases[i].seq));
@@ -282,7 +265,6 @@ static void gap_of_a_channel_that_is_gone_is_told(void **state)
 {
     struct store *store = *state;
     size_t size = message_size_of(1, 1);
-
     store->options.keep_bytes = 2 * size;
     store_open(store);
     store_put(store, "a", "x");
@@ -305,10 +287,9 @@ static void gap_of_a_channel_that_is_gone_is_told(void **state)
 static void channels_that_come_and_go_leave_nothing_behind(void **state)
 {
     struct store *store = *state;
-    char name[16];
-
     store->options.keep_bytes = 10 * message_size_of(5, 1);
     store_open(store);
+    char name[16];
     for (int i = 0; i < 300; i++) {
         snprintf(name, sizeof name, "c%04d", i);
         store_put(store, name, "x");
@@ -324,7 +305,6 @@ static void channels_that_come_and_go_leave_nothing_behind(void **state)
 static void the_oldest_of_all_go_when_there_are_too_many_bytes(void **state)
 {
     struct store *store = *state;
-
     store->options.keep_bytes = 4 * message_size_of(1, 1) + 1;
     store_open(store);
     for (int i = 0; i < 9; i++)
@@ -337,7 +317,6 @@ static void the_oldest_of_all_go_when_there_are_too_many_bytes(void **state)
 static void a_message_larger_than_all_that_is_kept_goes_at_once_and_is_told(void **state)
 {
     struct store *store = *state;
-
     store->options.keep_bytes = 10;
     store_open(store);
     assert_int_equal(store_put(store, "a", "x"), 1);
@@ -351,7 +330,6 @@ static void a_message_larger_than_all_that_is_kept_goes_at_once_and_is_told(void
 static void seq_is_never_reused_after_everything_was_deleted(void **state)
 {
     struct store *store = *state;
-
     store->options.keep_bytes = 10;
     store_open(store);
     for (int i = 0; i < 5; i++)
@@ -368,7 +346,6 @@ static void seq_is_never_reused_after_everything_was_deleted(void **state)
 static void age_retention_wakes_by_itself(void **state)
 {
     struct store *store = *state;
-
     store->options.keep_age_ms = 50;
     store_open(store);
     for (int i = 0; i < 3; i++) {
@@ -382,8 +359,7 @@ static void age_retention_wakes_by_itself(void **state)
 static void age_keeps_what_is_young(void **state)
 {
     struct store *store = *state;
-    int64_t now = store_now_ms();
-
+    int64_t now = clock_wall_ms();
     store->options.keep_age_ms = 3600 * 1000;
     store_open(store);
     put_at(store, "a", now - 3600 * 1000 - 1);
@@ -398,10 +374,9 @@ static void age_keeps_what_is_young(void **state)
 static void an_old_stamp_behind_a_young_one_waits_its_turn(void **state)
 {
     struct store *store = *state;
-
     store->options.keep_age_ms = 3600 * 1000;
     store_open(store);
-    put_at(store, "a", store_now_ms());
+    put_at(store, "a", clock_wall_ms());
     put_at(store, "b", 5);
     put_at(store, "c", -5);
     store_put(store, "a", "x");
@@ -412,25 +387,22 @@ static void an_old_stamp_behind_a_young_one_waits_its_turn(void **state)
 static void a_stamp_from_the_future_goes_with_what_is_behind_it(void **state)
 {
     struct store *store = *state;
-
     store->options.keep_age_ms = 50;
     store_open(store);
     put_at(store, "a", INT64_MAX);
-    put_at(store, "a", store_now_ms() + 1000000000);
-    put_at(store, "b", store_now_ms());
+    put_at(store, "a", clock_wall_ms() + 1000000000);
+    put_at(store, "b", clock_wall_ms());
     store_settle_at(store, 0);
 }
 
 static void future_stamps_alone_stay_and_cost_nothing(void **state)
 {
     struct store *store = *state;
-    uint64_t commits;
-
     store->options.keep_age_ms = 1000000;
     store_open(store);
     for (int i = 0; i < 5; i++)
         put_at(store, "a", INT64_MAX - i);
-    commits = stats_of(store).commits;
+    uint64_t commits = stats_of(store).commits;
     assert_int_equal(stats_of(store).messages, 5);
     assert_int_equal(commits, 5);
 }
@@ -440,7 +412,6 @@ enum { MINUTE_MS = 60 * 1000, HOUR_MS = 60 * MINUTE_MS };
 static void a_clock_that_was_ahead_for_a_moment_holds_nothing_up(void **state)
 {
     struct store *store = *state;
-
     store->options.keep_age_ms = 2 * HOUR_MS;
     store_open(store);
     store_put(store, "a", "x");
@@ -461,7 +432,6 @@ static void a_clock_that_was_ahead_for_a_moment_holds_nothing_up(void **state)
 static void a_first_message_stamped_ahead_puts_off_nothing(void **state)
 {
     struct store *store = *state;
-
     store->options.keep_age_ms = 2 * HOUR_MS;
     ahead_ms = HOUR_MS;
     store_open(store);
@@ -475,7 +445,6 @@ static void a_first_message_stamped_ahead_puts_off_nothing(void **state)
 static void a_clock_that_is_wrong_for_a_moment_deletes_nothing_early(void **state)
 {
     struct store *store = *state;
-
     store->options.keep_age_ms = HOUR_MS;
     store_open(store);
     store_put(store, "a", "x");
@@ -496,7 +465,6 @@ static void a_clock_that_is_wrong_for_a_moment_deletes_nothing_early(void **stat
 static void after_a_restart_the_stamps_count(void **state)
 {
     struct store *store = *state;
-
     store->options.keep_age_ms = 2 * HOUR_MS;
     store_open(store);
     ahead_ms = HOUR_MS;
@@ -517,7 +485,6 @@ static bool is_in_file(struct store *store, const char *text)
     size_t size;
     char *bytes = store_slurp(store->path, &size);
     bool found = memmem(bytes, size, text, strlen(text)) != NULL;
-
     free(bytes);
     return found;
 }
@@ -526,7 +493,6 @@ static void a_clock_that_is_set_back_does_not_put_off_the_checkpoint(void **stat
 {
     struct store *store = *state;
     int waited_ms = 0;
-
     store_open(store);
     store_put(store, "a", "to be copied");
     ahead_ms = -HOUR_MS;
@@ -540,7 +506,6 @@ static void a_stamp_is_told_by_the_clock_as_it_goes_now(void **state)
 {
     struct stamps stamps = {.count = 0};
     const struct moment now = {.wall_ms = 100 * HOUR_MS, .steady_ms = 50 * HOUR_MS};
-
     assert_int_equal(stamps_time(&stamps, 1, 7, &now), 7);
     assert_int_equal(stamps_time(&stamps, 1, -7, &now), 0);
     stamps_note(&stamps, 10, 90 * HOUR_MS, 40 * HOUR_MS);
@@ -561,7 +526,6 @@ static void a_clock_that_is_set_more_often_than_is_kept_costs_no_more_memory(voi
 {
     struct stamps stamps = {.count = 0};
     const struct moment now = {.wall_ms = HOUR_MS, .steady_ms = HOUR_MS};
-
     for (uint64_t seq = 1; seq <= 2 * STAMPS_MOST; seq++)
         stamps_note(&stamps, seq, seq % 2 ? HOUR_MS : 0, 0);
     assert_int_equal(stamps.count, STAMPS_MOST);
@@ -574,7 +538,6 @@ static void a_clock_that_is_set_more_often_than_is_kept_costs_no_more_memory(voi
 static void lowered_limits_are_worked_off_while_nothing_comes(void **state)
 {
     struct store *store = *state;
-
     store_open(store);
     store_put_many(store, "a", 5000);
     store_put_many(store, "b", 5000);
@@ -601,7 +564,6 @@ static void lowered_limits_are_worked_off_while_nothing_comes(void **state)
 static void appends_are_taken_during_a_backlog(void **state)
 {
     struct store *store = *state;
-
     store_open(store);
     store_put_many(store, "old", 30000);
     store->options.keep_messages = 10;
@@ -643,6 +605,5 @@ int main(void)
         TEST(lowered_limits_are_worked_off_while_nothing_comes),
         TEST(appends_are_taken_during_a_backlog),
     };
-
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,21 +16,12 @@
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, store_setup, store_teardown)
 
-static char *beside(struct store *store, const char *suffix)
-{
-    static char name[200];
-
-    snprintf(name, sizeof name, "%s%s", store->path, suffix);
-    return name;
-}
-
 /* Whether each byte of the file lies in a block that is there. */
 static void assert_without_holes(const char *path)
 {
     int fd = open(path, O_RDONLY);
-    struct stat st;
-
     assert_true(fd >= 0);
+    struct stat st;
     assert_int_equal(fstat(fd, &st), 0);
     assert_true(st.st_size > 0);
     assert_true(st.st_blocks * 512 >= st.st_size);
@@ -42,19 +33,18 @@ static void the_index_has_room_for_more_than_the_write_ahead_log_has(void **stat
     struct store *store = *state;
     char *data = calloc(1, 3000001);
     sqlite3 *other = NULL;
-    struct stat st;
-
     memset(data, 'x', 3000000);
     store->options.memory_bytes = 0;
     store_open(store);
-    assert_without_holes(beside(store, "-shm"));
+    assert_without_holes(store_beside(store, "-shm"));
     assert_int_equal(sqlite3_open(store->path, &other), SQLITE_OK);
     assert_int_equal(sqlite3_exec(other, "BEGIN; SELECT * FROM log", NULL, NULL, NULL), SQLITE_OK);
     for (int i = 0; i < 10; i++) { /* the reader keeps it from starting over */
         assert_int_not_equal(store_put(store, "a", data), 0);
-        assert_without_holes(beside(store, "-shm"));
+        assert_without_holes(store_beside(store, "-shm"));
     }
-    assert_int_equal(stat(beside(store, "-shm"), &st), 0);
+    struct stat st;
+    assert_int_equal(stat(store_beside(store, "-shm"), &st), 0);
     assert_true(st.st_size >= 3 * (32 << 10)); /* 7,000 pages and more need two parts, and room */
     sqlite3_close(other);
     free(data);
@@ -65,21 +55,19 @@ static void an_index_in_use_is_not_made_anew(void **state)
 {
     struct store *store = *state;
     sqlite3 *other = NULL;
-    int status;
-    pid_t child;
-
     store_open(store);
     store_put(store, "a", "x");
     store_close(store);
     assert_int_equal(sqlite3_open(store->path, &other), SQLITE_OK);
     assert_int_equal(sqlite3_exec(other, "BEGIN; SELECT * FROM log", NULL, NULL, NULL), SQLITE_OK);
-    child = fork(); /* as locks are those of processes */
+    pid_t child = fork(); /* as locks are those of processes */
     assert_true(child >= 0);
     if (child == 0) {
         if (store_try_open(store) != 0 || store_put(store, "a", "y") != 2)
             _exit(1);
         _exit(store_close(store) == LOG_OK ? 0 : 2);
     }
+    int status;
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
     assert_int_equal(sqlite3_exec(other, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
@@ -93,7 +81,6 @@ static void an_index_in_use_is_not_made_anew(void **state)
 static bool mount_image(const char *image, const char *dir)
 {
     char command[600];
-
     snprintf(command, sizeof command,
              "{ truncate -s 8M %s && mkfs.ext4 -q -b 1024 -m 0 %s && mount -o loop %s %s; } "
              ">/dev/null 2>&1",
@@ -106,7 +93,6 @@ static void fill(const char *path)
     static const size_t sizes[] = {65536, 1024, 1};
     static char bytes[65536];
     int fd = open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
-
     assert_true(fd >= 0);
     for (size_t i = 0; i < 3; i++)
         while (write(fd, bytes, sizes[i]) > 0)
@@ -120,13 +106,12 @@ static void fill(const char *path)
 static void work_with_room(struct store *store, const char *ballast, off_t room)
 {
     static char data[3001];
-    struct stat st;
-
     memset(data, 'x', sizeof data - 1);
     store_open(store);
     assert_int_not_equal(store_put(store, "a", data), 0);
     assert_int_equal(store_close(store), LOG_OK);
     fill(ballast);
+    struct stat st;
     assert_int_equal(stat(ballast, &st), 0);
     assert_int_equal(truncate(ballast, st.st_size - room), 0);
     if (store_try_open(store) == 0) {
@@ -149,19 +134,16 @@ static void a_full_disk_with_small_blocks_is_an_error_and_no_signal(void **state
 {
     struct store *store = *state;
     char image[100], dir[100], ballast[120];
-
     snprintf(image, sizeof image, "%s/image", store->dir);
     snprintf(dir, sizeof dir, "%s/small", store->dir);
     snprintf(ballast, sizeof ballast, "%s/ballast", dir);
     assert_int_equal(mkdir(dir, 0700), 0);
     if (mount_image(image, dir)) {
         int status = 0;
-        off_t room;
-
         snprintf(store->path, sizeof store->path, "%.80s/log.db", dir);
+        off_t room;
         for (room = 0; room <= 160 << 10 && status == 0; room += 4 << 10) {
             pid_t child = fork();
-
             assert_true(child >= 0);
             if (child == 0) {
                 store->acknowledged = 0;
@@ -188,6 +170,5 @@ int main(void)
         TEST(an_index_in_use_is_not_made_anew),
         TEST(a_full_disk_with_small_blocks_is_an_error_and_no_signal),
     };
-
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -27,13 +27,11 @@ static void write_name(char name[NAME_LEN + 1], uint64_t number)
 static void add_colliding(struct item **table, unsigned count)
 {
     struct item *item = NULL;
-
     for (uint64_t number = 0; count > 0; number++) {
-        unsigned hash;
-
         if (!item)
             item = test_calloc(1, sizeof *item);
         write_name(item->name, number);
+        unsigned hash;
         HASH_JEN(item->name, NAME_LEN, hash);
         if ((hash & 255) != 5)
             continue;
@@ -47,8 +45,8 @@ static void add_colliding(struct item **table, unsigned count)
 
 static void free_all(struct item **table)
 {
-    struct item *item, *next;
-
+    struct item *item;
+    struct item *next;
     HASH_ITER (hh, *table, item, next) {
         HASH_DEL(*table, item);
         test_free(item);
@@ -59,7 +57,6 @@ static unsigned longest_chain(const struct item *table)
 {
     const UT_hash_table *buckets = table->hh.tbl;
     unsigned longest = 0;
-
     for (unsigned i = 0; i < buckets->num_buckets; i++)
         if (buckets->buckets[i].count > longest)
             longest = buckets->buckets[i].count;
@@ -71,7 +68,6 @@ static unsigned longest_chain(const struct item *table)
 static void names_that_collide_under_uthash_s_own_hash_spread_over_all_buckets(void **state)
 {
     struct item *table = NULL;
-
     add_colliding(&table, 20000);
     assert_in_range(longest_chain(table), 1, 50);
     free_all(&table);
@@ -81,10 +77,8 @@ static void names_that_collide_under_uthash_s_own_hash_spread_over_all_buckets(v
 static void a_table_whose_buckets_were_uneven_grows_on(void **state)
 {
     struct item *table = NULL;
-
     for (uint64_t number = 0; number < 500; number++) {
         struct item *item = test_calloc(1, sizeof *item);
-
         write_name(item->name, number * number + (1ull << 36));
         HASH_ADD_BYHASHVALUE(hh, table, name, NAME_LEN, 5, item);
     }
@@ -107,6 +101,5 @@ int main(void)
         cmocka_unit_test(a_table_whose_buckets_were_uneven_grows_on),
         cmocka_unit_test(the_same_key_has_the_same_hash),
     };
-
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -51,26 +51,13 @@ static int setup(void **state)
 {
     if (access("/dev/shm", W_OK) == 0)
         setenv("TMPDIR", "/dev/shm", 1);
-    shim_install();
-    return store_setup(state);
+    return shim_setup(state);
 }
 
 static int teardown(void **state)
 {
     disk_stop();
-    shim_install(); /* disarms */
-    return store_teardown(state);
-}
-
-static void remove_log(const char *path)
-{
-    static const char *const suffixes[] = {"", "-wal", "-shm", ".lock"};
-    char name[300];
-
-    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
-        snprintf(name, sizeof name, "%s%s", path, suffixes[i]);
-        remove(name);
-    }
+    return shim_teardown(state);
 }
 
 /* Appends one message after the other; those of every third number fill some pages. Ends with the
@@ -78,10 +65,8 @@ static void remove_log(const char *path)
 static void append(struct torture *torture, unsigned count)
 {
     static char data[9001];
-
     for (unsigned i = 0; i < count; i++) {
         int len = snprintf(data, sizeof data, "%u ", ++torture->number);
-
         memset(data + len, torture->number % 3 ? 0 : 'x', sizeof data - (size_t)len - 1);
         if (store_put(torture->store, "a", data) == 0)
             return;
@@ -94,12 +79,10 @@ static unsigned read_numbers(struct store *store, unsigned *numbers)
 {
     const char *channel = "a";
     struct page page;
-    unsigned count;
-
     assert_int_equal(
         log_read(store->log, &channel, 1, (struct cursor){.kind = CURSOR_START}, UP_TO(ALL), &page),
         LOG_OK);
-    count = (unsigned)page.count;
+    unsigned count = (unsigned)page.count;
     for (unsigned i = 0; i < count; i++)
         numbers[i] = (unsigned)atoi(message_data(page.messages[i]));
     page_free(&page);
@@ -112,10 +95,8 @@ static void assert_kept(struct torture *torture, unsigned acked, const char *whe
 {
     unsigned numbers[ALL], count = read_numbers(torture->store, numbers);
     unsigned sure = KEEP - 4, first = acked > sure ? acked - sure : 0;
-
     for (unsigned i = first; i < acked; i++) {
         unsigned at = 0;
-
         while (at < count && numbers[at] != torture->acked[i])
             at++;
         if (at == count)
@@ -134,14 +115,12 @@ static void path_of_cut(const struct torture *torture, const struct cut *cut, ch
 static void keep_cut(void *arg)
 {
     struct torture *torture = arg;
-    char path[200];
-
     torture->points++;
     if (!torture->all && (torture->points + torture->cases) % FEW != 0)
         return;
     for (int luck = 0; luck < DISK_LUCKS; luck++) {
         struct cut *cut = &torture->cuts[torture->cuts_kept++];
-
+        char path[200];
         assert_true(torture->cuts_kept <= sizeof torture->cuts / sizeof *torture->cuts);
         *cut =
             (struct cut){torture->points, __atomic_load_n(&torture->acked_count, __ATOMIC_ACQUIRE),
@@ -155,11 +134,9 @@ static void open_each_cut(struct torture *torture)
 {
     struct store *store = torture->store;
     char saved[96], path[200], where[40];
-
     strcpy(saved, store->path);
     for (unsigned i = 0; i < torture->cuts_kept; i++) {
         const struct cut *cut = &torture->cuts[i];
-
         path_of_cut(torture, cut, path);
         store->options.path = path;
         snprintf(where, sizeof where, "cut %u.%d", cut->number, cut->luck);
@@ -168,7 +145,7 @@ static void open_each_cut(struct torture *torture)
         assert_kept(torture, cut->acked, where);
         assert_int_not_equal(store_put(store, "a", "0"), 0); /* and it goes on */
         assert_int_equal(store_close(store), LOG_OK);
-        remove_log(path);
+        store_remove_log(path);
     }
     torture->tried += torture->cuts_kept;
     torture->cuts_kept = torture->points = 0;
@@ -181,8 +158,6 @@ static void open_each_cut(struct torture *torture)
 static bool run_and_fail(struct torture *torture, unsigned messages, struct failure failure)
 {
     struct store *store = torture->store;
-    bool met;
-
     if (failure.nth && failure.kill)
         shim_arm(SHIM_WRITE | SHIM_SYNC, failure.nth, SQLITE_IOERR_WRITE, true);
     else if (failure.nth)
@@ -194,7 +169,7 @@ static bool run_and_fail(struct torture *torture, unsigned messages, struct fail
         if (!failure.nth || strstr(store->why, "damaged"))
             fail_msg("%s: %s", torture->what, store->why);
     }
-    met = shim_met() > 0;
+    bool met = shim_met() > 0;
     shim_disarm();
     return met;
 }
@@ -204,18 +179,16 @@ static bool torture_once(struct torture *torture, struct failure first, struct f
                          enum disk_loss loss, bool *first_met)
 {
     struct store *store = torture->store;
-    bool second_met;
-
     snprintf(torture->what, sizeof torture->what, "%s %u, %s %u, loss %d",
              first.kill ? "kill" : "sync", first.nth, second.kill ? "kill" : "sync", second.nth,
              loss);
     torture->cases++;
-    remove_log(store->path);
+    store_remove_log(store->path);
     store_spit(store->path, torture->base, torture->base_size);
     torture->acked_count = torture->number = 0;
     disk_start(store->path, loss);
     *first_met = run_and_fail(torture, FIRST, first);
-    second_met = run_and_fail(torture, SECOND, second);
+    bool second_met = run_and_fail(torture, SECOND, second);
     if (*first_met && second_met == (second.nth > 0)) {
         disk_each_cut(keep_cut, torture);
         run_and_fail(torture, THIRD, (struct failure){0});
@@ -234,11 +207,9 @@ static void torture_kind(struct torture *torture, bool kill, enum disk_loss loss
     unsigned step = torture->all ? 1 : kill ? 5 : 1;
     unsigned second_step = !torture->all ? 3 : kill ? 16 : 1;
     bool first_met = true;
-
     for (unsigned first = 1; first_met; first += step) {
-        bool met;
-
         torture_once(torture, (struct failure){first, kill}, (struct failure){0}, loss, &first_met);
+        bool met;
         for (unsigned second = 1, on = first_met; on; second += second_step) {
             on = torture_once(torture, (struct failure){first, kill},
                               (struct failure){second, kill && torture->all}, loss, &met);
@@ -249,7 +220,6 @@ static void torture_kind(struct torture *torture, bool kill, enum disk_loss loss
 static void make_base(struct torture *torture)
 {
     struct store *store = torture->store;
-
     store->options.keep_messages = KEEP;
     store->options.memory_bytes = 0;
     store_open(store);
@@ -264,7 +234,6 @@ static void a_power_cut_after_failures_and_restarts_loses_nothing(void **state)
 {
     struct torture *torture = calloc(1, sizeof *torture);
     const char *how = getenv("ENCKE_TORTURE");
-
     assert_non_null(torture);
     torture->store = *state;
     torture->all = how && strcmp(how, "all") == 0;
@@ -284,6 +253,5 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_power_cut_after_failures_and_restarts_loses_nothing),
     };
-
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
