@@ -8,8 +8,8 @@
 #include "store/decimal.h"
 
 enum {
-    KEEP = 256 * 1024, /* a buffer that grew beyond this gives its memory back */
-    ORDINARY = 128     /* bytes that most of what is formatted needs */
+    KEEP = 256 * 1024, /* bytes of memory that a reset buffer keeps at most */
+    ORDINARY = 128     /* bytes that are enough for most formatted texts */
 };
 
 void buf_reset(struct buf *buf)
@@ -71,7 +71,7 @@ void buf_printf(struct buf *buf, const char *format, ...)
     va_list args, again;
     va_start(args, format);
     va_copy(again, args);
-    /* most fit the first time; only what does not is formatted twice */
+    /* only a text that does not fit at once is formatted twice */
     char *room = buf_room(buf, ORDINARY);
     int len = room ? vsnprintf(room, buf->cap - buf->len, format, args) : -1;
     if (len >= 0 && (size_t)len >= buf->cap - buf->len) {

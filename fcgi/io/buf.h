@@ -1,8 +1,10 @@
-/* buf.h - bytes that grow: where answers are written before they are framed.
+/* buf.h - a buffer that grows, in which answers are written before they are framed.
  *
- * Appending never fails on the spot: out of memory is remembered, and asked for once at the end
- * with buf_ok. A buffer is kept and reset, not freed, so that a busy daemon stops allocating.
- * Not shared between threads.
+ * Appending does not report a failure. If there is no memory, the buffer remembers it, and the
+ * caller asks once at the end, with buf_ok. A buffer is used again (buf_reset) and not freed, so
+ * that a busy daemon does not allocate for each answer.
+ *
+ * Not to be shared between threads.
  */
 #ifndef ENCKE_FCGI_BUF_H
 #define ENCKE_FCGI_BUF_H
@@ -11,14 +13,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* All bytes zero is an empty buffer. */
 struct buf {
     char *bytes;
     size_t len;
     size_t cap;
-    bool failed; /* an append found no memory; bytes holds only a part */
+    bool failed; /* there was no memory for an append: bytes has only a part */
 };
 
-/* Forgets the content, keeps the memory unless it is large. All zero bytes is an empty buf. */
+/* Empties the buffer. Its memory is kept, unless it is more than 256 KiB. */
 void buf_reset(struct buf *buf);
 void buf_free(struct buf *buf);
 
@@ -27,10 +30,10 @@ void buf_puts(struct buf *buf, const char *text);
 void buf_number(struct buf *buf, int64_t n);
 void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Room for len more bytes at bytes + len, or NULL when out of memory. */
+/* Makes room for len more bytes at bytes + len, and returns that place; NULL when out of memory. */
 char *buf_room(struct buf *buf, size_t len);
 
-/* Whether everything appended since the reset is there. */
+/* Whether everything is there that was appended since the reset. */
 static inline bool buf_ok(const struct buf *buf)
 {
     return !buf->failed;

@@ -2,8 +2,8 @@
 
 #include <stddef.h>
 
-/* The one of that format, or else a free one; NULL: there is neither. */
-static struct cause *find(struct causes *causes, const char *format)
+/* The cause of that format, or else a free place; NULL if there is neither. */
+static struct cause *find_cause(struct causes *causes, const char *format)
 {
     for (struct cause *cause = causes->causes; cause < causes->causes + CAUSES_MAX; cause++)
         if (cause->format == format || !cause->format)
@@ -13,7 +13,7 @@ static struct cause *find(struct causes *causes, const char *format)
 
 bool causes_admit(struct causes *causes, const char *format, int level, uint64_t now_ms)
 {
-    struct cause *cause = find(causes, format);
+    struct cause *cause = find_cause(causes, format);
     if (!cause)
         return true;
     cause->format = format;

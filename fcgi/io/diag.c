@@ -19,7 +19,7 @@ static const int priorities[] = {3, 4, 6, 7}; /* sd-daemon(3) */
 static enum diag_level shown = DIAG_INFO;
 static bool journal; /* stderr is systemd's journal */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct causes causes; /* under the mutex */
+static struct causes causes; /* used with the mutex locked */
 
 bool diag_level_parse(const char *name, enum diag_level *level)
 {
@@ -56,17 +56,17 @@ void diag_open(void)
     journal = strcmp(own, stream) == 0;
 }
 
-/* One write a line, so that lines never mix. One that would block, because nobody reads the other
- * end of a pipe, is dropped: the loop must not wait for it (invariant 6). */
-static void put(const char *line, size_t len)
+/* Writes each line at once, so that lines of two threads never mix. If nobody reads the other end
+ * of a pipe, and the write would block, drops the line: the loop never blocks (invariant 6). */
+static void write_line(const char *line, size_t len)
 {
     struct pollfd err = {.fd = STDERR_FILENO, .events = POLLOUT};
     if (poll(&err, 1, 0) == 1 && write(STDERR_FILENO, line, len) < 0)
-        return; /* there is nowhere to complain */
+        return; /* there is nobody to tell */
 }
 
 static void __attribute__((format(printf, 2, 0)))
-say_list(enum diag_level level, const char *format, va_list args)
+print_args(enum diag_level level, const char *format, va_list args)
 {
     char line[1024];
     int head = journal ? snprintf(line, sizeof line, "<%d>", priorities[level]) : 0;
@@ -76,20 +76,20 @@ say_list(enum diag_level level, const char *format, va_list args)
     if (len > sizeof line - 2)
         len = sizeof line - 2;
     line[len++] = '\n';
-    put(line, len);
+    write_line(line, len);
 }
 
 static void __attribute__((format(printf, 2, 3)))
-say(enum diag_level level, const char *format, ...)
+print_line(enum diag_level level, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    say_list(level, format, args);
+    print_args(level, format, args);
     va_end(args);
 }
 
-/* Errors are always said: there are few, and most are the last line. */
-static bool may_say(enum diag_level level, const char *format, uint64_t now_ms)
+/* Errors are always printed: there are few of them, and most are the last line. */
+static bool may_print(enum diag_level level, const char *format, uint64_t now_ms)
 {
     if (level == DIAG_ERROR)
         return true;
@@ -99,7 +99,7 @@ static bool may_say(enum diag_level level, const char *format, uint64_t now_ms)
     return may;
 }
 
-static void say_left_out(uint64_t now_ms)
+static void print_left_out(uint64_t now_ms)
 {
     for (bool more = true; more;) {
         struct cause cause;
@@ -107,8 +107,8 @@ static void say_left_out(uint64_t now_ms)
         more = causes_take(&causes, now_ms, &cause);
         pthread_mutex_unlock(&mutex);
         if (more)
-            say((enum diag_level)cause.level, "%u more lines like \"%s\" were left out",
-                cause.left_out, cause.format);
+            print_line((enum diag_level)cause.level, "%u more lines like \"%s\" were left out",
+                       cause.left_out, cause.format);
     }
 }
 
@@ -118,11 +118,11 @@ void diag(enum diag_level level, const char *format, ...)
         return;
     int saved = errno;
     uint64_t now_ms = timer_now_ms();
-    say_left_out(now_ms);
-    if (may_say(level, format, now_ms)) {
+    print_left_out(now_ms);
+    if (may_print(level, format, now_ms)) {
         va_list args;
         va_start(args, format);
-        say_list(level, format, args);
+        print_args(level, format, args);
         va_end(args);
     }
     errno = saved;
@@ -130,5 +130,5 @@ void diag(enum diag_level level, const char *format, ...)
 
 void diag_close(void)
 {
-    say_left_out(UINT64_MAX);
+    print_left_out(UINT64_MAX);
 }

@@ -11,7 +11,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
-enum { BACKLOG = 65535 }; /* the kernel lowers it to net.core.somaxconn; full is an instant 502 */
+enum { BACKLOG = 65535 }; /* the kernel lowers it to net.core.somaxconn. Full means 502 at once. */
 
 static bool is_listening(int fd)
 {
@@ -20,14 +20,14 @@ static bool is_listening(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && listening;
 }
 
-/* What systemd has passed. */
+/* The sockets that systemd passed. */
 struct passed {
     int fastcgi, websocket; /* -1: none */
 };
 
-/* Which descriptor is for WebSockets, counted from 0, if there are so many. Returns -1 if more than
- * one has that name. */
-static int websocket_among(char *const *names, int count)
+/* Returns which descriptor is for WebSockets, counted from 0: the one with that name, else the
+ * second, if there is one. Returns -1 if more than one has that name. */
+static int find_websocket(char *const *names, int count)
 {
     int which = -1;
     for (int i = 0; i < count; i++) {
@@ -40,14 +40,15 @@ static int websocket_among(char *const *names, int count)
     return which >= 0 ? which : 1;
 }
 
-/* Returns 0, or -1 with why set if what systemd has passed is unfit. The environment is left as it
- * is, since both sockets are looked for in it, and the daemon starts no other program. */
+/* Returns 0, or -1 with why set if systemd passed something else than what is needed. Leaves the
+ * environment as it is: it is read again for the second socket, and the daemon starts no other
+ * program that could read it. */
 static int take_passed(struct passed *passed, char *why, size_t why_size)
 {
     *passed = (struct passed){-1, -1};
     char **names = NULL;
     int count = sd_listen_fds_with_names(0, &names);
-    int websocket = count == 1 || count == 2 ? websocket_among(names, count) : 0;
+    int websocket = count == 1 || count == 2 ? find_websocket(names, count) : 0;
     for (int i = 0; i < count; i++)
         free(names[i]);
     free(names);
@@ -90,16 +91,16 @@ static int make_address(struct sockaddr_un *address, const char *path, char *why
     return 0;
 }
 
-/* Removes what an earlier daemon left at path. Returns 0 if path is free now. */
-static int clear_stale(const struct sockaddr_un *address, const char *option, char *why,
-                       size_t why_size)
+/* Removes the socket file that an earlier daemon left. Returns 0 if the path is free now. */
+static int remove_stale(const struct sockaddr_un *address, const char *option, char *why,
+                        size_t why_size)
 {
     const char *path = address->sun_path;
     struct stat status;
     if (lstat(path, &status) != 0)
         return 0;
     if (!S_ISSOCK(status.st_mode)) {
-        snprintf(why, why_size, "%s exists and is no socket; it was left alone", path);
+        snprintf(why, why_size, "%s exists and is not a socket; it was left alone", path);
         return -1;
     }
     int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -118,26 +119,27 @@ static int clear_stale(const struct sockaddr_un *address, const char *option, ch
     return 0;
 }
 
-/* What somebody may do about it who starts the daemon. */
-static const char *advice(int error)
+/* What the operator can do about the error. */
+static const char *advice_on(int error)
 {
     if (error == ENOENT)
         return ": make its folder first";
     return error == EACCES ? ": let the daemon's user write to its folder" : "";
 }
 
-static int own(const char *path, mode_t mode, const char *option, char *why, size_t why_size)
+static int make_socket(const char *path, mode_t mode, const char *option, char *why,
+                       size_t why_size)
 {
     struct sockaddr_un address;
     if (make_address(&address, path, why, why_size) != 0 ||
-        clear_stale(&address, option, why, why_size) != 0)
+        remove_stale(&address, option, why, why_size) != 0)
         return -1;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    /* nobody can connect before listen, so the mode is right from the first moment on */
+    /* nobody can connect before listen, and by then the mode is right */
     if (fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0 &&
         chmod(path, mode) == 0 && listen(fd, BACKLOG) == 0)
         return fd;
-    snprintf(why, why_size, "cannot listen on %s: %s%s", path, strerror(errno), advice(errno));
+    snprintf(why, why_size, "cannot listen on %s: %s%s", path, strerror(errno), advice_on(errno));
     if (fd >= 0)
         close(fd);
     return -1;
@@ -146,7 +148,7 @@ static int own(const char *path, mode_t mode, const char *option, char *why, siz
 static int take_or_make(struct listener *listener, int inherited, const char *path, mode_t mode,
                         const char *option, char *why, size_t why_size)
 {
-    listener->fd = inherited >= 0 ? inherited : own(path, mode, option, why, why_size);
+    listener->fd = inherited >= 0 ? inherited : make_socket(path, mode, option, why, why_size);
     if (listener->fd < 0)
         return -1;
     if (inherited < 0)

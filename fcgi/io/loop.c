@@ -5,8 +5,8 @@
 #include <unistd.h>
 
 enum {
-    EVENTS = 64,      /* taken from epoll at once: a round stays a matter of a few ms */
-    LATER_EVENTS = 8, /* of those whose turn is later; at least one, and no more after LATER_MS */
+    EVENTS = 64,      /* taken from epoll at once, so that a round lasts a few ms only */
+    LATER_EVENTS = 8, /* the same for TURN_LATER: at least one, and no more after LATER_MS */
     LATER_MS = 2
 };
 
@@ -20,7 +20,7 @@ int loop_init(struct loop *loop)
     return loop_watch(loop, loop->later_fd, TURN_NOW, EPOLLIN, NULL);
 }
 
-static void bury(struct loop *loop)
+static void free_graves(struct loop *loop)
 {
     while (loop->grave_count > 0)
         free(loop->graves[--loop->grave_count]);
@@ -28,7 +28,7 @@ static void bury(struct loop *loop)
 
 void loop_free(struct loop *loop)
 {
-    bury(loop);
+    free_graves(loop);
     free(loop->graves);
     if (loop->epoll_fd >= 0)
         close(loop->epoll_fd);
@@ -36,7 +36,7 @@ void loop_free(struct loop *loop)
         close(loop->later_fd);
 }
 
-static int fd_of(const struct loop *loop, enum turn turn)
+static int epoll_of(const struct loop *loop, enum turn turn)
 {
     return turn == TURN_NOW ? loop->epoll_fd : loop->later_fd;
 }
@@ -44,7 +44,7 @@ static int fd_of(const struct loop *loop, enum turn turn)
 int loop_watch(struct loop *loop, int fd, enum turn turn, uint32_t events, struct source *source)
 {
     struct epoll_event event = {.events = events, .data.ptr = source};
-    return epoll_ctl(fd_of(loop, turn), EPOLL_CTL_ADD, fd, &event);
+    return epoll_ctl(epoll_of(loop, turn), EPOLL_CTL_ADD, fd, &event);
 }
 
 int loop_change(struct loop *loop, int fd, enum turn was, enum turn turn, uint32_t events,
@@ -52,9 +52,9 @@ int loop_change(struct loop *loop, int fd, enum turn was, enum turn turn, uint32
 {
     struct epoll_event event = {.events = events, .data.ptr = source};
     if (was == turn)
-        return epoll_ctl(fd_of(loop, turn), EPOLL_CTL_MOD, fd, &event);
-    epoll_ctl(fd_of(loop, was), EPOLL_CTL_DEL, fd, NULL);
-    return epoll_ctl(fd_of(loop, turn), EPOLL_CTL_ADD, fd, &event);
+        return epoll_ctl(epoll_of(loop, turn), EPOLL_CTL_MOD, fd, &event);
+    epoll_ctl(epoll_of(loop, was), EPOLL_CTL_DEL, fd, NULL);
+    return epoll_ctl(epoll_of(loop, turn), EPOLL_CTL_ADD, fd, &event);
 }
 
 void loop_forget(struct loop *loop, int fd, struct source *source)
@@ -70,15 +70,15 @@ void loop_free_later(struct loop *loop, void *memory)
         unsigned cap = loop->grave_cap ? 2 * loop->grave_cap : 256;
         void **graves = realloc(loop->graves, cap * sizeof *graves);
         if (!graves)
-            return; /* better a hundred bytes lost than an event for freed memory */
+            return; /* to lose a hundred bytes is better than an event for freed memory */
         loop->graves = graves;
         loop->grave_cap = cap;
     }
     loop->graves[loop->grave_count++] = memory;
 }
 
-/* Calls the sources of the events. Returns whether some are ready whose turn is later. */
-static bool call(struct loop *loop, const struct epoll_event *events, int count)
+/* Calls the sources of the events. Returns whether sources are ready whose turn is later. */
+static bool call_sources(struct loop *loop, const struct epoll_event *events, int count)
 {
     bool later = false;
     for (int i = 0; i < count; i++) {
@@ -93,15 +93,15 @@ static bool call(struct loop *loop, const struct epoll_event *events, int count)
     return later;
 }
 
-/* One by one, as each may have a megabyte to be rendered. epoll puts those that it gave behind all
- * others, so each has its turn. */
-static void serve_later(struct loop *loop)
+/* Calls them one by one, since each may have a megabyte to render. Epoll puts a descriptor that it
+ * reported after all others, so each has its turn. */
+static void call_later_sources(struct loop *loop)
 {
     uint64_t until_ms = timer_now_ms() + LATER_MS;
     struct epoll_event event;
     for (int i = 0; i < LATER_EVENTS; i++) {
         int count = epoll_wait(loop->later_fd, &event, 1, 0);
-        call(loop, &event, count);
+        call_sources(loop, &event, count);
         if (count < 1 || timer_now_ms() >= until_ms)
             return;
     }
@@ -114,11 +114,11 @@ int loop_round(struct loop *loop, int wait_ms)
     if (count < 0 && errno != EINTR)
         return -1;
     loop->rounds++;
-    if (call(loop, events, count))
-        serve_later(loop);
+    if (call_sources(loop, events, count))
+        call_later_sources(loop);
     timers_run(&loop->timers);
     loop->settle(loop);
-    bury(loop);
+    free_graves(loop);
     return count > 0 ? count : 0;
 }
 

@@ -1,16 +1,18 @@
-/* loop.h - the event loop: epoll, deadlines, and nothing else.
+/* loop.h - the event loop: epoll and deadlines.
  *
- * Whoever owns a descriptor embeds a struct source and is called when epoll has something to say.
- * Each round serves up to 64 that are ready, and of those that are to be served LATER only a few,
- * for about 2 ms, after the others: so a crowd that has much to do cannot keep the rest waiting.
+ * The owner of a descriptor embeds a struct source, and the loop calls it when epoll reports
+ * events. A round calls up to 64 sources that are ready. Sources whose turn is TURN_LATER come
+ * after all others: a few in each round, for about 2 ms, so that many connections with much to do
+ * do not delay the rest.
  *
- * Callbacks walk lists of connections, whose members they may end only with care. What ends any of
- * them is done in between: see settle.
+ * Callbacks walk lists of connections, and so must not end the members of those lists. They leave
+ * that to `settle`, which the loop calls after each callback.
  *
- * A source may be ended by any callback, its own or another's, in the same round: so what held it
- * is freed with loop_free_later, and its `ready` is made NULL by loop_forget.
+ * A callback may end any source, its own or another, although epoll has reported events for it in
+ * the same round. So it calls loop_forget, which sets `ready` to NULL, and frees the memory with
+ * loop_free_later.
  *
- * One thread. Nothing in it blocks but loop_run's own wait.
+ * One thread. Only loop_round and loop_run block, and only to wait for events.
  */
 #ifndef ENCKE_FCGI_LOOP_H
 #define ENCKE_FCGI_LOOP_H
@@ -22,12 +24,12 @@
 
 #include "fcgi/io/timer.h"
 
-/* The struct of that type whose member pointer points to: how a callback finds what embeds its
+/* The struct of that type whose member pointer points to: how a callback finds the owner of its
  * source or timer. */
 #define OWNER(type, pointer, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 struct source {
-    /* events as epoll reports them; NULL: forgotten, the event came too late */
+    /* events: as epoll reports them. NULL: the source is forgotten, and is not called. */
     void (*ready)(struct source *source, uint32_t events);
 };
 
@@ -35,37 +37,40 @@ enum turn { TURN_NOW, TURN_LATER };
 
 struct loop {
     int epoll_fd;
-    int later_fd; /* an epoll too, watched by the first */
+    int later_fd; /* an epoll for TURN_LATER; the first epoll watches it */
     bool stopped;
-    void (*settle)(struct loop *loop); /* called behind each callback; set it after loop_init */
-    uint64_t rounds;
+    void (*settle)(struct loop *loop); /* called after each callback; set it after loop_init */
+    uint64_t rounds;                   /* so far */
     struct timers timers;
-    void **graves; /* freed at the end of the round */
+    void **graves; /* memory to be freed at the end of the round */
     unsigned grave_count, grave_cap;
 };
 
-/* Returns 0, or -1 with errno set. */
+/* Returns 0, or -1 with errno set; loop_free is allowed after either. */
 int loop_init(struct loop *loop);
 void loop_free(struct loop *loop);
 
-/* Watches fd level-triggered for events; the source must outlive the watch. loop_change changes the
- * events of a watch, or its turn from `was`. Returns 0, or -1 with errno set. */
+/* Watches fd for events, level-triggered. The source must live as long as it is watched.
+ * loop_change changes the events, and the turn, which was `was`. Both return 0, or -1 with errno
+ * set. */
 int loop_watch(struct loop *loop, int fd, enum turn turn, uint32_t events, struct source *source);
 int loop_change(struct loop *loop, int fd, enum turn was, enum turn turn, uint32_t events,
                 struct source *source);
 
-/* Stops calling the source. The watch itself ends when fd is closed; or here, with an fd >= 0,
- * which other processes may have open too, and whose turn is now. */
+/* The source is not called any more. Epoll stops to watch its descriptor when that is closed. A
+ * descriptor that other processes may have open too is to be passed as fd, else -1: then the watch
+ * ends here, if its turn is TURN_NOW. */
 void loop_forget(struct loop *loop, int fd, struct source *source);
 
-/* free()s memory once no event of this round can refer to it any more. */
+/* Frees memory, by free(), at the end of the round, when no event can refer to it any more. */
 void loop_free_later(struct loop *loop, void *memory);
 
-/* One round: waits for at most wait_ms (-1: as long as it takes), and calls who is ready or due.
- * Returns how many were ready, or -1 with errno set if epoll failed. */
+/* One round: waits for events, at most wait_ms (-1: without limit), and calls the sources that are
+ * ready and the timers that are due. Returns how many events there were, or -1 with errno set if
+ * epoll failed. */
 int loop_round(struct loop *loop, int wait_ms);
 
-/* Round after round, until loop_stop. Returns 0, or -1 with errno set if epoll failed. */
+/* Rounds until loop_stop is called. Returns 0, or -1 with errno set if epoll failed. */
 int loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 

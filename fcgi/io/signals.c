@@ -7,12 +7,12 @@
 
 #include "fcgi/io/diag.h"
 
-/* Those that a fault of the program sends to it, cannot be put off; the others end nothing. */
+/* Signals of the program's own faults cannot wait; the others do not end a process. */
 static const int unblocked[] = {SIGSEGV, SIGBUS,  SIGFPE,  SIGILL,  SIGTRAP,
                                 SIGSYS,  SIGABRT, SIGPIPE, SIGCHLD, SIGCONT,
                                 SIGTSTP, SIGTTIN, SIGTTOU, SIGURG,  SIGWINCH};
 
-static void fill(sigset_t *signals)
+static void fill_signal_set(sigset_t *signals)
 {
     sigfillset(signals);
     for (size_t i = 0; i < sizeof unblocked / sizeof *unblocked; i++)
@@ -22,16 +22,16 @@ static void fill(sigset_t *signals)
 void signals_block(void)
 {
     sigset_t signals;
-    fill(&signals);
+    fill_signal_set(&signals);
     sigprocmask(SIG_SETMASK, &signals, NULL);
-    /* ignored, not blocked: each write to a socket that was closed would leave one to be read */
+    /* ignored, not blocked: else each write to a closed socket would leave one to be read */
     signal(SIGPIPE, SIG_IGN);
 }
 
 int signals_open(void)
 {
     sigset_t signals;
-    fill(&signals);
+    fill_signal_set(&signals);
     return signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 

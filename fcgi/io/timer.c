@@ -22,7 +22,7 @@ uint64_t timer_now_ms(void)
     return clock_ms();
 }
 
-/* Nobody gains by guessing it, so the kernel is not asked for it at each hold. */
+/* random() is enough: nobody gains by guessing it, and the kernel is not asked for each hold. */
 uint64_t timer_jittered(uint64_t ms)
 {
     return ms - (uint64_t)random() % (ms / 10 + 1);
@@ -42,7 +42,7 @@ static struct timer_list *slot_of(struct timers *timers, uint64_t tick)
 void timer_set(struct timers *timers, struct timer *timer, uint64_t ms)
 {
     timer_clear(timers, timer);
-    /* rounded up, and one more because the current tick is partly over: never early */
+    /* rounded up, since a part of the current tick is over: never early */
     timer->due_tick = (timer_now_ms() + ms) / TIMER_TICK_MS + 1;
     LIST_INSERT_HEAD(slot_of(timers, timer->due_tick), timer, link);
     timers->count++;
@@ -79,8 +79,8 @@ void timers_run(struct timers *timers)
     uint64_t now_tick = timer_now_ms() / TIMER_TICK_MS;
     uint64_t from = timers->tick + 1;
     if (now_tick > timers->tick + TIMER_SLOTS)
-        from = now_tick - TIMER_SLOTS + 1; /* after a long sleep: each slot once */
-    /* Moved to a list of their own first: fire may set and clear any timer, this one included. */
+        from = now_tick - TIMER_SLOTS + 1; /* after a long sleep: look at each slot once */
+    /* They move to a list of their own first, because fire may set and clear any timer. */
     struct timer_list due = LIST_HEAD_INITIALIZER(due);
     for (uint64_t tick = from; tick <= now_tick; tick++) {
         struct timer *timer = LIST_FIRST(slot_of(timers, tick));

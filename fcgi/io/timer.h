@@ -1,9 +1,10 @@
-/* timer.h - a hashed timing wheel: any number of deadlines at no cost until they are due.
+/* timer.h - a hashed timing wheel: any number of deadlines, which cost nothing until they are due.
  *
- * Setting and clearing a deadline is a list operation; nothing ticks. The loop asks how long it
- * may sleep and runs what is due. Deadlines are kept to a tick, and never fire early.
+ * To set or to clear a deadline is to insert or remove a list member, and nothing runs regularly.
+ * The loop asks how long it may sleep, and fires what is due. A deadline is never early, and late
+ * by at most a tick.
  *
- * Loop's thread only. Milliseconds of a clock that only goes forward (timer_now_ms).
+ * Loop's thread only. Times are milliseconds of a clock that never goes back (timer_now_ms).
  */
 #ifndef ENCKE_FCGI_TIMER_H
 #define ENCKE_FCGI_TIMER_H
@@ -14,10 +15,10 @@
 
 enum {
     TIMER_TICK_MS = 64,
-    TIMER_SLOTS = 1024 /* about 65 s for one turn of the wheel; later deadlines go round again */
+    TIMER_SLOTS = 1024 /* a turn of the wheel takes about 65 s; later deadlines stay for the next */
 };
 
-/* One deadline, embedded in its owner. All zero bytes is a timer that is not set. */
+/* One deadline, embedded in its owner. All bytes zero is a timer that is not set. */
 struct timer {
     LIST_ENTRY(timer) link;
     uint64_t due_tick; /* 0: not set */
@@ -33,28 +34,29 @@ struct timers {
 
 uint64_t timer_now_ms(void);
 
-/* Takes now_ms for the clock, for a test whose time is its own; it must not go back. */
+/* Replaces the clock, for tests that have their own time; now_ms must not go back. */
 void timer_clock_set(uint64_t (*now_ms)(void));
 
 void timers_init(struct timers *timers);
 
-/* Sets or moves the deadline to ms from now; timer->fire must be set by then. */
+/* Sets the deadline, or moves it, to ms from now. timer->fire must be set before. */
 void timer_set(struct timers *timers, struct timer *timer, uint64_t ms);
 
-/* Moves a deadline that is set to ms from now, if that is sooner. */
+/* Moves a deadline that is set to ms from now, if that is earlier. */
 void timer_hasten(struct timers *timers, struct timer *timer, uint64_t ms);
 
-/* ms less a random part of up to a tenth: those who were answered at once must not come back at
- * once. */
+/* Returns ms less a random part of up to a tenth: clients that were answered at the same time must
+ * not all come back at the same time. */
 uint64_t timer_jittered(uint64_t ms);
 
-/* Clears it; a timer that is not set is left alone. */
+/* Clears the deadline; does nothing if it is not set. */
 void timer_clear(struct timers *timers, struct timer *timer);
 
-/* How long the loop may sleep: milliseconds, or -1 when no deadline is set. */
+/* How many milliseconds the loop may sleep; -1 if no deadline is set. */
 int timers_next_ms(const struct timers *timers);
 
-/* Fires what is due. A fired timer is no longer set; it may be set again, or freed, by fire. */
+/* Fires what is due. A timer is not set any more when its fire is called, which may set it again,
+ * or free it. */
 void timers_run(struct timers *timers);
 
 #endif

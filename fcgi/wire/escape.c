@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-/* What stands behind the backslash for c, which cannot stand for itself (RFC 8259, 7). */
+/* The character after the backslash that stands for c (RFC 8259, 7). */
 static char json_escape(unsigned char c)
 {
     switch (c) {
@@ -63,11 +63,11 @@ void escape_html(struct buf *out, const char *text, size_t len)
     }
 }
 
-/* Appends JSON text, of which the bytes that mean something to HTML, or to old engines, are
- * escaped once more. They occur in its strings only, and there none of them follows a backslash. */
+/* Appends JSON, and escapes the characters that have a meaning in HTML or in old engines. In JSON
+ * they occur only in strings, and never after a backslash. */
 static void add_json_for_script(struct buf *out, const char *json, size_t len)
 {
-    size_t plain = 0; /* where the bytes begin that are not appended yet */
+    size_t plain = 0; /* the first byte that is not appended yet */
     for (size_t i = 0; i < len; i++) {
         bool separator = json[i] == '\xe2' && i + 2 < len && json[i + 1] == '\x80' &&
                          (json[i + 2] == '\xa8' || json[i + 2] == '\xa9');
@@ -94,8 +94,8 @@ void escape_script(struct buf *out, const char *text, size_t len)
     buf_free(&json);
 }
 
-/* The length of the line end at text[at], 0 if there is none. */
-static size_t line_end(const char *text, size_t len, size_t at)
+/* The length of the line end at text[at]; 0 if there is none. */
+static size_t line_end_len(const char *text, size_t len, size_t at)
 {
     if (text[at] == '\r')
         return at + 1 < len && text[at + 1] == '\n' ? 2 : 1;
@@ -107,7 +107,7 @@ void escape_event(struct buf *out, const char *text, size_t len)
     size_t at = 0, end = 0;
     do {
         size_t begin = at;
-        for (end = 0; at < len && (end = line_end(text, len, at)) == 0; at++)
+        for (end = 0; at < len && (end = line_end_len(text, len, at)) == 0; at++)
             ;
         buf_puts(out, "data: ");
         buf_add(out, text + begin, at - begin);
@@ -119,7 +119,7 @@ void escape_event(struct buf *out, const char *text, size_t len)
 void escape_line(struct buf *out, const char *text, size_t len)
 {
     for (size_t at = 0, begin = 0, end; at <= len; at += end ? end : 1) {
-        end = at < len ? line_end(text, len, at) : 0;
+        end = at < len ? line_end_len(text, len, at) : 0;
         if (end == 0 && at < len)
             continue;
         buf_add(out, text + begin, at - begin);

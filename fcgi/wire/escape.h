@@ -1,6 +1,8 @@
-/* escape.h - text that is data, written so that it stays data: in JSON, HTML, scripts and events.
+/* escape.h - writes text into JSON, HTML, scripts and events so that no part of it has a meaning
+ * there.
  *
- * All text was checked to be UTF-8 without NUL when it came in. Pure, but for the buffer.
+ * All text is UTF-8 without NUL, which was checked when it came in. Appends to a buffer; does
+ * nothing else.
  */
 #ifndef ENCKE_FCGI_ESCAPE_H
 #define ENCKE_FCGI_ESCAPE_H
@@ -12,21 +14,21 @@
 /* A JSON string (RFC 8259, 7), quotes included. */
 void escape_json(struct buf *out, const char *text, size_t len);
 
-/* The same without its quotes. */
+/* The same without the quotes. */
 void escape_json_text(struct buf *out, const char *text, size_t len);
 
-/* The text of an HTML element or quoted attribute. */
+/* Text in an HTML element or a quoted attribute. */
 void escape_html(struct buf *out, const char *text, size_t len);
 
-/* A JavaScript string, quotes included, that cannot end the <script> around it (HTML standard,
- * 4.12.1.3), nor the line in engines that take U+2028 and U+2029 for line ends. */
+/* A JavaScript string, quotes included. It cannot end the <script> around it (HTML standard,
+ * 4.12.1.3), nor the line in old engines, to which U+2028 and U+2029 are line ends. */
 void escape_script(struct buf *out, const char *text, size_t len);
 
-/* The data lines of a Server-Sent Event (HTML standard, 9.2.5): one a line of the text, which CR,
- * LF and CRLF end. The blank line that ends the event is left to the caller. */
+/* The data lines of a Server-Sent Event (HTML standard, 9.2.5): one for each line of the text. CR,
+ * LF and CRLF end a line. The caller adds the empty line that ends the event. */
 void escape_event(struct buf *out, const char *text, size_t len);
 
-/* The text in one line: CR, LF and CRLF become a blank. */
+/* The text in one line: each CR, LF or CRLF becomes a space. */
 void escape_line(struct buf *out, const char *text, size_t len);
 
 #endif

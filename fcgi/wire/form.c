@@ -14,8 +14,8 @@ static int hex_digit(char c)
     return -1;
 }
 
-/* Decodes [from, end) into itself and ends it with a NUL; *end must be writable. */
-static struct text decode(char *from, char *end)
+/* Decodes [from, end) in place and appends a NUL; *end must be writable. */
+static struct text decode_in_place(char *from, char *end)
 {
     char *out = from;
     for (char *in = from; in < end; in++) {
@@ -51,8 +51,8 @@ void form_parse(struct form *form, char *text, size_t len)
         }
         char *equals = memchr(at, '=', (size_t)(next - at));
         struct field *field = &form->fields[form->count++];
-        field->value = equals ? decode(equals + 1, next) : (struct text){"", 0};
-        field->name = decode(at, equals ? equals : next);
+        field->value = equals ? decode_in_place(equals + 1, next) : (struct text){"", 0};
+        field->name = decode_in_place(at, equals ? equals : next);
     }
 }
 
@@ -64,7 +64,7 @@ struct text form_get(const struct form *form, const char *name)
     return (struct text){0};
 }
 
-static int compare(const void *a, const void *b)
+static int compare_names(const void *a, const void *b)
 {
     const struct text *one = *(const struct text *const *)a,
                       *other = *(const struct text *const *)b;
@@ -73,17 +73,18 @@ static int compare(const void *a, const void *b)
     return memcmp(one->bytes, other->bytes, one->len);
 }
 
-/* Not by comparing each with each, which with full forms would take milliseconds. */
+/* Sorts one form's names and searches for the other's: to compare each with each would take
+ * milliseconds if the forms are full. */
 struct text form_shared(const struct form *a, const struct form *b)
 {
     const struct text *names[FORM_FIELDS_MAX];
     for (size_t i = 0; i < a->count && b->count > 0; i++)
         names[i] = &a->fields[i].name;
     if (b->count > 0)
-        qsort(names, a->count, sizeof *names, compare);
+        qsort(names, a->count, sizeof *names, compare_names);
     for (size_t i = 0; i < b->count && a->count > 0; i++) {
         const struct text *name = &b->fields[i].name;
-        if (bsearch(&name, names, a->count, sizeof *names, compare))
+        if (bsearch(&name, names, a->count, sizeof *names, compare_names))
             return *name;
     }
     return (struct text){0};

@@ -1,16 +1,16 @@
-/* gate.h - takes in the bytes of a FastCGI request, before libfcgi sees one.
+/* gate.h - checks the bytes of a FastCGI request before libfcgi reads them.
  *
- * libfcgi blocks on half a request, aborts the process on absurd lengths and on management records,
- * and reads the padding of some records as the records that follow. So the bytes of a connection
- * pass this gate first: it walks the records (FastCGI 1.0, section 3.3) and the lengths of the
- * name-value pairs (3.4), and lets through one complete request of the responder role or nothing.
+ * libfcgi blocks on half a request, ends the process on absurd lengths and on management records,
+ * and reads the padding of some records as further records. So the bytes of a connection pass this
+ * gate first. It checks the records (FastCGI 1.0, section 3.3) and the lengths of the name-value
+ * pairs (3.4), and lets one complete request for a responder pass, or nothing.
  *
- * What it lets through it writes anew, in place, record by record as it understood them: the same
- * contents in records without padding, reserved bytes or unknown flags. libfcgi reads that and not
- * what came, so that two decoders cannot take the same bytes for two requests.
+ * The gate writes a request again, in place, record by record as it understood them: the same
+ * contents in records without padding, reserved bytes and unknown flags. libfcgi reads what the
+ * gate has written, so that the two decoders cannot understand the same bytes differently.
  *
- * Pure: no I/O, no allocation, no clock; any bytes, in any portions. The state only remembers how
- * far it has looked, so that a request which dribbles in is looked at once.
+ * Pure: no I/O, no allocation, no clock; takes any bytes, in any portions. It remembers how far it
+ * has looked, and looks at each byte once, however slowly a request arrives.
  */
 #ifndef ENCKE_FCGI_GATE_H
 #define ENCKE_FCGI_GATE_H
@@ -24,40 +24,40 @@ enum {
 };
 
 enum gate_verdict {
-    GATE_MORE,   /* so far so good, more bytes are needed */
-    GATE_WHOLE,  /* bytes[0, scanned) are one complete request, written anew */
-    GATE_REFUSED /* these bytes are no request for us: close; why says what is wrong */
+    GATE_MORE,   /* no fault so far; more bytes are needed */
+    GATE_WHOLE,  /* bytes[0, scanned) are one complete request, written again */
+    GATE_REFUSED /* the bytes are not a request for us: close; why says what is wrong */
 };
 
 enum gate_stage { GATE_BEGIN, GATE_PARAMS, GATE_STDIN, GATE_END };
 
 struct gate {
     enum gate_stage stage; /* the record that is expected next */
-    uint16_t id;           /* the request's id, once past GATE_BEGIN */
-    bool keep;             /* FCGI_KEEP_CONN was asked for */
-    bool too_large;        /* the body is over body_max: what is let through has an empty one */
-    size_t scanned;        /* what is written of the request, in bytes: whole records */
-    size_t params_len;     /* PARAMS content so far */
+    uint16_t id;           /* the request's id; known after GATE_BEGIN */
+    bool keep;             /* the web server set FCGI_KEEP_CONN */
+    bool too_large;        /* the body is over body_max: the request written has an empty one */
+    size_t scanned;        /* bytes of the request written so far: whole records */
+    size_t params_len;     /* bytes of PARAMS content so far */
     size_t pairs;          /* name-value pairs that it has begun */
     size_t stdin_start;    /* where the first STDIN record begins */
-    size_t body_len;       /* STDIN content so far, dropped bytes included */
+    size_t body_len;       /* bytes of STDIN content so far, with those dropped */
     size_t body_max;
     const char *why;
-    /* where in a name-value pair the PARAMS content stands */
-    uint32_t pair_skip; /* bytes of name and value still to pass */
-    uint8_t length_len; /* bytes of the two lengths collected */
+    /* the name-value pair in which the PARAMS content ends so far: */
+    uint32_t pair_skip; /* bytes of its name and value that are still to come */
+    uint8_t length_len; /* bytes of its two lengths in lengths */
     uint8_t lengths[8];
 };
 
 /* Starts a new request whose body may have body_max bytes. */
 void gate_start(struct gate *gate, size_t body_max);
 
-/* Looks at bytes[0, *len), of which earlier calls may have seen and changed a part: the caller
- * appends to what they left and changes nothing. Writes the whole records anew, followed by what
- * is not yet whole, and sets *len to where that ends, which is never more. Of a body that is too
- * large only its length is kept: it is read to its end, which a web server wants, in constant
- * memory. After GATE_WHOLE or GATE_REFUSED only gate_start may follow. Bytes behind `scanned` after
- * GATE_WHOLE belong to nobody. */
+/* Looks at bytes[0, *len). The caller appends to what earlier calls have left there, and changes
+ * none of it. Writes the whole records again, moves the bytes of a record that is not whole after
+ * them, and sets *len to the new end, which is never higher. Of a body that is too large only the
+ * length is kept: the web server wants it to be read to its end, and this takes constant memory.
+ * After GATE_WHOLE or GATE_REFUSED only gate_start may follow. After GATE_WHOLE, bytes after
+ * `scanned` belong to no request. */
 enum gate_verdict gate_scan(struct gate *gate, uint8_t *bytes, size_t *len);
 
 #endif

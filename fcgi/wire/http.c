@@ -1,5 +1,7 @@
 #include "fcgi/wire/http.h"
 
+static const char CR_ALONE[] = "there is a CR without LF in the request's head";
+
 static bool is_digit(char c)
 {
     return c >= '0' && c <= '9';
@@ -10,14 +12,17 @@ static bool is_letter(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-bool http_is_token(struct text text)
+static bool is_token_char(char c)
 {
     static const char marks[] = "!#$%&'*+-.^_`|~";
-    for (size_t i = 0; i < text.len; i++) {
-        char c = text.bytes[i];
-        if (!is_letter(c) && !is_digit(c) && !memchr(marks, c, sizeof marks - 1))
+    return is_letter(c) || is_digit(c) || memchr(marks, c, sizeof marks - 1);
+}
+
+bool http_is_token(struct text text)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if (!is_token_char(text.bytes[i]))
             return false;
-    }
     return text.len > 0;
 }
 
@@ -25,7 +30,7 @@ bool http_is_token(struct text text)
 
 /* Moves the next line from *rest to *line, without the CRLF or LF that ends it. Returns false if
  * its end is not there yet: then *line is all that is there of it. */
-static bool take_line(struct text *rest, struct text *line)
+static bool split_line(struct text *rest, struct text *line)
 {
     bool whole = text_split(rest, '\n', line);
     if (line->len > 0 && line->bytes[line->len - 1] == '\r')
@@ -40,7 +45,7 @@ static const char *fault_of_bytes(struct text line)
     for (size_t i = 0; i < line.len; i++) {
         unsigned char c = (unsigned char)line.bytes[i];
         if (c == '\r')
-            return "there is a CR without LF in the request's head";
+            return CR_ALONE;
         if ((c < ' ' && c != '\t') || c == 0x7f)
             return "this is not HTTP: there is a control character in the request's head";
     }
@@ -50,32 +55,40 @@ static const char *fault_of_bytes(struct text line)
 /* Reads "HTTP/1.1" (RFC 9112, 2.3). */
 static bool read_version(struct http_head *head, struct text version)
 {
-    static const char name[] = "HTTP/";
-    const char *digits = version.bytes + sizeof name - 1;
-    if (version.len != sizeof name - 1 + 3 || memcmp(version.bytes, name, sizeof name - 1) != 0 ||
-        !is_digit(digits[0]) || digits[1] != '.' || !is_digit(digits[2]))
+    static const char form[] = "HTTP/1.1";
+    enum { MAJOR = 5, POINT = 6, MINOR = 7 };
+    const char *c = version.bytes;
+    if (version.len != sizeof form - 1 || memcmp(c, form, MAJOR) != 0 || !is_digit(c[MAJOR]) ||
+        c[POINT] != '.' || !is_digit(c[MINOR]))
         return false;
-    head->major = (unsigned)(digits[0] - '0');
-    head->minor = (unsigned)(digits[2] - '0');
+    head->major = (unsigned)(c[MAJOR] - '0');
+    head->minor = (unsigned)(c[MINOR] - '0');
     return true;
 }
 
-/* All methods that are registered are in upper case: what is not, is another protocol. */
-static bool is_method(struct text text)
+/* Takes the method off the request line (RFC 9112, 3), or the part of it that is there. All methods
+ * that are registered are in upper case: in lower case it is another protocol. Returns what is
+ * wrong with it, or NULL; the first wrong byte decides, and so the rest does not matter. */
+static const char *take_method(struct http_head *head, struct text *line)
 {
-    for (size_t i = 0; i < text.len; i++)
-        if (text.bytes[i] >= 'a' && text.bytes[i] <= 'z')
-            return false;
-    return http_is_token(text);
+    static const char none[] =
+        "this is not HTTP: the request does not begin with a method such as GET";
+    bool begun = line->len > 0;
+    text_split(line, ' ', &head->method);
+    for (size_t i = 0; i < head->method.len; i++) {
+        char c = head->method.bytes[i];
+        if (c == '\r')
+            return CR_ALONE;
+        if (!is_token_char(c) || (c >= 'a' && c <= 'z'))
+            return none;
+    }
+    return begun && head->method.len == 0 ? none : NULL;
 }
 
-/* Reads the request line (RFC 9112, 3). Returns what is wrong with it, or NULL. */
-static const char *read_request_line(struct http_head *head, struct text line)
+/* Reads the rest of the request line. Returns what is wrong with it, or NULL. */
+static const char *read_target(struct http_head *head, struct text line)
 {
-    text_split(&line, ' ', &head->method);
     text_split(&line, ' ', &head->target);
-    if (!is_method(head->method))
-        return "this is not HTTP: the request does not begin with a method such as GET";
     if (head->target.len == 0 || memchr(head->target.bytes, '\t', head->target.len) ||
         !read_version(head, line))
         return "this is not HTTP: the first line must be a method, a target and a version such as "
@@ -104,7 +117,7 @@ static bool read_fields(struct http_head *head, struct text *rest)
 {
     struct text line;
     head->fields = *rest;
-    while (take_line(rest, &line)) {
+    while (split_line(rest, &line)) {
         if (line.len == 0) {
             head->fields.len = (size_t)(line.bytes - head->fields.bytes);
             return true;
@@ -124,11 +137,13 @@ enum http_verdict http_read_head(struct http_head *head, struct text text)
     struct text rest = text, line = {0};
     bool whole;
     *head = (struct http_head){0};
-    while ((whole = take_line(&rest, &line)) && line.len == 0)
+    while ((whole = split_line(&rest, &line)) && line.len == 0)
         ;
-    head->fault = fault_of_bytes(line);
-    if (whole && !head->fault)
-        head->fault = read_request_line(head, line);
+    head->fault = take_method(head, &line);
+    if (!head->fault)
+        head->fault = fault_of_bytes(line);
+    if (!head->fault && whole)
+        head->fault = read_target(head, line);
     whole = whole && !head->fault && read_fields(head, &rest);
     if (head->fault)
         return HTTP_MALFORMED;
@@ -140,7 +155,7 @@ bool http_next_field(struct http_head *head, struct text *name, struct text *val
 {
     if (head->fields.len == 0)
         return false;
-    take_line(&head->fields, value);
+    split_line(&head->fields, value);
     text_split(value, ':', name);
     *value = text_trim(*value);
     return true;

@@ -41,12 +41,12 @@ static const struct {
 
 /* What a field's header lines say. */
 struct head {
-    struct text name; /* absent: not said */
+    struct text name; /* absent: not there */
     enum fault fault;
 };
 
-/* Takes a quoted string's content, whose opening quote is gone, up to the quote that no backslash
- * stands before. False if there is none. */
+/* Takes the content of a quoted string, whose opening quote was taken, and its closing quote: the
+ * first without a backslash before it. Returns false if there is none. */
 static bool take_quoted(struct text *text, struct text *value)
 {
     size_t len = 0;
@@ -60,8 +60,8 @@ static bool take_quoted(struct text *text, struct text *value)
     return true;
 }
 
-/* Takes the next `; name=value` off what follows a header field's first word (RFC 9110, 5.6.6).
- * Returns 1, 0 at its end, or -1 if it is malformed. */
+/* Takes the next `; name=value` that follows the first word of a header field (RFC 9110, 5.6.6).
+ * Returns 1, 0 if there is no more, or -1 if it is malformed. */
 static int take_parameter(struct text *text, struct text *name, struct text *value)
 {
     *text = text_trim(*text);
@@ -90,7 +90,7 @@ static int take_parameter(struct text *text, struct text *name, struct text *val
     return memchr(value->bytes, '"', value->len) ? -1 : 1;
 }
 
-/* Takes the first word, which a semicolon or the end ends. */
+/* Takes the first word, up to a semicolon or the end. */
 static struct text take_word(struct text *text)
 {
     size_t len = 0;
@@ -136,7 +136,7 @@ static enum fault read_type(struct text value)
     return rc < 0 ? BAD_HEAD : NONE;
 }
 
-/* RFC 7578, 4.7: no longer to be sent. These three change nothing. */
+/* RFC 7578, 4.7: the field is obsolete. These three values change nothing. */
 static enum fault read_encoding(struct text value)
 {
     return text_is_any_case(value, "7bit") || text_is_any_case(value, "8bit") ||
@@ -145,8 +145,8 @@ static enum fault read_encoding(struct text value)
                : ENCODED;
 }
 
-/* Other fields are to be ignored (RFC 7578, 4.8). */
-static enum fault read_line(struct head *head, struct text line)
+/* Other header fields are ignored (RFC 7578, 4.8). */
+static enum fault read_field_line(struct head *head, struct text line)
 {
     struct text name;
     if (!text_split(&line, ':', &name) || name.len == 0 || memchr(name.bytes, ' ', name.len) ||
@@ -161,7 +161,7 @@ static enum fault read_line(struct head *head, struct text line)
     return text_is_any_case(name, "Content-Transfer-Encoding") ? read_encoding(line) : NONE;
 }
 
-/* Takes a field's header lines, and the empty one behind them, off the body. */
+/* Takes a field's header lines, and the empty line after them. */
 static enum fault take_head(char **at, const char *end, struct head *head)
 {
     static const char crlf[] = "\r\n";
@@ -175,15 +175,15 @@ static enum fault take_head(char **at, const char *end, struct head *head)
         *at = stop + 2;
         if (line.len == 0)
             return head->name.bytes ? NONE : NO_NAME;
-        enum fault fault = read_line(head, line);
+        enum fault fault = read_field_line(head, line);
         if (fault)
             return fault;
     }
 }
 
-/* The boundary with what stands before it in the body, CRLF and two dashes. Returns its length, or
- * 0 if the type names none. */
-static size_t find_delimiter(const char *content_type, char delimiter[MULTIPART_BOUNDARY_MAX + 4])
+/* Makes the delimiter: CRLF, two dashes and the boundary. Returns its length, or 0 if the content
+ * type names no boundary. */
+static size_t make_delimiter(const char *content_type, char delimiter[MULTIPART_BOUNDARY_MAX + 4])
 {
     static const char before[] = {'\r', '\n', '-', '-'};
     struct text type = {content_type, strlen(content_type)}, name, value;
@@ -200,8 +200,8 @@ static size_t find_delimiter(const char *content_type, char delimiter[MULTIPART_
     return 0;
 }
 
-/* Takes what is left of the line of a delimiter. *last: it was the body's last. */
-static enum fault end_delimiter(char **at, const char *end, bool *last)
+/* Takes the rest of a delimiter's line. *last: it was the last of the body. */
+static enum fault take_delimiter_end(char **at, const char *end, bool *last)
 {
     *last = end - *at >= 2 && memcmp(*at, "--", 2) == 0;
     if (*last)
@@ -216,15 +216,15 @@ static enum fault end_delimiter(char **at, const char *end, bool *last)
     return NONE;
 }
 
-/* Takes a field, and the delimiter behind it but for the rest of its line. */
-static enum fault take_field(struct form *form, char **at, const char *end, const char *delimiter,
-                             size_t delimiter_len)
+/* Takes a field, and the delimiter after it without the rest of its line. */
+static enum fault take_form_field(struct form *form, char **at, const char *end,
+                                  const char *delimiter, size_t delimiter_len)
 {
     struct head head;
     enum fault fault = take_head(at, end, &head);
     if (fault)
         return fault;
-    /* a field without a value is sent with an empty one */
+    /* the CRLF of the delimiter is there even if the value is empty */
     if ((size_t)(end - *at) >= delimiter_len - 2 &&
         memcmp(*at, delimiter + 2, delimiter_len - 2) == 0)
         return BAD_DELIMITER;
@@ -233,7 +233,7 @@ static enum fault take_field(struct form *form, char **at, const char *end, cons
         return NO_END;
     if (form->count == MULTIPART_FIELDS_MAX)
         return TOO_MANY;
-    /* on a quote, a blank, a semicolon or a CR */
+    /* this overwrites a quote, a blank, a semicolon or a CR */
     (*at)[head.name.bytes - *at + (ptrdiff_t)head.name.len] = '\0';
     *stop = '\0';
     form->fields[form->count++] = (struct field){head.name, {*at, (size_t)(stop - *at)}};
@@ -241,10 +241,10 @@ static enum fault take_field(struct form *form, char **at, const char *end, cons
     return NONE;
 }
 
-static enum fault parse(struct form *form, const char *content_type, char *body, size_t len)
+static enum fault parse_parts(struct form *form, const char *content_type, char *body, size_t len)
 {
     char delimiter[MULTIPART_BOUNDARY_MAX + 4];
-    size_t delimiter_len = find_delimiter(content_type, delimiter);
+    size_t delimiter_len = make_delimiter(content_type, delimiter);
     if (delimiter_len == 0)
         return NO_BOUNDARY;
     if (len < delimiter_len - 2 || memcmp(body, delimiter + 2, delimiter_len - 2) != 0)
@@ -253,10 +253,10 @@ static enum fault parse(struct form *form, const char *content_type, char *body,
     const char *end = body + len;
     for (;;) {
         bool last;
-        enum fault fault = end_delimiter(&at, end, &last);
+        enum fault fault = take_delimiter_end(&at, end, &last);
         if (fault || last)
             return fault;
-        fault = take_field(form, &at, end, delimiter, delimiter_len);
+        fault = take_form_field(form, &at, end, delimiter, delimiter_len);
         if (fault)
             return fault;
     }
@@ -267,7 +267,7 @@ int multipart_parse(struct form *form, const char *content_type, char *body, siz
 {
     form->count = 0;
     form->overflow = false;
-    enum fault fault = parse(form, content_type, body, len);
+    enum fault fault = parse_parts(form, content_type, body, len);
     if (fault)
         form->count = 0;
     *why = faults[fault].why;

@@ -8,8 +8,8 @@
 const char ORIGIN_REFUSED[] = "pages of other sites may not do this; encke's option --origin lists "
                               "the origins whose pages may";
 
-/* The authority without the port that its scheme has anyway: "example.org:443" and
- * "https://example.org" are the same host. */
+/* The authority without its scheme's default port: "example.org:443" and "https://example.org" are
+ * the same host. */
 static struct text without_default_port(struct text authority, bool secure)
 {
     const char *port = secure ? ":443" : ":80";
@@ -19,7 +19,7 @@ static struct text without_default_port(struct text authority, bool secure)
     return authority;
 }
 
-/* Whether origin, "scheme://host[:port]", is a page of the host that was asked for. */
+/* Whether origin, "scheme://host[:port]", has the host and port of Host. */
 static bool same_host(struct text origin, struct text host)
 {
     bool secure = origin.len > 8 && strncasecmp(origin.bytes, "https://", 8) == 0;
@@ -31,7 +31,7 @@ static bool same_host(struct text origin, struct text host)
                                              without_default_port(host, secure));
 }
 
-static bool listed(struct text origin, const char *allowed)
+static bool origin_listed(struct text origin, const char *allowed)
 {
     struct text list = text_of(allowed), one;
     while (text_list_next(&list, &one))
@@ -48,12 +48,12 @@ bool origin_allowed(const struct request *request, const char *allowed)
         own = text_is_any_case(site, "same-origin") || text_is_any_case(site, "none");
     else
         own = !origin.bytes || same_host(origin, request->host);
-    return own || listed(origin, allowed);
+    return own || origin_listed(origin, allowed);
 }
 
 /* Whether it is an origin as browsers send it, "scheme://host[:port]" or "null", or the word any.
- * One written otherwise would never match: with a pattern, a path, a user, a scheme's own port. */
-static bool one_valid(struct text origin)
+ * An origin with a pattern, a path, a user or its scheme's default port would never match. */
+static bool origin_valid(struct text origin)
 {
     static const char outside[] = " \t/*?#@\\"; /* characters that no host and port have */
     if (text_is(origin, "any") || text_is(origin, "null"))
@@ -77,7 +77,7 @@ bool origin_list_valid(const char *allowed)
     struct text list = text_of(allowed), origin;
     bool any = false;
     while (text_list_next(&list, &origin)) {
-        if (origin.len > 0 && !one_valid(origin))
+        if (origin.len > 0 && !origin_valid(origin))
             return false;
         any |= origin.len > 0;
     }

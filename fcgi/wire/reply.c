@@ -20,7 +20,7 @@ enum {
     ORDINARY_ID = 1
 };
 
-static uint8_t *put_header(uint8_t *at, int type, uint16_t id, size_t content_len)
+static uint8_t *put_record_header(uint8_t *at, int type, uint16_t id, size_t content_len)
 {
     FCGI_Header header = {.version = FCGI_VERSION_1,
                           .type = (unsigned char)type,
@@ -40,7 +40,7 @@ static uint8_t *put_stdout(uint8_t *at, uint16_t id, const char *head, size_t he
     while (left > 0) {
         size_t len = left < RECORD_MAX ? left : RECORD_MAX;
         size_t from_head = len < head_len ? len : head_len;
-        at = put_header(at, FCGI_STDOUT, id, len);
+        at = put_record_header(at, FCGI_STDOUT, id, len);
         memcpy(at, head, from_head);
         if (len > from_head)
             memcpy(at + from_head, body, len - from_head);
@@ -56,8 +56,8 @@ static uint8_t *put_stdout(uint8_t *at, uint16_t id, const char *head, size_t he
 static uint8_t *put_end(uint8_t *at, uint16_t id)
 {
     FCGI_EndRequestBody end = {.protocolStatus = FCGI_REQUEST_COMPLETE};
-    at = put_header(at, FCGI_STDOUT, id, 0);
-    at = put_header(at, FCGI_END_REQUEST, id, sizeof end);
+    at = put_record_header(at, FCGI_STDOUT, id, 0);
+    at = put_record_header(at, FCGI_END_REQUEST, id, sizeof end);
     memcpy(at, &end, sizeof end);
     return at + sizeof end;
 }
@@ -77,9 +77,9 @@ static struct frame *frame_alloc(uint16_t id, size_t len)
     return frame;
 }
 
-/* A CGI header being written. Not by snprintf, which costs as much as the rest of an answer. */
+/* A CGI header that is being written. snprintf would cost as much as the rest of an answer. */
 struct head {
-    size_t len; /* over HEAD_MAX: there was no room */
+    size_t len; /* above HEAD_MAX: there was no room */
     char bytes[HEAD_MAX];
 };
 
@@ -98,8 +98,8 @@ static void head_field(struct head *head, const char *name, const char *value)
     head_puts(head, "\r\n");
 }
 
-/* Without a Status field it is 200 (RFC 3875, 6.3.3), whose reason is not looked at. That spares
- * the web server a field to parse in nearly every answer. */
+/* Without a Status field the status is 200 (RFC 3875, 6.3.3). So nearly every answer has one field
+ * less for the web server to parse. */
 static void head_start(struct head *head, int status, const char *reason)
 {
     char number[DECIMAL_SIZE];
@@ -112,7 +112,7 @@ static void head_start(struct head *head, int status, const char *reason)
     head_field(head, " ", reason);
 }
 
-/* What a body of that length needs. */
+/* The fields of a body of that length. */
 static void head_content(struct head *head, const char *type, size_t body_len)
 {
     char number[DECIMAL_SIZE];
@@ -121,7 +121,7 @@ static void head_content(struct head *head, const char *type, size_t body_len)
     head_field(head, "Content-Length: ", number);
 }
 
-/* What every response says, what this one says besides (or NULL), and the empty line. */
+/* The fields of every response, more header lines (or NULL), and the empty line. */
 static void head_end(struct head *head, const char *caching, const char *header)
 {
     head_field(head, "Cache-Control: ", caching);
@@ -130,7 +130,7 @@ static void head_end(struct head *head, const char *caching, const char *header)
 }
 
 static const char WHOLE[] = "no-store";
-/* RFC 9111, 5.2.2.6: a proxy that compresses would hold back what is not yet worth a block. */
+/* RFC 9111, 5.2.2.6: a proxy that compresses would hold bytes back until they fill a block. */
 static const char STREAM[] = "no-store, no-transform";
 
 /* A whole answer: its head and its body. */
@@ -155,9 +155,9 @@ struct frame *frame_new(int status, const char *type, const char *header, const 
     return frame_whole(&head, body, body_len);
 }
 
-/* What another server sent is no page of this site: opened in a tab it runs no script, has no
- * origin. RFC 9110, 8.3: without a type the body may be anything; 15.3.5 and 15.4.5: these have
- * none. */
+/* What another server sent must not act as a page of this site: opened in a tab, it runs no script
+ * and has no origin. RFC 9110, 8.3: without a type, a body may be anything; 15.3.5 and 15.4.5: an
+ * answer with one of these statuses has no body. */
 struct frame *frame_relayed(int status, const char *reason, const char *type, const void *body,
                             size_t body_len)
 {
@@ -171,7 +171,7 @@ struct frame *frame_relayed(int status, const char *reason, const char *type, co
     return frame_whole(&head, body, empty ? 0 : body_len);
 }
 
-/* X-Accel-Buffering: nginx passes this response on as it comes. */
+/* X-Accel-Buffering: nginx is to pass the response on as it comes. */
 struct frame *frame_opening(uint16_t request_id, const char *type, const char *header,
                             const void *body, size_t body_len)
 {
@@ -204,7 +204,7 @@ struct frame *frame_end(uint16_t request_id)
     return frame;
 }
 
-/* The header is in the first record, all of it: it is shorter than HEAD_MAX. */
+/* All of the header is in the first record, since it is not longer than HEAD_MAX. */
 struct frame *frame_bodiless(struct frame *frame)
 {
     static const char end[] = "\r\n\r\n";
@@ -253,7 +253,7 @@ void frame_drop(struct frame *frame)
         free(frame);
 }
 
-/* Makes the records carry id. */
+/* Writes the id into all records. */
 static bool set_request_id(struct frame **frame, uint16_t id)
 {
     if ((*frame)->refs > 1) {

@@ -14,7 +14,7 @@
 
 #include "fcgi/wire/multipart.h"
 
-/* The parameters that mean something here (RFC 3875, 4.1; REQUEST_URI is of the web servers). */
+/* The parameters that are used (RFC 3875, 4.1; web servers add REQUEST_URI). */
 enum param {
     REQUEST_METHOD,
     REQUEST_URI,
@@ -44,11 +44,11 @@ struct decoder {
     int file;        /* the memory file that libfcgi reads from */
     size_t file_len; /* of the latest request */
     FCGX_Request fcgx;
-    const char *param[PARAMS]; /* the values, in fcgx; NULL: it did not come */
+    const char *param[PARAMS]; /* their values, in fcgx; NULL: not sent */
     struct request request;
     size_t body_max;
     char *body;                    /* body_max + 1 bytes */
-    char uri[GATE_PARAMS_MAX + 2]; /* the path, a NUL, the query, which is decoded in place */
+    char uri[GATE_PARAMS_MAX + 2]; /* the path, a NUL, and the query, decoded in place */
 };
 
 size_t request_body_max(size_t max_message)
@@ -57,8 +57,8 @@ size_t request_body_max(size_t max_message)
     return 3 * max_message + OTHER_FIELDS;
 }
 
-/* FCGX_Init takes over these signals where they are at their default or ignored. They are the
- * daemon's own. */
+/* FCGX_Init sets handlers for these signals if they have their default or are ignored. The daemon
+ * needs its own: they are put back. */
 static int start_libfcgi(void)
 {
     static const int taken[] = {SIGPIPE, SIGUSR1, SIGTERM};
@@ -98,13 +98,14 @@ void decoder_free(struct decoder *decoder)
     free(decoder);
 }
 
-/* Puts the request into the memory file. What an earlier one has left behind it is not cut off,
- * which would cost as much as writing; but between the two comes a header of a version that there
- * is not, so that libfcgi could not take the one for the other's end even if it read on. */
+/* Writes the request to the memory file. The rest of an earlier request stays after it, because to
+ * cut it off would cost as much as to write. Between the two comes a header of a version that does
+ * not exist, so that libfcgi, even if it read on, would not take the rest for a part of the
+ * request. */
 static bool fill_file(struct decoder *decoder, const uint8_t *bytes, size_t len)
 {
     static const uint8_t stop[FCGI_HEADER_LEN];
-    enum { KEPT = 256 * 1024 }; /* of the memory that a large request took */
+    enum { KEPT = 256 * 1024 }; /* bytes that the file may keep after a large request */
     if (decoder->file < 0) {
         decoder->file = memfd_create("encke-request", MFD_CLOEXEC);
         decoder->file_len = 0;
@@ -138,9 +139,8 @@ static enum body_kind body_kind_of(const char *content_type)
     return BODY_RAW;
 }
 
-/* Notes the value of each parameter that means something here, and NULL for those that did not
- * come. What a configuration sets twice (nginx: behind an include) comes twice, and the last is
- * what it means. */
+/* Notes the value of each parameter that is used, and NULL for one that was not sent. A parameter
+ * that a configuration sets twice (in nginx, after an include) comes twice: the last one counts. */
 static void note_params(struct decoder *decoder)
 {
     memset(decoder->param, 0, sizeof decoder->param);
@@ -156,9 +156,9 @@ static void note_params(struct decoder *decoder)
     }
 }
 
-/* Appends text to decoder->uri. Returns false if there is no room, which the gate's limit on all
- * parameters rules out. */
-static bool add(struct decoder *decoder, size_t *uri_len, const char *text, size_t len)
+/* Appends text to decoder->uri. Returns false if there is no room; the gate's limit for all
+ * parameters makes sure that there is. */
+static bool append_to_uri(struct decoder *decoder, size_t *uri_len, const char *text, size_t len)
 {
     if (len > sizeof decoder->uri - 1 - *uri_len)
         return false;
@@ -168,34 +168,34 @@ static bool add(struct decoder *decoder, size_t *uri_len, const char *text, size
     return true;
 }
 
-static bool add_param(struct decoder *decoder, size_t *uri_len, enum param name)
+static bool append_param(struct decoder *decoder, size_t *uri_len, enum param name)
 {
     const char *value = decoder->param[name];
-    return !value || add(decoder, uri_len, value, strlen(value));
+    return !value || append_to_uri(decoder, uri_len, value, strlen(value));
 }
 
-/* The path is that of REQUEST_URI, which alone means the same behind every web server; plain CGI
- * (RFC 3875) does not know it, and there it is put together. The query is QUERY_STRING where it is
- * given, though it be empty: a site that rewrites a query, to say who may read what, changes it
- * there, and REQUEST_URI is still what the client sent. */
+/* The path is taken from REQUEST_URI, the only parameter with the same meaning on every web server;
+ * plain CGI (RFC 3875) does not have it, and there the path is put together. The query is
+ * QUERY_STRING if that is sent, even if it is empty: a site that rewrites the query, to say what a
+ * client may read, changes QUERY_STRING, while REQUEST_URI stays as the client sent it. */
 static bool take_target(struct decoder *decoder)
 {
     const char *uri = decoder->param[REQUEST_URI], *query = decoder->param[QUERY_STRING];
     size_t len = 0, sent_len = uri ? strcspn(uri, "?") : 0;
-    if (uri ? !add(decoder, &len, uri, sent_len)
-            : !add_param(decoder, &len, SCRIPT_NAME) || !add_param(decoder, &len, PATH_INFO))
+    if (uri ? !append_to_uri(decoder, &len, uri, sent_len)
+            : !append_param(decoder, &len, SCRIPT_NAME) || !append_param(decoder, &len, PATH_INFO))
         return false;
-    size_t path_len = len++; /* behind it, and its NUL, the query */
+    size_t path_len = len++; /* after the path and its NUL comes the query */
     if (!query && uri && uri[sent_len] == '?')
         query = uri + sent_len + 1;
-    if (query && !add(decoder, &len, query, strlen(query)))
+    if (query && !append_to_uri(decoder, &len, query, strlen(query)))
         return false;
     char *at = query ? decoder->uri + path_len + 1 : NULL;
     request_set_target(&decoder->request, decoder->uri, path_len, at, len - path_len - 1);
     return true;
 }
 
-static void refuse(struct request *request, int status, const char *why)
+static void set_fault(struct request *request, int status, const char *why)
 {
     request->fault = why;
     request->fault_status = status;
@@ -206,12 +206,13 @@ void request_set_target(struct request *request, char *path, size_t path_len, ch
 {
     request->path = (struct text){path, path_len};
     path[path_len] = '\0';
-    /* Web servers match their rules against the path without the fragment, but some pass it on:
-     * with "/comet/update#/create" a reader would get past a rule that guards create. */
+    /* Web servers compare their rules with the path without the fragment, but some pass it on: with
+     * "/comet/update#/create" a reader would avoid a rule that protects create. */
     if (memchr(path, '#', path_len) || (query && memchr(query, '#', query_len)))
-        refuse(request, 400,
-               "there is a # in the address: what follows one is for the browser alone, and in a "
-               "value it is written %23");
+        set_fault(
+            request, 400,
+            "there is a # in the address: what follows one is for the browser alone, and in a "
+            "value it is written %23");
     request->query.count = 0;
     request->query.overflow = false;
     if (query)
@@ -241,14 +242,14 @@ struct text request_endpoint(const struct request *request, const char *mount)
     return (struct text){path.bytes + skip, path.len - skip};
 }
 
-/* Half a form says less than its client did, or something else. */
+/* Half a form is refused: its fields are not what the client sent. */
 static void read_form(struct decoder *decoder, const char *type, size_t len)
 {
     struct request *request = &decoder->request;
     if (request->body_too_large)
-        refuse(request, 413, "the form is larger than --max-message allows");
+        set_fault(request, 413, "the form is larger than --max-message allows");
     else if (request->body_cut)
-        refuse(request, 400, "the form is not as long as Content-Length says");
+        set_fault(request, 400, "the form is not as long as Content-Length says");
     else if (request->body_kind == BODY_FORM)
         form_parse(&request->form, decoder->body, len);
     else
@@ -256,7 +257,7 @@ static void read_form(struct decoder *decoder, const char *type, size_t len)
             multipart_parse(&request->form, type, decoder->body, len, &request->fault);
 }
 
-/* Returns false when libfcgi has not the body that the gate saw. */
+/* Returns false if libfcgi does not have the body that the gate saw. */
 static bool read_body(struct decoder *decoder, const struct gate *gate)
 {
     struct request *request = &decoder->request;
@@ -283,16 +284,15 @@ static bool read_body(struct decoder *decoder, const struct gate *gate)
     return true;
 }
 
-/* libfcgi ends the process when it finds no memory: an assert in its Malloc, a write through NULL
- * behind its realloc. So what it is about to take, and somewhat more, is taken here first, in
- * pieces that come from the same heap as its own, and given back: see request.h for what that is
- * worth. */
+/* libfcgi ends the process when it finds no memory: by an assert in its Malloc, by a write through
+ * NULL after its realloc. So what it will need, and some more, is allocated here first, in pieces
+ * from the same heap, and freed. request.h says what this does not prevent. */
 static bool libfcgi_has_memory(const struct gate *gate)
 {
     enum {
         STREAMS = 24 * 1024,          /* its three, with their buffers */
-        PAIR = 48,                    /* a string's end and what malloc adds to it */
-        POINTER = 3 * sizeof(char *), /* in the vector, while twice its size is made of it */
+        PAIR = 48,                    /* a string's NUL and what malloc adds to it */
+        POINTER = 3 * sizeof(char *), /* in the vector, while it is copied to one twice as large */
         PIECE = 64 * 1024
     };
     struct piece {
@@ -316,10 +316,10 @@ static bool libfcgi_has_memory(const struct gate *gate)
     return had >= need;
 }
 
-/* libfcgi's header marks ipcFd and keepConnection "don't use": with ipcFd set, FCGX_Accept_r
- * decodes from that descriptor instead of accepting one, and keepConnection stops the Finish with
- * which it begins from closing it. This is the one place that relies on it, and
- * libfcgi_decodes_from_a_memory_file is the test that notices when a libfcgi changes it. */
+/* libfcgi's header marks ipcFd and keepConnection "don't use". If ipcFd is set, FCGX_Accept_r reads
+ * from that descriptor instead of accepting one; with keepConnection it does not close it before.
+ * Only this function relies on that. The test libfcgi_decodes_from_a_memory_file fails if another
+ * libfcgi behaves differently. */
 static bool libfcgi_decode(struct decoder *decoder)
 {
     if (FCGX_InitRequest(&decoder->fcgx, -1, 0) != 0)
@@ -328,13 +328,13 @@ static bool libfcgi_decode(struct decoder *decoder)
     decoder->fcgx.keepConnection = 1;
     if (FCGX_Accept_r(&decoder->fcgx) == 0)
         return true;
-    decoder->file = -1; /* refused: libfcgi has closed it */
+    decoder->file = -1; /* libfcgi has refused the request and closed the file */
     return false;
 }
 
-/* The value of a header, by its parameter. A configuration that passes one on by name sends
- * an empty value for one that was not sent. */
-static struct text header(const struct decoder *decoder, enum param name)
+/* The value of a header, by its parameter. It is absent, too, if it is empty: a configuration that
+ * names a header sends an empty value if the client sent none. */
+static struct text header_value(const struct decoder *decoder, enum param name)
 {
     const char *value = decoder->param[name];
     return value && *value ? text_of(value) : (struct text){0};
@@ -353,10 +353,10 @@ const struct request *request_decode(struct decoder *decoder, const struct gate 
     const char *method = decoder->param[REQUEST_METHOD];
     request->method = method_of(method);
     request->head = method && strcmp(method, "HEAD") == 0;
-    request->last_event_id = header(decoder, HTTP_LAST_EVENT_ID);
-    request->host = header(decoder, HTTP_HOST);
-    request->origin = header(decoder, HTTP_ORIGIN);
-    request->fetch_site = header(decoder, HTTP_SEC_FETCH_SITE);
+    request->last_event_id = header_value(decoder, HTTP_LAST_EVENT_ID);
+    request->host = header_value(decoder, HTTP_HOST);
+    request->origin = header_value(decoder, HTTP_ORIGIN);
+    request->fetch_site = header_value(decoder, HTTP_SEC_FETCH_SITE);
     request->fault = NULL;
     if (read_body(decoder, gate) && take_target(decoder))
         return request;

@@ -15,19 +15,19 @@ enum {
     FIRST_CAP = 64 /* bytes made ready for a message; doubled as they come */
 };
 
-/* A message under way, or one that waits to be dropped. */
+/* A message that is not whole yet, or one that is not dropped yet. */
 struct incoming {
     STAILQ_ENTRY(incoming) next;
     size_t len, cap;
-    size_t checked; /* bytes that are known to be UTF-8 */
-    char bytes[];   /* cap bytes and one for a NUL */
+    size_t checked; /* bytes, from the first, that are known to be UTF-8 */
+    char bytes[];   /* cap bytes, and one more for a NUL */
 };
 
 struct websocket {
     struct receiver *receiver; /* NULL between frames */
-    struct incoming *message;  /* begun, and neither whole nor given up; NULL: none */
+    struct incoming *message;  /* not whole yet; NULL: none */
     STAILQ_HEAD(, incoming) texts;
-    uint64_t paid_ns; /* until when the frames so far use up the rate */
+    uint64_t paid_ns; /* the frames so far use up the rate until this time */
     size_t max_message;
     uint32_t frames_per_s;
     uint16_t closing; /* code; 0: open */
@@ -35,16 +35,16 @@ struct websocket {
 };
 _Static_assert(sizeof(struct websocket) <= WEBSOCKET_REST_MAX, "a WebSocket at rest is small");
 
-/* What is needed while a frame is under way. */
+/* What is needed while a frame is incomplete. */
 struct receiver {
     wslay_frame_context_ptr wslay;
-    const uint8_t *bytes; /* not yet taken by wslay */
+    const uint8_t *bytes; /* that wslay has not taken yet */
     size_t len;
     uint64_t fed;               /* bytes that wslay has taken */
-    uint64_t whole;             /* bytes of the frames that have ended */
-    uint64_t got;               /* payload of this frame */
-    bool begun;                 /* this frame's header has been judged */
-    uint8_t header[HEADER_MAX]; /* while it has not */
+    uint64_t whole;             /* bytes of the frames that are complete */
+    uint64_t got;               /* bytes of this frame's payload */
+    bool begun;                 /* this frame's header has been checked */
+    uint8_t header[HEADER_MAX]; /* the header, until it is checked */
     uint8_t control[CONTROL_MAX];
     struct buf *out; /* for pongs */
 };
@@ -80,8 +80,8 @@ void websocket_free(struct websocket *websocket)
     free(websocket);
 }
 
-/* Gives wslay what it asks for; 0 tells it that there is no more for now. */
-static ssize_t give(uint8_t *to, size_t room, int flags, void *context)
+/* Called by wslay for bytes; 0 tells it that there are no more for now. */
+static ssize_t pass_to_wslay(uint8_t *to, size_t room, int flags, void *context)
 {
     (void)flags;
     struct receiver *receiver = context;
@@ -96,7 +96,7 @@ static ssize_t give(uint8_t *to, size_t room, int flags, void *context)
 
 static struct receiver *receiver_new(void)
 {
-    static const struct wslay_frame_callbacks callbacks = {.recv_callback = give};
+    static const struct wslay_frame_callbacks callbacks = {.recv_callback = pass_to_wslay};
     struct receiver *receiver = calloc(1, sizeof *receiver);
     if (receiver && wslay_frame_context_init(&receiver->wslay, &callbacks, receiver) == 0)
         return receiver;
@@ -104,13 +104,13 @@ static struct receiver *receiver_new(void)
     return NULL;
 }
 
-static void put_frame(struct buf *out, uint8_t opcode, const void *payload, size_t len);
+static void write_frame(struct buf *out, uint8_t opcode, const void *payload, size_t len);
 
-/* ---- frames that come in; each function returns 0, or the code to close with ---- */
+/* ---- frames that the client sends; each function returns 0, or the code to close with ---- */
 
-/* A token bucket, kept as the time until which its tokens are spent: each frame costs its share of
- * a second, and WEBSOCKET_BURST seconds may be owed. */
-static unsigned pay(struct websocket *websocket, uint64_t now_ms)
+/* A token bucket, stored as the time until which its tokens are spent. Each frame costs its share
+ * of a second, and the time may be WEBSOCKET_BURST seconds ahead. */
+static unsigned pay_for_frame(struct websocket *websocket, uint64_t now_ms)
 {
     const uint64_t second = 1000000000, now = now_ms * 1000000;
     if (websocket->paid_ns < now)
@@ -119,9 +119,9 @@ static unsigned pay(struct websocket *websocket, uint64_t now_ms)
     return websocket->paid_ns - now > WEBSOCKET_BURST * second ? WEBSOCKET_TOO_MANY : 0;
 }
 
-/* Section 5.2 and, for which frame may follow which, 5.4. That control frames are short and in one
- * piece, and lengths in their shortest form, wslay has seen to. */
-static unsigned begin_frame(struct websocket *websocket, const struct wslay_frame_iocb *frame)
+/* Checks a header by section 5.2 and, for the order of frames, 5.4. wslay has checked that control
+ * frames are short and not split, and that lengths have their shortest form. */
+static unsigned check_header(struct websocket *websocket, const struct wslay_frame_iocb *frame)
 {
     if (!frame->mask || frame->rsv != WSLAY_RSV_NONE)
         return WEBSOCKET_PROTOCOL;
@@ -148,8 +148,8 @@ static unsigned begin_frame(struct websocket *websocket, const struct wslay_fram
     return frame->payload_length > websocket->max_message - before ? WEBSOCKET_TOO_LARGE : 0;
 }
 
-/* Makes room in the message under way for len bytes more. */
-static unsigned grow(struct websocket *websocket, size_t len)
+/* Makes room in the message for len more bytes. */
+static unsigned grow_message(struct websocket *websocket, size_t len)
 {
     struct incoming *message = websocket->message;
     size_t have = message ? message->len : 0, cap = message ? message->cap : 0;
@@ -175,27 +175,27 @@ static unsigned end_text(struct websocket *websocket)
 {
     struct incoming *message = websocket->message;
     message->bytes[message->len] = '\0';
-    if (message->checked < message->len) /* a character is cut off */
+    if (message->checked < message->len) /* its last character is not whole */
         return WEBSOCKET_NOT_UTF8;
     STAILQ_INSERT_TAIL(&websocket->texts, message, next);
     websocket->message = NULL;
     return 0;
 }
 
-/* The codes that a close frame may carry: section 7.4, and 1012 to 1014 as registered since. */
-static bool code_valid(unsigned code)
+/* Whether a close frame may have the code: section 7.4, and 1012 to 1014, registered since. */
+static bool close_code_valid(unsigned code)
 {
     return (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014) ||
            (code >= 3000 && code <= 4999);
 }
 
-/* The client closes: it is answered with its own code (5.5.1). */
+/* The client closes, and is answered with its own code (5.5.1). */
 static unsigned end_close(const uint8_t *payload, size_t len)
 {
     if (len == 0)
         return WEBSOCKET_NORMAL;
     unsigned code = len >= 2 ? (unsigned)(payload[0] << 8 | payload[1]) : 0;
-    if (!code_valid(code))
+    if (!close_code_valid(code))
         return WEBSOCKET_PROTOCOL;
     return text_is_utf8((struct text){(const char *)payload + 2, len - 2}) ? code
                                                                            : WEBSOCKET_NOT_UTF8;
@@ -209,7 +209,7 @@ static unsigned end_frame(struct websocket *websocket, const struct wslay_frame_
     case WSLAY_PONG:
         return 0;
     case WSLAY_PING:
-        put_frame(receiver->out, WSLAY_PONG, receiver->control, len);
+        write_frame(receiver->out, WSLAY_PONG, receiver->control, len);
         return 0;
     case WSLAY_CONNECTION_CLOSE:
         return end_close(receiver->control, len);
@@ -219,7 +219,7 @@ static unsigned end_frame(struct websocket *websocket, const struct wslay_frame_
     }
 }
 
-/* Judges what has come of a text as soon as it is there (8.1). */
+/* Checks the part of a text that is there, without waiting for the rest (8.1). */
 static unsigned check_text(struct incoming *message)
 {
     bool wrong;
@@ -228,12 +228,12 @@ static unsigned check_text(struct incoming *message)
     return wrong ? WEBSOCKET_NOT_UTF8 : 0;
 }
 
-/* Adds a part of a frame's payload to the message under way, or to the control frame. */
-static unsigned keep(struct websocket *websocket, const struct wslay_frame_iocb *part)
+/* Adds a part of a frame's payload to the message, or to the control frame. */
+static unsigned keep_payload(struct websocket *websocket, const struct wslay_frame_iocb *part)
 {
     struct receiver *receiver = websocket->receiver;
     bool control = wslay_is_ctrl_frame(part->opcode);
-    unsigned code = control ? 0 : grow(websocket, part->data_length);
+    unsigned code = control ? 0 : grow_message(websocket, part->data_length);
     if (code != 0 || part->data_length == 0)
         return code;
     struct incoming *message = websocket->message;
@@ -245,56 +245,56 @@ static unsigned keep(struct websocket *websocket, const struct wslay_frame_iocb 
     return check_text(message);
 }
 
-static unsigned begin(struct websocket *websocket, const struct wslay_frame_iocb *frame,
-                      uint64_t now_ms)
+static unsigned begin_frame(struct websocket *websocket, const struct wslay_frame_iocb *frame,
+                            uint64_t now_ms)
 {
     websocket->receiver->begun = true;
     websocket->receiver->got = 0;
-    unsigned code = pay(websocket, now_ms);
-    return code ? code : begin_frame(websocket, frame);
+    unsigned code = pay_for_frame(websocket, now_ms);
+    return code ? code : check_header(websocket, frame);
 }
 
-/* Of a masked frame. */
-static size_t header_len(uint64_t payload_len)
+/* The length of a masked frame's header. */
+static size_t frame_header_len(uint64_t payload_len)
 {
     size_t extended = payload_len < 126 ? 0 : payload_len <= UINT16_MAX ? 2 : 8;
     return BASE_HEADER + extended + MASK;
 }
 
 /* Takes a part of a frame, or all of it. */
-static unsigned take_part(struct websocket *websocket, const struct wslay_frame_iocb *frame,
-                          uint64_t now_ms)
+static unsigned take_frame_part(struct websocket *websocket, const struct wslay_frame_iocb *frame,
+                                uint64_t now_ms)
 {
     struct receiver *receiver = websocket->receiver;
-    unsigned code = receiver->begun ? 0 : begin(websocket, frame, now_ms);
+    unsigned code = receiver->begun ? 0 : begin_frame(websocket, frame, now_ms);
     if (code == 0)
-        code = keep(websocket, frame);
+        code = keep_payload(websocket, frame);
     if (code != 0)
         return code;
     receiver->got += frame->data_length;
     if (receiver->got < frame->payload_length)
         return 0;
-    receiver->whole += header_len(frame->payload_length) + frame->payload_length;
+    receiver->whole += frame_header_len(frame->payload_length) + frame->payload_length;
     receiver->begun = false;
     return end_frame(websocket, frame);
 }
 
-/* Has wslay take all the bytes. */
-static unsigned receive(struct websocket *websocket, uint64_t now_ms)
+/* Lets wslay read all the bytes. */
+static unsigned receive_frames(struct websocket *websocket, uint64_t now_ms)
 {
     for (;;) {
         struct wslay_frame_iocb frame = {0};
         ssize_t rc = wslay_frame_recv(websocket->receiver->wslay, &frame);
         if (rc == WSLAY_ERR_WANT_READ)
             return 0;
-        unsigned code = rc < 0 ? WEBSOCKET_PROTOCOL : take_part(websocket, &frame, now_ms);
+        unsigned code = rc < 0 ? WEBSOCKET_PROTOCOL : take_frame_part(websocket, &frame, now_ms);
         if (code != 0)
             return code;
     }
 }
 
-/* What a header of len bytes says, if it is whole (5.2); wslay has found nothing wrong with it. */
-static bool read_header(const uint8_t *bytes, size_t len, struct wslay_frame_iocb *frame)
+/* Reads a header (5.2), in which wslay has found no fault. Returns false if it is not whole. */
+static bool read_frame_header(const uint8_t *bytes, size_t len, struct wslay_frame_iocb *frame)
 {
     if (len < BASE_HEADER)
         return false;
@@ -312,10 +312,11 @@ static bool read_header(const uint8_t *bytes, size_t len, struct wslay_frame_ioc
     return true;
 }
 
-/* wslay shows a frame when the first of its payload has come. One that is not to come need not be
- * waited for: its header is judged as soon as it is whole. bytes[0, len) are all that were fed. */
-static unsigned judge_header(struct websocket *websocket, const uint8_t *bytes, size_t len,
-                             uint64_t now_ms)
+/* wslay reports a frame only when a part of its payload is there. But a frame that is not allowed
+ * is refused without waiting for that: its header is checked as soon as it is whole. bytes[0, len)
+ * are all the bytes of this call. */
+static unsigned check_header_early(struct websocket *websocket, const uint8_t *bytes, size_t len,
+                                   uint64_t now_ms)
 {
     struct receiver *receiver = websocket->receiver;
     struct wslay_frame_iocb frame;
@@ -323,7 +324,9 @@ static unsigned judge_header(struct websocket *websocket, const uint8_t *bytes, 
         return 0;
     size_t have = (size_t)(receiver->fed - receiver->whole), new = have < len ? have : len;
     memcpy(receiver->header + have - new, bytes + len - new, new);
-    return read_header(receiver->header, have, &frame) ? begin(websocket, &frame, now_ms) : 0;
+    return read_frame_header(receiver->header, have, &frame)
+               ? begin_frame(websocket, &frame, now_ms)
+               : 0;
 }
 
 void websocket_feed(struct websocket *websocket, const uint8_t *bytes, size_t len, uint64_t now_ms,
@@ -341,9 +344,9 @@ void websocket_feed(struct websocket *websocket, const uint8_t *bytes, size_t le
     receiver->bytes = bytes;
     receiver->len = len;
     receiver->out = out;
-    websocket->closing = (uint16_t)receive(websocket, now_ms);
+    websocket->closing = (uint16_t)receive_frames(websocket, now_ms);
     if (!websocket->closing)
-        websocket->closing = (uint16_t)judge_header(websocket, bytes, len, now_ms);
+        websocket->closing = (uint16_t)check_header_early(websocket, bytes, len, now_ms);
     if (websocket->closing || receiver->fed == receiver->whole) {
         receiver_free(receiver);
         websocket->receiver = NULL;
@@ -354,7 +357,7 @@ void websocket_feed(struct websocket *websocket, const uint8_t *bytes, size_t le
     }
 }
 
-/* ---- what came of it ---- */
+/* ---- the texts, and the end ---- */
 
 struct text websocket_first(const struct websocket *websocket)
 {
@@ -376,9 +379,9 @@ unsigned websocket_closing(const struct websocket *websocket)
     return websocket->closing;
 }
 
-/* ---- frames that go out ---- */
+/* ---- frames that the daemon sends ---- */
 
-static ssize_t append(const uint8_t *bytes, size_t len, int flags, void *context)
+static ssize_t collect_from_wslay(const uint8_t *bytes, size_t len, int flags, void *context)
 {
     (void)flags;
     struct buf *out = context;
@@ -386,9 +389,9 @@ static ssize_t append(const uint8_t *bytes, size_t len, int flags, void *context
     return buf_ok(out) ? (ssize_t)len : -1;
 }
 
-static void put_frame(struct buf *out, uint8_t opcode, const void *payload, size_t len)
+static void write_frame(struct buf *out, uint8_t opcode, const void *payload, size_t len)
 {
-    static const struct wslay_frame_callbacks callbacks = {.send_callback = append};
+    static const struct wslay_frame_callbacks callbacks = {.send_callback = collect_from_wslay};
     struct wslay_frame_iocb frame = {
         .fin = 1, .opcode = opcode, .payload_length = len, .data = payload, .data_length = len};
     wslay_frame_context_ptr wslay;
@@ -403,15 +406,15 @@ static void put_frame(struct buf *out, uint8_t opcode, const void *payload, size
 
 void websocket_put_text(struct buf *out, const char *text, size_t len)
 {
-    put_frame(out, WSLAY_TEXT_FRAME, text, len);
+    write_frame(out, WSLAY_TEXT_FRAME, text, len);
 }
 
 void websocket_put_ping(struct buf *out)
 {
-    put_frame(out, WSLAY_PING, NULL, 0);
+    write_frame(out, WSLAY_PING, NULL, 0);
 }
 
-static const char *why(unsigned code)
+static const char *close_reason(unsigned code)
 {
     switch (code) {
     case WEBSOCKET_GOING_AWAY:
@@ -436,7 +439,7 @@ static const char *why(unsigned code)
 void websocket_put_close(struct buf *out, unsigned code)
 {
     uint8_t payload[CONTROL_MAX] = {(uint8_t)(code >> 8), (uint8_t)code};
-    size_t len = strlen(why(code));
-    memcpy(payload + 2, why(code), len);
-    put_frame(out, WSLAY_CONNECTION_CLOSE, payload, 2 + len);
+    size_t len = strlen(close_reason(code));
+    memcpy(payload + 2, close_reason(code), len);
+    write_frame(out, WSLAY_CONNECTION_CLOSE, payload, 2 + len);
 }

@@ -211,6 +211,10 @@ static void another_protocol_is_refused_before_its_line_ends(void **state)
     assert_int_equal(read_bytes(&head, "\x16\x03\x01\x02", 4), HTTP_MALFORMED);
     assert_int_equal(read_bytes(&head, "\x01\x01\x00\x01\x00\x08", 6), HTTP_MALFORMED);
     assert_int_equal(read_bytes(&head, "GET / HTTP/1.1\r\nX: \0", 20), HTTP_MALFORMED);
+    assert_int_equal(read_string(&head, "hello"), HTTP_MALFORMED);
+    assert_int_equal(read_string(&head, " "), HTTP_MALFORMED);
+    assert_int_equal(read_string(&head, "GET"), HTTP_MORE);
+    assert_int_equal(read_string(&head, "GET "), HTTP_MORE);
 }
 
 static void an_absolute_target_is_split_at_its_path(void **state)

@@ -101,7 +101,7 @@ static void a_stale_socket_is_replaced_and_another_file_is_not(void **state)
     close(open(websocket_path, O_CREAT | O_WRONLY, 0600));
     assert_int_equal(listener_open_websocket(&websocket, websocket_path, 0600, why, sizeof why),
                      -1);
-    assert_non_null(strstr(why, "is no socket"));
+    assert_non_null(strstr(why, "is not a socket"));
     assert_int_equal(unlink(websocket_path), 0);
 }
 
