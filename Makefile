@@ -314,7 +314,7 @@ install:                   ## install what is built below PREFIX (/usr/local), D
 	@[ -x $(B)/encke ] && [ -e $(B)/encke.8 ] || { echo "install: $(B)/encke is not there: first run 'make', as yourself" >&2; exit 1; }
 	$(INSTALL) -d $(BINDIR) $(SHARE)/www $(addprefix $(SHARE)/examples/,$(dir $(EXAMPLES))) $(UNITDIR) $(MANDIR)
 	$(INSTALL) -m 755 $(B)/encke $(BINDIR)/encke
-	$(INSTALL) -m 644 $(wildcard www/*.*) $(SHARE)/www
+	$(INSTALL) -m 644 $(filter-out %.md,$(wildcard www/*.*)) $(SHARE)/www
 	$(foreach f,$(EXAMPLES),$(call put,$f,$(SHARE)/examples,$(if $(filter %.cgi,$f),755,644)) &&) :
 	$(foreach f,$(UNITS),$(call put,$f,$(UNITDIR),644) &&) :
 	$(call named,$(B)/encke.8,$(MANDIR)/encke.8,644)

@@ -14,7 +14,7 @@ from results import Results
 from servers import STARTERS, Encke
 
 #: What there is to measure, by name: a function of a Bench, the tables of what it measures, and
-#: about how many seconds it takes in a full run and in a quick one, on the machine of the README.
+#: about how many seconds it takes in a full run and in a quick one, on the machine of README.md here.
 Scenario = collections.namedtuple("Scenario", "run sections full_s quick_s")
 SCENARIOS = {}
 

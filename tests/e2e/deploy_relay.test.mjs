@@ -1,4 +1,4 @@
-// README's relay, as a site owner would copy it: its configurations behind real web servers, a real
+// The relay of deploy/README.md, as a site owner would copy it: its configurations behind real web servers, a real
 // distant Encke as the upstream, the feed, the demo, the unit's drop-in, and what the manuals say.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -21,10 +21,10 @@ import {
 import { expectJson } from './lib/expect.mjs';
 import { openReader } from './lib/readers.mjs';
 
-const README = fs.readFileSync(path.join(ROOT, 'README.md'), 'utf8');
-const SECTION = /^## The relay\n([^]*?)^## /m.exec(README)[1];
+const DOCUMENT = fs.readFileSync(path.join(ROOT, 'deploy/README.md'), 'utf8');
+const SECTION = /^## The relay\n([^]*)/m.exec(DOCUMENT)[1];
 
-// The indented block of README's section that begins with `start`, without its indent.
+// The indented block of the section that begins with `start`, without its indent.
 function block(start) {
   const all = SECTION.split(/\n(?=\S)/).flatMap((part) => {
     const at = part.indexOf('\n    ');
@@ -92,7 +92,7 @@ const COMMAND = {
   lighttpd: (dir) => `lighttpd -D -f ${dir}/conf`,
 };
 
-// A web server with README's lines before the daemon at `socket`, and a way to ask it as relay.lan.
+// A web server with the document's lines before the daemon at `socket`, and a way to ask it as relay.lan.
 async function relaySite(t, server, socket) {
   const dir = tempDir(t),
     port = await freePort();
@@ -121,7 +121,7 @@ const startRelay = (t, args, options = {}) =>
 const upstreamOf = async (stack, name = 'default') =>
   (await stack.status()).upstreams.find((one) => one.name === name);
 
-throughBoth("README's relay: many clients, one request to a distant Encke", async (t, server) => {
+throughBoth("the documented relay: many clients, one request to a distant Encke", async (t, server) => {
   const far = await startStack(t, { server: 'nginx' });
   const relay = await startRelay(t, ['--upstream', `${far.url}/subscribe`]);
   const ask = await relaySite(t, server, relay.socket);
@@ -160,7 +160,7 @@ throughBoth("README's relay: many clients, one request to a distant Encke", asyn
     assert.equal((await ask(at, { agent: elsewhere })).status, 403, at);
 });
 
-throughBoth("README's relay while its upstream is dead, and after", async (t, server) => {
+throughBoth("the documented relay while its upstream is dead, and after", async (t, server) => {
   const far = await startStack(t, { server: 'nginx' });
   const relay = await startRelay(t, ['--upstream', `${far.url}/subscribe`]);
   const ask = await relaySite(t, server, relay.socket);
@@ -285,7 +285,7 @@ claim("the drop-in opens the network to encke.service, and systemd understands i
     return ['PrivateNetwork=', '~AF_(INET|INET6)', '~AF_NETLINK', '~AF_UNIX', '~AF_PACKET'].map(of);
   };
   assert.deepEqual(open(), [false, false, false, true, false]);
-  const shown = /^ {4}sudo install -D -m 644 \S+\/examples\/(\S+) \/etc\/systemd\/system\/(\S+)$/m;
+  const shown = /^ +sudo install -D -m 644 \S+\/examples\/(\S+) \/etc\/systemd\/system\/(\S+)$/m;
   const [, from, to] = shown.exec(SECTION);
   fs.mkdirSync(path.dirname(path.join(dir, to)));
   fs.writeFileSync(path.join(dir, to), read(from));

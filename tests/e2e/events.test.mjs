@@ -105,7 +105,7 @@ throughBoth('as=text keeps all but the kind of line break', async (t, server) =>
   assert.deepEqual(reader.ids, ids);
 });
 
-// What a page would keep of an EventSource: every event, its id, and how often it (re)connected. As the README has it,
+// What a page would keep of an EventSource: every event, its id, and how often it (re)connected. As www/README.md has it,
 // a source that gives up (at a 502 or 503, while there is no daemon) is opened again.
 function follow(at, id, EventSource) {
   const heard = { messages: [], ids: [], cursors: [], resets: 0, opens: 0, errors: 0 };
