@@ -14,7 +14,7 @@ static int complain_of_order(const char *lower, int64_t least, const char *upper
                             lower, (long long)least, upper, (long long)most);
 }
 
-/* The ordinary hold is none that a client could not ask for. */
+/* The default hold must not be longer than the longest that a client may ask for. */
 static int settle_holds(struct options *options)
 {
     if (options->hold_s <= options->hold_max_s)
@@ -28,9 +28,9 @@ static int settle_holds(struct options *options)
     return 0;
 }
 
-/* One message has room where all that wait for the disk have, all that are kept, and all that
- * readers have not taken; there it is written as JSON or for scripts, six times as long at worst.
- */
+/* One message must fit into each limit for all messages: those that wait for the disk, those kept,
+ * and those that readers have not taken. The last are written as JSON or for scripts, which makes
+ * them up to six times as long. */
 static int settle_sizes(struct options *options)
 {
     enum { WRITTEN = 8 };
@@ -50,7 +50,7 @@ static int settle_sizes(struct options *options)
     return 0;
 }
 
-/* A log's files are its own name and some more that begin with it. */
+/* The files of a log are the one of its name, and others whose names begin with it. */
 static bool is_file_of_log(const char *path, const char *db)
 {
     static const char *const suffixes[] = {"", "-wal", "-shm", "-journal", ".lock"};
@@ -78,7 +78,7 @@ static int settle_paths(const struct options *options)
                : 0;
 }
 
-/* Connecting to a socket needs the permission to write. */
+/* To connect to a socket, a program needs the permission to write to it. */
 static int settle_socket_mode(const struct options *options)
 {
     enum { WRITE = 0222 };
@@ -97,7 +97,7 @@ static const char *first_given(const struct options *options, const char *const 
     return *names;
 }
 
-/* The other options of a relay name one of its upstreams: upstreams_open looks for it. */
+/* These options need an upstream. The others name one, and upstreams_open looks for it. */
 static int settle_upstreams(const struct options *options)
 {
     static const char *const names[] = {"upstream-ca",     "upstream-proxy",    "upstream-timeout",

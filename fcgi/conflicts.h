@@ -1,5 +1,5 @@
-/* conflicts.h - options that contradict each other, or mean nothing together, are an error that
- * says what to do. Only where a default is in the way of what was given, it gives way.
+/* conflicts.h - options that contradict each other, or have no meaning together, are an error. The
+ * error says what to do. But if a given option contradicts a default, the default is changed.
  */
 #ifndef ENCKE_FCGI_CONFLICTS_H
 #define ENCKE_FCGI_CONFLICTS_H
@@ -9,13 +9,13 @@
 
 #include "fcgi/options.h"
 
-/* Judges all options together, once all are known; lets defaults follow. Returns 0, or -1 after
- * saying on stderr what contradicts. */
+/* Checks all options together, and changes defaults where it must. Returns 0, or -1 after it has
+ * printed what is wrong. */
 int conflicts_settle(struct options *options);
 
-/* What only who has the sockets can judge: whether an option is for sockets of the daemon's own
- * though none is (own), or for WebSockets though no socket takes them. Returns 0, or -1 with why.
- */
+/* Checks the options for sockets, once the sockets are open. own: the daemon has made one itself,
+ * to which --socket-mode applies. websocket: there is one for WebSockets. Returns 0, or -1 with one
+ * line in why. */
 int conflicts_with_sockets(const struct options *options, bool own, bool websocket, char *why,
                            size_t why_size);
 

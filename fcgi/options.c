@@ -12,9 +12,9 @@
 const struct option_row option_rows[] = {
     {"socket", "PATH", OPTION_TEXT, AT(socket), NULL, 0, 0,
      "unix socket to which the web server connects; not needed if one is inherited",
-     "A socket that a dead daemon left behind is replaced; one that is in use is not. "
-     "A listening socket may be inherited from systemd.socket(5), or as standard input from "
-     "lighttpd's bin-path or from spawn-fcgi(1); it is then used instead of this one."},
+     "A socket that a dead daemon left behind is replaced; one that is in use is not. A listening "
+     "socket may be inherited from systemd.socket(5), or as standard input from lighttpd's "
+     "bin-path or from spawn-fcgi(1); it is then used instead of this one."},
     {"socket-mode", "MODE", OPTION_OCTAL, AT(socket_mode), "0660", 0, 0777,
      "permissions of the sockets that the daemon makes",
      "Whoever may connect may publish: only the web server should be able to."},
@@ -26,9 +26,8 @@ const struct option_row option_rows[] = {
      "path above the endpoints, such as /comet/; without it any path that ends in /create is "
      "create, and so on",
      "With --mount /comet/ only /comet/create is create, compared letter by letter. "
-     "/comet/x/create, "
-     "/comet//create and /comet/%63reate are answered 404, so that no client gets round a rule of "
-     "the web server. It holds for both sockets."},
+     "/comet/x/create, /comet//create and /comet/%63reate are answered 404, so that no client gets "
+     "round a rule of the web server. It holds for both sockets."},
     {"origin", "LIST", OPTION_ORIGINS, AT(origin), NULL, 0, 0,
      "other web sites whose pages may publish and open WebSockets; any: all of them",
      "Pages of the same host always may. Pages of other sites are answered 403, because a browser "
@@ -51,9 +50,8 @@ const struct option_row option_rows[] = {
     {"max-holds", "N", OPTION_NUMBER, AT(max_holds), "20000", 1, 10000000,
      "held requests and open streams at once; beyond it clients get 503",
      "It is lowered to what the limit of open files allows. The sets of channels that these read "
-     "may "
-     "take 1600 bytes each on average (a channel that nobody else reads takes about 150, one that "
-     "others read 40); beyond that a new set gets 503."},
+     "may take 1600 bytes each on average (a channel that nobody else reads takes about 150, one "
+     "that others read 40); beyond that a new set gets 503."},
     {"max-message", "SIZE", OPTION_SIZE, AT(max_message), "64K", 1, 8 << 20,
      "size of one message; a longer one gets 413", NULL},
     {"max-channels", "N", OPTION_NUMBER, AT(max_channels), "32", 1, 512,
@@ -61,9 +59,8 @@ const struct option_row option_rows[] = {
     {"keep-messages", "N", OPTION_NUMBER, AT(keep_messages), "10000", 0, TERABYTE,
      "messages kept in each channel; 0: no limit",
      "The oldest messages are deleted first, and several at a time, so a little more than the "
-     "limit "
-     "may be kept: of a channel that keeps 1000 messages or more a sixteenth, of --keep-bytes a "
-     "thousandth, and of --keep-age a thousandth but at most 10 seconds."},
+     "limit may be kept: of a channel that keeps 1000 messages or more a sixteenth, of "
+     "--keep-bytes a thousandth, and of --keep-age a thousandth but at most 10 seconds."},
     {"keep-age", "TIME", OPTION_AGE, AT(keep_age_s), "7d", 0, FOREVER,
      "how long messages are kept; 0: no limit", NULL},
     {"keep-bytes", "SIZE", OPTION_SIZE, AT(keep_bytes), "1G", 0, 1024 * TERABYTE,
@@ -78,10 +75,8 @@ const struct option_row option_rows[] = {
      "are disconnected",
      "The default is 8 times --max-message if that is more. From half of it on, long polls get "
      "smaller answers, which say that there is more. Beyond it, the readers that have taken "
-     "nothing "
-     "for longest are disconnected, but never the only one. They go on from their cursors when "
-     "they "
-     "come back."},
+     "nothing for longest are disconnected, but never the only one. They go on from their cursors "
+     "when they come back."},
     {"request-timeout", "SECONDS", OPTION_NUMBER, AT(request_timeout_s), "10", 1, 3600,
      "time for a request to arrive whole, and for an answer that is stuck to move on", NULL},
     {"websocket-socket", "PATH", OPTION_TEXT, AT(websocket_socket), NULL, 0, 0,
@@ -126,8 +121,7 @@ const struct option_row option_rows[] = {
     {"upstream-requests", "N", OPTION_NUMBER, AT(upstream_requests), "1000", 1, 100000,
      "different requests to upstreams at once; beyond it clients get 503",
      "The requests of --upstream-channel are not counted. It is lowered to an eighth of the limit "
-     "of "
-     "open files."},
+     "of open files."},
     {"log-level", "error|warn|info|debug", OPTION_LEVEL, AT(log_level), "info", 0, 0,
      "the least important lines that go to stderr", "See DIAGNOSTICS."},
 };

@@ -17,8 +17,8 @@ enum { GIVEN_MAX = 64 };
 /* The values of an option that may be given several times, in their order. */
 struct given {
     size_t count;
-    const char *texts[GIVEN_MAX]; /* as with paths below, or in copy */
-    char *copy;                   /* of the environment's variable; NULL: not from there */
+    const char *texts[GIVEN_MAX]; /* they live as long as paths below, or point into copy */
+    char *copy;                   /* of the variable in the environment; NULL: none */
 };
 
 struct options {
@@ -26,36 +26,36 @@ struct options {
     const char *db;
     int64_t socket_mode;
     const char *mount;            /* the path above the endpoints; NULL: any */
-    const char *origin;           /* that may publish, parted by commas, or "any"; NULL: none but
-                                     the same host's */
-    int64_t hold_s;               /* how long a request is held, less a jitter */
+    const char *origin;           /* other origins that may publish, separated by commas, or "any";
+                                     NULL: none */
+    int64_t hold_s;               /* how long a request is held, less a random part */
     int64_t hold_max_s;           /* the longest hold that a client may ask for */
-    int64_t stream_s;             /* how long a stream goes on, less a jitter */
-    int64_t heartbeat_s;          /* the longest that a stream says nothing */
-    int64_t max_holds;            /* requests held and streams open at once */
+    int64_t stream_s;             /* how long a stream goes on, less a random part */
+    int64_t heartbeat_s;          /* the longest time for which a stream sends nothing */
+    int64_t max_holds;            /* held requests and open streams at once */
     int64_t max_message;          /* bytes of a message's data */
     int64_t max_channels;         /* channels of one request */
-    int64_t keep_messages;        /* a channel; 0: no limit, as with the next two */
+    int64_t keep_messages;        /* in each channel; 0: no limit, as in the next two */
     int64_t keep_age_s;           /* seconds */
     int64_t keep_bytes;           /* the whole log */
     int64_t memory_bytes;         /* recent messages in memory */
-    int64_t queue_bytes;          /* creates waiting for their commit */
-    int64_t unsent_bytes;         /* what readers have not taken */
-    int64_t request_timeout_s;    /* for a request to arrive whole, and for a full socket to move */
-    const char *websocket_socket; /* as socket; NULL: no WebSockets, unless one is inherited */
-    bool websocket_create;        /* what clients send is published */
-    int64_t websocket_rate;       /* frames a second that a client may send in the long run */
+    int64_t queue_bytes;          /* of messages that wait for their commit */
+    int64_t unsent_bytes;         /* that readers have not taken */
+    int64_t request_timeout_s;    /* for a request to arrive, and for a full socket to take bytes */
+    const char *websocket_socket; /* NULL: no WebSockets, unless a socket is inherited */
+    bool websocket_create;        /* texts that clients send are published */
+    int64_t websocket_rate;       /* frames a second that a client may send on average */
     struct given upstream;        /* as upstream.h reads them: [NAME=]URL and so on */
     struct given upstream_params;
     struct given upstream_channel;
     struct given upstream_cursor;
     const char *upstream_ca;    /* path; NULL: the system's */
     const char *upstream_proxy; /* URL; NULL: none */
-    int64_t upstream_timeout_s; /* for one request to an upstream, whole */
+    int64_t upstream_timeout_s; /* for one whole request to an upstream */
     int64_t upstream_answer;    /* bytes of the largest answer that is passed on */
-    int64_t upstream_requests;  /* different requests to upstreams under way at once */
+    int64_t upstream_requests;  /* different requests to upstreams at once */
     enum diag_level log_level;
-    uint64_t given; /* a bit for each that was, by command line or environment: options_given */
+    uint64_t given; /* a bit for each option that was given: see options_given */
 };
 
 /* What the values of an option look like, and the type of its field. */
@@ -79,18 +79,17 @@ struct option_row {
     size_t offset;        /* of its field in struct options */
     const char *standard; /* the default, as a person would write it; NULL: none */
     int64_t least, most;  /* of numbers, sizes and times */
-    const char *help;     /* for --help and the manual: no sentence, and no full stop */
+    const char *help;     /* for --help and the manual: not a sentence, without a full stop */
     const char *more;     /* for the manual: whole sentences; NULL: help says all */
 };
 
 enum { OPTION_COUNT = 32 };
 extern const struct option_row option_rows[OPTION_COUNT];
 
-/* Whether the option of that name was given, so that its value is no default. */
+/* Whether the option of that name was given, on the command line or in the environment. */
 bool options_given(const struct options *options, const char *name);
 
-/* Says what is wrong with the options, on stderr in one line like all that the daemon says. Returns
- * -1. */
+/* Prints what is wrong with the options, as one line of diag's. Returns -1. */
 int options_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

@@ -21,7 +21,7 @@ enum { HELP = OPTION_COUNT, SHOW_VERSION, NAME_SIZE = 64 };
 
 #define ENVIRONMENT "ENCKE_"
 
-/* A number with an optional unit out of units, whose factors stand beside it. */
+/* Reads a number with or without one of the units; factors has the factor of each unit. */
 static int parse_number(const char *text, int base, const char *units, const int64_t *factors,
                         int64_t *value)
 {
@@ -57,8 +57,8 @@ static int parse_value(const struct option_row *row, const char *text, int64_t *
     return rc == 0 && *value >= row->least && *value <= row->most ? 0 : -1;
 }
 
-/* Of a path as clients write it: what may be written in two ways, %-escapes say, is not compared.
- */
+/* Whether text is a path that clients can write in one way only: with %-escapes, for example, they
+ * could write it in two. */
 static bool prefix_valid(const char *text)
 {
     static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -67,7 +67,9 @@ static bool prefix_valid(const char *text)
     return len > 0 && text[0] == '/' && text[len - 1] == '/' && strspn(text, allowed) == len;
 }
 
-/* Stores what text says into the row's field, unless it says nothing of the kind. */
+/* Stores the value that text has into the row's field. Returns false if it is not of the row's
+ * kind.
+ */
 static bool parse_into(const struct option_row *row, const char *text, void *field)
 {
     if (row->kind == OPTION_YES_NO) {
@@ -83,9 +85,10 @@ static bool parse_into(const struct option_row *row, const char *text, void *fie
            (row->kind == OPTION_PREFIX ? prefix_valid(text) : origin_list_valid(text));
 }
 
-/* Stores text into the row's field; origin is what a person typed, for the complaint. */
-static int set(struct options *options, const struct option_row *row, const char *text,
-               const char *origin)
+/* Stores text into the row's field; origin is the name that the operator wrote, for the complaint.
+ */
+static int set_option(struct options *options, const struct option_row *row, const char *text,
+                      const char *origin)
 {
     void *field = (char *)options + row->offset;
     if (!*text)
@@ -116,7 +119,7 @@ static void given_reset(struct given *given)
     *given = (struct given){0};
 }
 
-/* Several values in one variable, parted by blanks. */
+/* Stores the values of one variable, separated by blanks. */
 static int set_each(struct options *options, const struct option_row *row, const char *texts,
                     const char *origin)
 {
@@ -127,7 +130,7 @@ static int set_each(struct options *options, const struct option_row *row, const
         return options_complain("out of memory");
     for (char *text = strtok_r(given->copy, " \t\n", &rest); text;
          text = strtok_r(NULL, " \t\n", &rest))
-        if (set(options, row, text, origin) != 0)
+        if (set_option(options, row, text, origin) != 0)
             return -1;
     return 0;
 }
@@ -138,8 +141,8 @@ struct name {
     char text[NAME_SIZE];
 };
 
-/* As the environment has it. */
-static struct name variable(const struct option_row *row)
+/* The option's name in the environment. */
+static struct name variable_of(const struct option_row *row)
 {
     struct name name;
     snprintf(name.text, sizeof name.text, ENVIRONMENT "%s", row->name);
@@ -148,20 +151,21 @@ static struct name variable(const struct option_row *row)
     return name;
 }
 
-/* As the command line has it. */
-static struct name flag(const struct option_row *row)
+/* The option's name on the command line. */
+static struct name flag_of(const struct option_row *row)
 {
     struct name name;
     snprintf(name.text, sizeof name.text, "--%s", row->name);
     return name;
 }
 
-/* What somebody may have meant who wrote so, cut it short or misspelt it; "" if nothing is near. */
-static struct name nearest(const char *written, size_t len,
-                           struct name (*name_of)(const struct option_row *))
+/* The name that is nearest to the written one, which may be cut short or misspelt; "" if none is
+ * near. */
+static struct name find_nearest(const char *written, size_t len,
+                                struct name (*name_of)(const struct option_row *))
 {
     struct name best = {""};
-    size_t least = 2 + len / 4; /* what is further away is another word */
+    size_t least = 2 + len / 4; /* a name that differs more is another word */
     for (const struct option_row *row = option_rows; row < option_rows + OPTION_COUNT; row++) {
         struct name name = name_of(row);
         size_t away = strncasecmp(name.text, written, len) == 0
@@ -184,18 +188,18 @@ static void note_given(struct options *options, const struct option_row *row)
 
 static int from_environment(struct options *options, const struct option_row *row)
 {
-    struct name name = variable(row);
+    struct name name = variable_of(row);
     const char *text = getenv(name.text);
     if (!text || !*text)
         return 0;
     note_given(options, row);
     return row->kind == OPTION_REPEATED ? set_each(options, row, text, name.text)
-                                        : set(options, row, text, name.text);
+                                        : set_option(options, row, text, name.text);
 }
 
-/* Kubernetes tells each container of a service named encke by variables such as ENCKE_PORT and
- * ENCKE_SERVICE_HOST; so did Docker's links. */
-static bool tells_of_a_service(const char *entry)
+/* Where a service is named encke, Kubernetes sets variables such as ENCKE_PORT and
+ * ENCKE_SERVICE_HOST in each container; so did Docker's links. */
+static bool is_of_a_service(const char *entry)
 {
     static const char *const begin[] = {ENVIRONMENT "SERVICE_",
                                         ENVIRONMENT "PORT=", ENVIRONMENT "PORT_"};
@@ -205,14 +209,14 @@ static bool tells_of_a_service(const char *entry)
     return false;
 }
 
-/* An option that is misspelt would be missing in silence. */
+/* A misspelt variable is an error, since otherwise nobody would notice it. */
 static int expect_known_variables(void)
 {
     for (char **entry = environ; *entry; entry++) {
         size_t len = strcspn(*entry, "=");
-        if (strncmp(*entry, ENVIRONMENT, strlen(ENVIRONMENT)) != 0 || tells_of_a_service(*entry))
+        if (strncmp(*entry, ENVIRONMENT, strlen(ENVIRONMENT)) != 0 || is_of_a_service(*entry))
             continue;
-        struct name near = nearest(*entry, len, variable);
+        struct name near = find_nearest(*entry, len, variable_of);
         if (strlen(near.text) == len && memcmp(near.text, *entry, len) == 0)
             continue;
         char shown[NAME_SIZE];
@@ -224,11 +228,12 @@ static int expect_known_variables(void)
     return 0;
 }
 
-static int start_values(struct options *options)
+/* Stores the defaults, and then the values in the environment. */
+static int set_defaults(struct options *options)
 {
     *options = (struct options){0};
     for (const struct option_row *row = option_rows; row < option_rows + OPTION_COUNT; row++) {
-        if (row->standard && set(options, row, row->standard, row->name) != 0)
+        if (row->standard && set_option(options, row, row->standard, row->name) != 0)
             return -1;
         if (from_environment(options, row) != 0)
             return -1;
@@ -244,12 +249,12 @@ static void complain_of(const char *written, bool wants_value)
         options_complain("%s wants a value", written);
         return;
     }
-    struct name near = nearest(written, strcspn(written, "="), flag);
+    struct name near = find_nearest(written, strcspn(written, "="), flag_of);
     options_complain("unknown or ambiguous option %s%s%s", written,
                      *near.text ? ", the nearest is " : "", near.text);
 }
 
-/* form is what follows "--help=", or NULL. */
+/* form: the text after "--help=", or NULL. */
 static enum options_verdict print_help(const char *form)
 {
     if (form && strcmp(form, "man") != 0) {
@@ -263,21 +268,29 @@ static enum options_verdict print_help(const char *form)
     return OPTIONS_DONE;
 }
 
-enum options_verdict options_parse(struct options *options, int argc, char **argv)
+/* Takes an option off the command line. The first time that a repeated one is there, it replaces
+ * the values of the environment. */
+static int take_option(struct options *options, const struct option_row *row, bool *seen,
+                       const char *text)
+{
+    if (row->kind == OPTION_REPEATED && !*seen)
+        given_reset(given_of(options, row));
+    *seen = true;
+    note_given(options, row);
+    return set_option(options, row, text, flag_of(row).text);
+}
+
+static enum options_verdict parse_command_line(struct options *options, int argc, char **argv)
 {
     struct option known[OPTION_COUNT + 3] = {0};
+    bool seen[OPTION_COUNT] = {false};
+    int at, which;
     for (int i = 0; i < OPTION_COUNT; i++)
         known[i] = (struct option){option_rows[i].name, required_argument, NULL, i};
     known[HELP] = (struct option){"help", optional_argument, NULL, HELP};
     known[SHOW_VERSION] = (struct option){"version", no_argument, NULL, SHOW_VERSION};
-
-    if (start_values(options) != 0)
-        return OPTIONS_BAD;
-    bool said[OPTION_COUNT] = {
-        false}; /* on the command line, which wins over the environment as a whole */
-    int at, which;
-    opterr = 0; /* the complaints are ours */
-    /* "+": words are left in their order, so that the one in question is known. */
+    opterr = 0; /* getopt prints nothing */
+    /* "+": getopt keeps the order of the arguments, so argv[at] is the one that is wrong */
     while (at = optind > 0 ? optind : 1,
            (which = getopt_long(argc, argv, "+:h", known, NULL)) != -1) {
         if (which == HELP || which == 'h')
@@ -290,17 +303,22 @@ enum options_verdict options_parse(struct options *options, int argc, char **arg
             complain_of(argv[at], which == ':');
             return OPTIONS_BAD;
         }
-        if (option_rows[which].kind == OPTION_REPEATED && !said[which])
-            given_reset(given_of(options, &option_rows[which]));
-        said[which] = true;
-        note_given(options, &option_rows[which]);
-        if (set(options, &option_rows[which], optarg, flag(&option_rows[which]).text) != 0)
+        if (take_option(options, &option_rows[which], &seen[which], optarg) != 0)
             return OPTIONS_BAD;
     }
-    if (optind < argc) {
-        options_complain("unexpected argument '%s'", argv[optind]);
+    if (optind == argc)
+        return OPTIONS_RUN;
+    options_complain("unexpected argument '%s'", argv[optind]);
+    return OPTIONS_BAD;
+}
+
+enum options_verdict options_parse(struct options *options, int argc, char **argv)
+{
+    if (set_defaults(options) != 0)
         return OPTIONS_BAD;
-    }
+    enum options_verdict verdict = parse_command_line(options, argc, argv);
+    if (verdict != OPTIONS_RUN)
+        return verdict;
     if (!options->db) {
         options_complain("no message log: give --db PATH (or ENCKE_DB)");
         return OPTIONS_BAD;

@@ -15,7 +15,7 @@ static bool same_letter(char a, char b)
     return tolower((unsigned char)a) == tolower((unsigned char)b);
 }
 
-/* Row by row of the usual table; only the latest is kept. */
+/* Computes the usual table row by row, and keeps only the latest row. */
 size_t spelling_distance(const char *name, const char *written, size_t len)
 {
     size_t costs[WRITTEN_MAX + 1];

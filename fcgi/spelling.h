@@ -1,11 +1,12 @@
-/* spelling.h - what somebody may have meant who misspelt a name. Pure. */
+/* spelling.h - how near a misspelt name is to another. Pure. */
 #ifndef ENCKE_FCGI_SPELLING_H
 #define ENCKE_FCGI_SPELLING_H
 
 #include <stddef.h>
 
-/* How many letters to put in, take out or change until name is the written one (Levenshtein),
- * whatever their case. Of what was written, len bytes, the first 64 count. */
+/* How many letters must be inserted, deleted or changed to make one name of the other (Levenshtein
+ * distance); upper and lower case do not differ. written has len bytes, of which the first 64 are
+ * compared. */
 size_t spelling_distance(const char *name, const char *written, size_t len);
 
 #endif
