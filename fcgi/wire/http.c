@@ -161,24 +161,31 @@ bool http_next_field(struct http_head *head, struct text *name, struct text *val
     return true;
 }
 
+/* The length of the scheme in front of "://" (RFC 3986, 3.1), or 0. */
+static size_t scheme_len(struct text target)
+{
+    size_t len = 0;
+    while (len < target.len &&
+           (is_letter(target.bytes[len]) ||
+            (len > 0 && (is_digit(target.bytes[len]) || target.bytes[len] == '+' ||
+                         target.bytes[len] == '-' || target.bytes[len] == '.'))))
+        len++;
+    return target.len - len >= 3 && memcmp(target.bytes + len, "://", 3) == 0 ? len : 0;
+}
+
 bool http_split_target(struct text *target, struct text *authority)
 {
-    const char *mark = memmem(target->bytes, target->len, "://", 3);
-    size_t scheme_len = mark ? (size_t)(mark - target->bytes) : 0;
-    if (scheme_len == 0 || !is_letter(target->bytes[0]))
+    size_t scheme = scheme_len(*target), len = 0;
+    if (scheme == 0)
         return false;
-    for (size_t i = 1; i < scheme_len; i++) /* RFC 3986, 3.1 */
-        if (!is_letter(target->bytes[i]) && !is_digit(target->bytes[i]) &&
-            !memchr("+-.", target->bytes[i], 3))
-            return false;
-    struct text host = {mark + 3, target->len - scheme_len - 3};
-    size_t len = 0;
-    while (len < host.len && !memchr("/?#", host.bytes[len], 3))
+    struct text rest = {target->bytes + scheme + 3, target->len - scheme - 3};
+    while (len < rest.len && rest.bytes[len] != '/' && rest.bytes[len] != '?' &&
+           rest.bytes[len] != '#')
         len++;
-    if (len == 0 || host.bytes[0] == ':' || memchr(host.bytes, '@', len))
+    if (len == 0 || rest.bytes[0] == ':' || memchr(rest.bytes, '@', len))
         return false;
-    *authority = (struct text){host.bytes, len};
-    *target = (struct text){host.bytes + len, host.len - len};
+    *authority = (struct text){rest.bytes, len};
+    *target = (struct text){rest.bytes + len, rest.len - len};
     return true;
 }
 
