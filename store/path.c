@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* The same for a path at which there is nothing: its directory is resolved. */
+/* Resolves a path at which there is no file yet; its directory must exist. */
 static char *resolve_new(const char *path, char *why, size_t why_size)
 {
     char copy[PATH_MAX], dir[PATH_MAX];

@@ -13,7 +13,7 @@
 
 #include "store/header.h"
 
-/* What is before the pages of a write-ahead log and before each of them:
+/* The size of a write-ahead log's header, and of the header of each page in it:
  * https://sqlite.org/walformat.html */
 enum { WAL_HEADER = 32, FRAME_HEADER = 24 };
 
@@ -100,8 +100,8 @@ static bool is_same_file(const struct place *place, ino_t inode, const struct st
     return st->st_dev == place->device && st->st_ino == inode;
 }
 
-/* Whether name leads to no file or to another one; if not, *st is filled. An error that says
- * nothing of that leaves a size of -1. */
+/* Whether name leads to no file or to another one; if not, *st is filled. If an error leaves that
+ * open, st_size is -1. */
 static bool file_is_gone(const struct place *place, const char *name, ino_t inode, struct stat *st)
 {
     if (stat_without_times(AT_FDCWD, name, st) == 0)

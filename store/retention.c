@@ -292,7 +292,7 @@ static int64_t age_due_ms(const struct retention *retention, const struct prefix
     return now->steady_ms - age_now_ms + age_ms + slack_ms;
 }
 
-/* In an empty log nothing is due (INT64_MAX); its first message ends that. */
+/* While the log is empty, due_ms is INT64_MAX; its first message makes a look due. */
 static bool prefix_is_due(const struct retention *retention, const struct moment *now)
 {
     const struct retention_limits *limits = &retention->limits;
