@@ -102,23 +102,6 @@ static void a_file_size_limit_counts_as_a_full_disk(void **state)
     free(data);
 }
 
-/* SQLite makes a file of shared memory before it reads a log; the log itself is sound. */
-static void a_sound_log_on_a_full_disk_is_not_called_damaged(void **state)
-{
-    struct store *store = *state;
-    store_open(store);
-    store_put(store, "a", "x");
-    store_close(store);
-    shim_errno(ENOSPC);
-    shim_arm(SHIM_MAP, 1, SQLITE_IOERR_SHMSIZE, true);
-    assert_int_equal(store_try_open(store), -1);
-    assert_non_null(strstr(store->why, "make room"));
-    assert_null(strstr(store->why, "damaged"));
-    shim_disarm();
-    store_open(store);
-    assert_string_equal(store_read_all(store, "a"), "1=x next 1");
-}
-
 /* Retention cannot work on a full disk either; it goes on once there is room, by itself. */
 static void retention_survives_a_full_disk(void **state)
 {
@@ -229,58 +212,49 @@ static void every_write_may_meet_a_full_disk(void **state)
     }
 }
 
+/* Does the work while the nth operation of the kind fails with rc. Whatever comes of it, what was
+ * acknowledged is there at the next start. Returns whether there was an nth operation. */
+static bool survives_a_failure(struct store *store, enum shim_op op, unsigned nth, int rc)
+{
+    static unsigned acked[WORK_MESSAGES];
+    bool failed;
+    store_open(store);
+    shim_arm((int)op, nth, rc, false);
+    size_t count = work(store, acked, &failed);
+    if (failed) {
+        assert_non_null(strstr(log_error(store->log), "I/O error"));
+        assert_int_equal(store_queue(store, "a", "x"), LOG_FAILED);
+    }
+    enum log_status status = store_close(store);
+    bool met = shim_met() > 0; /* perhaps only in the checkpoint that follows the last answer */
+    assert_false((failed || status != LOG_OK) && !met);
+    assert_false(failed && status != LOG_FAILED);
+    if (met && op == SHIM_SYNC)
+        assert_int_equal(shim_syncs(), nth); /* it was never tried again */
+    shim_disarm();
+    store_open(store);
+    assert_kept(store, acked, count, nth);
+    store_close(store);
+    store_remove_log(store->path);
+    return met;
+}
+
 static void every_write_may_fail(void **state)
 {
     struct store *store = *state;
-    static unsigned acked[WORK_MESSAGES];
     store->options.keep_messages = KEEP;
-    for (unsigned nth = 1;; nth = next_case(nth)) {
-        bool failed;
-        store_open(store);
-        shim_arm(SHIM_WRITE, nth, SQLITE_IOERR_WRITE, false);
-        size_t count = work(store, acked, &failed);
-        enum log_status status = store_close(store);
-        unsigned met = shim_met(); /* perhaps only in the checkpoint that follows the last answer */
-        assert_false((failed || status != LOG_OK) && !met);
-        assert_false(failed && status != LOG_FAILED);
-        shim_disarm();
-        store_open(store);
-        assert_kept(store, acked, count, nth);
-        store_close(store);
-        store_remove_log(store->path);
-        if (!met)
-            break;
-    }
+    unsigned nth = 1;
+    while (survives_a_failure(store, SHIM_WRITE, nth, SQLITE_IOERR_WRITE))
+        nth = next_case(nth);
 }
 
 static void every_sync_may_fail_and_stops_the_writer(void **state)
 {
     struct store *store = *state;
-    static unsigned acked[WORK_MESSAGES];
     store->options.keep_messages = KEEP;
-    for (unsigned nth = 1;; nth = next_case(nth)) {
-        bool failed;
-        store_open(store);
-        shim_arm(SHIM_SYNC, nth, SQLITE_IOERR_FSYNC, false);
-        size_t count = work(store, acked, &failed);
-        if (failed) {
-            assert_non_null(strstr(log_error(store->log), "I/O error"));
-            assert_int_equal(store_queue(store, "a", "x"), LOG_FAILED);
-        }
-        enum log_status status = store_close(store);
-        unsigned met = shim_met();
-        assert_false((failed || status != LOG_OK) && !met);
-        assert_false(failed && status != LOG_FAILED);
-        if (met)
-            assert_int_equal(shim_syncs(), nth); /* it was never tried again */
-        shim_disarm();
-        store_open(store);
-        assert_kept(store, acked, count, nth);
-        store_close(store);
-        store_remove_log(store->path);
-        if (!met)
-            break;
-    }
+    unsigned nth = 1;
+    while (survives_a_failure(store, SHIM_SYNC, nth, SQLITE_IOERR_FSYNC))
+        nth = next_case(nth);
 }
 
 /* ---- no memory ---- */
@@ -464,13 +438,20 @@ static void assert_all_kept(struct store *store, const struct shared *shared, un
     store_close(store);
 }
 
+/* Memory that a child shares with the test. */
+static struct shared *share_memory(void)
+{
+    struct shared *shared =
+        mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(shared, MAP_FAILED);
+    return shared;
+}
+
 static void every_operation_may_be_the_last(void **state)
 {
     struct store *store = *state;
-    struct shared *shared =
-        mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct shared *shared = share_memory();
     const int ops[] = {SHIM_WRITE, SHIM_SYNC};
-    assert_ptr_not_equal(shared, MAP_FAILED);
     store->options.keep_messages = KEEP;
     for (int op = 0; op < 2; op++) {
         bool crashed = true;
@@ -486,82 +467,97 @@ static void every_operation_may_be_the_last(void **state)
     munmap(shared, sizeof *shared);
 }
 
-/* The power fails: only what was synced is left. This is what synchronous=FULL is for. */
+/* ---- power cuts ---- */
+
+/* The folder of what is on the disk: the last part of the path is the same as the log's. */
+struct image {
+    char dir[200], path[300];
+};
+
+static void make_image_dir(const struct store *store, struct image *image)
+{
+    snprintf(image->dir, sizeof image->dir, "%s/image", store->dir);
+    snprintf(image->path, sizeof image->path, "%s/log.db", image->dir);
+    assert_int_equal(mkdir(image->dir, 0700), 0);
+}
+
+/* Makes an empty log, on the disk as well. From now on only what is synced gets there. */
+static void start_image(struct store *store, const struct image *image)
+{
+    store_open(store);
+    store_close(store);
+    size_t size;
+    char *bytes = store_slurp(store->path, &size);
+    store_spit(image->path, bytes, size);
+    free(bytes);
+    shim_image(image->dir);
+}
+
+/* The power is cut: only what is on the disk is left. */
+static void cut_power(struct store *store, const struct image *image)
+{
+    store_remove_log(store->path);
+    store->options.path = image->path;
+}
+
+static void end_image(struct store *store, const struct image *image)
+{
+    store_remove_log(image->path);
+    store->options.path = store->path;
+}
+
+static unsigned next_cut(unsigned nth)
+{
+    return nth < 8 ? nth + 1 : nth * 2;
+}
+
+/* This is what synchronous=FULL is for. */
 static void a_power_cut_loses_nothing_that_was_acknowledged(void **state)
 {
     struct store *store = *state;
-    struct shared *shared =
-        mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    char image[200], saved[96];
-    bool crashed = true;
-    assert_ptr_not_equal(shared, MAP_FAILED);
+    struct shared *shared = share_memory();
+    struct image image;
+    make_image_dir(store, &image);
     store->options.keep_messages = KEEP;
-    snprintf(image, sizeof image, "%s/image", store->dir);
-    assert_int_equal(mkdir(image, 0700), 0);
-    for (unsigned nth = 1; crashed; nth = nth < 8 ? nth + 1 : nth * 2) {
-        char *bytes, name[300];
+    bool crashed = true;
+    for (unsigned nth = 1; crashed; nth = next_cut(nth)) {
         shared->count = 0;
-        store_open(store);
-        store_close(store);
-        size_t size;
-        bytes = store_slurp(store->path, &size);
-        snprintf(name, sizeof name, "%s/log.db", image);
-        store_spit(name, bytes, size);
-        free(bytes);
-        shim_image(image);
+        start_image(store, &image);
         crashed = run_until_crash(store, shared, SHIM_WRITE | SHIM_SYNC, nth);
         shim_image(NULL);
-        store_remove_log(store->path);
-
-        strcpy(saved, store->path);
-        snprintf(store->path, sizeof store->path, "%s/image/log.db", store->dir);
+        cut_power(store, &image);
         assert_all_kept(store, shared, nth);
-        store_remove_log(store->path);
-        strcpy(store->path, saved);
+        end_image(store, &image);
     }
-    assert_int_equal(rmdir(image), 0);
+    assert_int_equal(rmdir(image.dir), 0);
     munmap(shared, sizeof *shared);
 }
 
 /* A crash before the fsync leaves a commit that the next start finds in the write-ahead log, though
- * the disk may not have it yet. It must, before anybody is shown it. */
+ * the disk may not have it yet. It must have it before anybody is shown the commit. */
 static void what_a_restart_shows_survives_a_power_cut(void **state)
 {
     struct store *store = *state;
-    struct shared *shared =
-        mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    char image[200], name[300], saved[96];
+    struct shared *shared = share_memory();
+    struct image image;
+    make_image_dir(store, &image);
     bool crashed = true;
-    assert_ptr_not_equal(shared, MAP_FAILED);
-    snprintf(image, sizeof image, "%s/image", store->dir);
-    assert_int_equal(mkdir(image, 0700), 0);
-    for (unsigned nth = 1; crashed; nth = nth < 8 ? nth + 1 : nth * 2) {
+    for (unsigned nth = 1; crashed; nth = next_cut(nth)) {
         shared->count = 0;
-        store_open(store);
-        store_close(store);
-        size_t size;
-        char *bytes = store_slurp(store->path, &size);
-        snprintf(name, sizeof name, "%s/log.db", image);
-        store_spit(name, bytes, size);
-        free(bytes);
-        shim_image(image);
+        start_image(store, &image);
         crashed = run_until_crash(store, shared, SHIM_SYNC, nth);
         store_open(store);
         shim_image(NULL);
         char *shown = strdup(store_read_all(store, "a"));
         store_close(store);
-        store_remove_log(store->path);
-
-        strcpy(saved, store->path);
-        snprintf(store->path, sizeof store->path, "%s/image/log.db", store->dir);
+        cut_power(store, &image);
         store_open(store);
         assert_string_equal(store_read_all(store, "a"), shown);
         free(shown);
         store_close(store);
-        store_remove_log(store->path);
-        strcpy(store->path, saved);
+        end_image(store, &image);
     }
-    assert_int_equal(rmdir(image), 0);
+    assert_int_equal(rmdir(image.dir), 0);
     munmap(shared, sizeof *shared);
 }
 
@@ -570,7 +566,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_full_disk_fails_the_append_and_passes),
         TEST(a_file_size_limit_counts_as_a_full_disk),
-        TEST(a_sound_log_on_a_full_disk_is_not_called_damaged),
         TEST(retention_survives_a_full_disk),
         TEST(every_write_may_meet_a_full_disk),
         TEST(every_write_may_fail),
