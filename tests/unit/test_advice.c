@@ -99,7 +99,7 @@ static void each_cause_has_its_advice_and_none_is_damage(void **state)
     assert_int_equal(log_head(store->log), store->acknowledged);
 }
 
-/* quick_check tells of a page that it cannot read in a row, as if that were damage. */
+/* quick_check reports a page that it cannot read as a row of its result, like damage. */
 static void a_page_that_cannot_be_read_is_not_called_damaged(void **state)
 {
     struct store *store = *state;

@@ -22,7 +22,7 @@
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, shim_setup, shim_teardown)
 
-/* Single bytes that the kernel has no memory for: the writer's to the pipe. */
+/* How many writes of a single byte, the writer's to the pipe, fail for lack of memory. */
 static _Atomic int bytes_to_refuse;
 
 ssize_t write(int fd, const void *bytes, size_t len)
@@ -76,7 +76,7 @@ static void a_full_disk_fails_the_append_and_passes(void **state)
     assert_string_equal(store_read_all(store, "a"), "1=1 2=3 next 2");
 }
 
-/* A quota or a file size limit says so in another way than a disk without room. */
+/* A quota or a file size limit gives another error than a disk without room. */
 static void a_file_size_limit_counts_as_a_full_disk(void **state)
 {
     struct store *store = *state;
@@ -314,7 +314,7 @@ static void a_byte_that_could_not_be_written_is_written_again(void **state)
     assert_int_equal(bytes_to_refuse, 0);
 }
 
-/* What some call left in errno long before says nothing of SQLite's error. */
+/* An errno that an earlier call left says nothing about SQLite's error. */
 static void a_stale_errno_makes_no_failure_a_full_disk(void **state)
 {
     struct store *store = *state;
@@ -329,7 +329,7 @@ static void a_stale_errno_makes_no_failure_a_full_disk(void **state)
     shim_disarm();
 }
 
-/* One allocation of SQLite's fails: what was asked fails with it, or not, and the log goes on. */
+/* One allocation in SQLite fails: the call may fail with it, but the log goes on. */
 static void every_allocation_may_fail(void **state)
 {
     struct store *store = *state;
@@ -392,7 +392,7 @@ struct shared {
     unsigned acked[WORK_MESSAGES];
 };
 
-/* As work, but what is acknowledged is told to the parent at once. */
+/* Like work, but tells the parent at once what was acknowledged. */
 static void work_and_tell(struct store *store, struct shared *shared)
 {
     static char data[WORK_LARGE + 1];

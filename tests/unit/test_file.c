@@ -20,7 +20,7 @@ static void make_log(struct store *store)
     assert_int_equal(store_close(store), LOG_OK);
 }
 
-/* What is at the path is refused with these words, and is the same afterwards. */
+/* Opening is refused with these words, and the file is unchanged afterwards. */
 static void assert_refused(struct store *store, const char *words)
 {
     size_t before_size;

@@ -188,7 +188,8 @@ static void every_byte_of_a_message_is_kept(void **state)
     }
 }
 
-/* Only drains make room: the loop cannot be outrun by a writer that it does not listen to. */
+/* Only a drain makes room in the queue, so the writer cannot get ahead of a loop that does not
+ * drain. */
 static void queue_is_limited_in_bytes(void **state)
 {
     struct store *store = *state;

@@ -71,7 +71,7 @@ static void assert_recognised(struct store *store, uint64_t head)
     strcpy(epoch, log_epoch(store->log));
 }
 
-/* In a process that ends without closing the log. Of the last ones it hears nothing. */
+/* Appends in a process that ends without closing the log, and before the last ones are reported. */
 static void put_and_be_killed(struct store *store, int count)
 {
     pid_t pid = fork();
@@ -235,7 +235,7 @@ static int open_mark_by(struct store *store, int flags, char *why, size_t why_si
     return result;
 }
 
-/* Or the log would be taken for another's at each start from then on. */
+/* Otherwise each later start would take the log for another one. */
 static void a_new_epoch_that_cannot_be_remembered_is_not_begun(void **state)
 {
     struct store *store = *state;

@@ -1,4 +1,4 @@
-/* The log's files are removed, replaced, cut short, or opened by another of their names. */
+/* The log's files are removed, replaced, cut short, or opened under another name. */
 #include "support_store.h"
 
 #include <errno.h>
@@ -45,13 +45,13 @@ static void a_write_ahead_log_that_is_removed_ends_the_log_and_is_saved(void **s
     assert_removal_ends(*state, "-wal", "-wal was removed or replaced");
 }
 
-/* Otherwise who copies the log meanwhile would not be seen, and get pages of two times. */
+/* Otherwise a program that copies the log would go unnoticed, and get pages of different times. */
 static void an_index_that_is_removed_ends_the_log(void **state)
 {
     assert_removal_ends(*state, "-shm", "-shm was removed or replaced");
 }
 
-/* With another database in its place there is nothing to be saved there. */
+/* If the database is another one now, nothing may be copied into it. */
 static void a_database_that_was_written_to_is_not_written_over(void **state)
 {
     struct store *store = *state;
@@ -184,7 +184,7 @@ static void a_change_of_mode_is_noticed_and_passes(void **state)
     assert_int_equal(store_put(store, "a", "x"), 1);
 }
 
-/* Opens the log by another name in another process, which is to be refused. */
+/* Opens the log under another name in another process, and expects to be refused. */
 static void assert_refused_elsewhere(struct store *store, const char *path)
 {
     pid_t child = fork();

@@ -60,7 +60,8 @@ static void a_channel_never_keeps_more_than_its_count(void **state)
     assert_int_equal(store_sql(store, "SELECT floor FROM channel WHERE name = 'a'"), 7);
 }
 
-/* Of a thousand and more, a sixteenth may be left over until it goes in one piece. */
+/* Of a thousand messages or more, a sixteenth more may stay until all of that is deleted at once.
+ */
 static void a_long_channel_is_trimmed_a_piece_at_a_time(void **state)
 {
     struct store *store = *state;
@@ -93,7 +94,7 @@ static void what_may_be_left_over_is_bounded(void **state)
     assert_int_equal(most_of(1ULL << 40), (1ULL << 40) + 1000);
 }
 
-/* Large batches too are trimmed in the transaction that brings them. */
+/* Large batches, too, are trimmed in their own transaction. */
 static void retention_keeps_up_with_any_batch(void **state)
 {
     struct store *store = *state;
@@ -206,7 +207,7 @@ static struct gap *read_gap(struct store *store, uint64_t seq)
     return gap;
 }
 
-/* The floors are 100 and 90, and then 190 and one that the memory knows no more. */
+/* The floors are 100 and 90, and then 190 and one that the memory has forgotten. */
 static void a_floor_that_falls_out_of_memory_hides_no_gap(void **state)
 {
     struct store *store = *state;

@@ -1,4 +1,5 @@
-/* The -shm is a mapping: on a full disk its holes would be a SIGBUS. It has room before. */
+/* The -shm is a mapping: on a full disk its holes would be a SIGBUS. So its room is reserved
+ * before. */
 #include "support_store.h"
 
 #include <errno.h>
