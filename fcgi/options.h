@@ -11,15 +11,7 @@
 #include <stdint.h>
 
 #include "fcgi/io/diag.h"
-
-enum { GIVEN_MAX = 64 };
-
-/* The values of an option that may be given several times, in their order. */
-struct given {
-    size_t count;
-    const char *texts[GIVEN_MAX]; /* they live as long as paths below, or point into copy */
-    char *copy;                   /* of the variable in the environment; NULL: none */
-};
+#include "fcgi/io/given.h"
 
 struct options {
     const char *socket; /* paths live as long as argv and the environment; NULL: not given */

@@ -10,11 +10,14 @@
 #include <unistd.h>
 
 #include "fcgi/conflicts.h"
-#include "fcgi/io/diag.h"
-#include "fcgi/readers/hold.h"
+#include "fcgi/conn/reading.h"
 #include "fcgi/endpoints/routes.h"
+#include "fcgi/io/diag.h"
 #include "fcgi/io/signals.h"
-#include "fcgi/readers/talk.h"
+#include "fcgi/readers/hold.h"
+#include "fcgi/readers/stream.h"
+#include "fcgi/wire/handshake.h"
+#include "fcgi/wire/request.h"
 
 enum {
     OWN_DESCRIPTORS = 24, /* stdio, epoll, the log's files, the memory file, the listener … */
@@ -31,118 +34,38 @@ enum {
     DRAIN_MS = 1500 /* what a drain may take before it cuts connections off */
 };
 
-void server_conn_idle(struct server *server)
+/* There is room for another connection. */
+static void on_room_made(struct conns *conns)
 {
+    struct server *server = OWNER(struct server, conns, conns);
     door_resume(&server->fastcgi);
     door_resume(&server->websocket);
 }
 
-void server_conn_ended(struct server *server)
-{
-    server->conns--;
-    server_conn_idle(server);
-}
-
-/* ---- who may wait ---- */
-
-static unsigned waiting(const struct server *server)
-{
-    unsigned count = server->held;
-    for (int kind = 0; kind < STREAM_KINDS; kind++)
-        count += server->streams[kind];
-    return count;
-}
-
-/* Told once, and again only after it had become better by a tenth. */
-static void note_too_many(struct server *server)
-{
-    server->refused++;
-    if (!server->full)
-        diag(DIAG_WARN, "%u requests are held, the limit (--max-holds): refusing more",
-             server->waiting_max);
-    server->full = true;
-}
-
-static const char STOPPING[] = "the service is about to stop";
-
-static void refuse_for_now(struct conn *conn, const char *why)
-{
-    char header[RETRY_AFTER_SIZE];
-    conn_refuse(conn, 503, retry_after(header), why);
-}
-
-void server_refuse(struct conn *conn, const char *why)
-{
-    struct server *server = conn->server;
-    server->refused++;
-    if (!server->full)
-        diag(DIAG_WARN, "refusing to hold a request: %s", why);
-    server->full = true;
-    refuse_for_now(conn, why);
-}
-
-bool server_news_can_wait(const struct server *server)
-{
-    enum { NEWS_BYTES = 8 << 20 };
-    return unsent_is_too_much(&server->unsent) || server->round.rendered >= NEWS_BYTES;
-}
-
-bool server_admit(struct conn *conn)
-{
-    struct server *server = conn->server;
-    if (!server->draining && waiting(server) < server->waiting_max)
-        return true;
-    if (!server->draining)
-        note_too_many(server);
-    refuse_for_now(conn, server->draining ? STOPPING : "too many requests are held");
-    return false;
-}
-
-void server_left(struct server *server)
-{
-    const struct groups *groups = &server->groups;
-    if (server->full && waiting(server) < server->waiting_max - server->waiting_max / 10 &&
-        groups->bytes < groups->bytes_max - groups->bytes_max / 10)
-        server->full = false;
-}
-
-/* ---- what readers do not take ---- */
-
-/* Told once, and again only after it had become half as much. */
-static void note_cut_off(struct server *server)
-{
-    server->cut_off++;
-    if (!server->crowded)
-        diag(DIAG_WARN,
-             "%zu bytes are not taken by their readers, the limit (--unsent): cutting off those "
-             "who take nothing",
-             server->unsent.bytes);
-    server->crowded = true;
-}
+/* ---- memory ---- */
 
 static size_t kept_for_readers(const struct server *server)
 {
-    return server->unsent.bytes + server->groups.bytes;
+    return server->conns.unsent.bytes + server->admission.bytes;
 }
 
-/* What was let go lies scattered between what is still in use, and would be the process's for ever.
- */
+/* What was freed lies scattered between what is still in use, and would never go back to the system
+ * by itself. */
 static void on_tidy(struct timer *timer)
 {
     struct server *server = OWNER(struct server, timer, tidy_timer);
     server->most_kept = kept_for_readers(server);
-    strips_free(&server->strips);
-    pages_free(&server->pages);
-    buf_free(&server->scratch);
+    readers_tidy(&server->readers);
+    buf_free(&server->conns.scratch);
     malloc_trim(0);
 }
 
 static void on_sweep(struct timer *timer)
 {
-    groups_sweep(&OWNER(struct server, timer, sweep_timer)->groups, SWEEP_MS);
+    groups_sweep(&OWNER(struct server, timer, sweep_timer)->readers.groups, SWEEP_MS);
 }
 
-static void note_letting_go(struct server *server)
+static void tidy_soon(struct server *server)
 {
     size_t kept = kept_for_readers(server);
     if (kept > server->most_kept)
@@ -152,80 +75,60 @@ static void note_letting_go(struct server *server)
         timer_set(&server->loop.timers, &server->tidy_timer, TIDY_MS);
 }
 
-/* No list of connections is being walked. */
+/* Does what must not be done while a list of connections is walked. */
 static void settle(struct loop *loop)
 {
     struct server *server = OWNER(struct server, loop, loop);
+    struct unsent *unsent = &server->conns.unsent;
     struct conn *worst;
-    while ((worst = unsent_worst(&server->unsent)) != NULL) {
-        note_cut_off(server);
+    while ((worst = unsent_worst(unsent)) != NULL) {
+        unsent_note_cut_off(unsent);
         conn_end(worst);
     }
-    if (server->crowded && !unsent_is_much(&server->unsent))
-        server->crowded = false;
-    note_letting_go(server);
-    if (!TAILQ_EMPTY(&server->groups.deserted) && server->sweep_timer.due_tick == 0)
+    unsent_note_better(unsent);
+    tidy_soon(server);
+    if (!TAILQ_EMPTY(&server->readers.groups.deserted) && server->sweep_timer.due_tick == 0)
         timer_set(&loop->timers, &server->sweep_timer, SWEEP_MS);
 }
 
 /* ---- draining ---- */
 
-static void release(void *context, struct group *group)
-{
-    if (format_streams(group->shape.format))
-        stream_release(group);
-    else
-        hold_release(context, group);
-}
-
-/* Those whose turn has not come must ask again; that is short, and any socket takes it. */
-static void refuse_deferred(struct server *server)
-{
-    struct conn *conn = LIST_FIRST(&server->busy);
-    while (conn) {
-        struct conn *next = LIST_NEXT(conn, link);
-        if (conn->state == CONN_DEFERRED)
-            refuse_for_now(conn, STOPPING);
-        conn = next;
-    }
-}
-
 /* Looks from time to time whether all are served: what raced in on kept connections is, too. */
 static void on_drain_timer(struct timer *timer)
 {
     struct server *server = OWNER(struct server, timer, drain_timer);
-    bool served = LIST_EMPTY(&server->busy);
-    bool ended = LIST_EMPTY(&server->behind);
+    bool served = LIST_EMPTY(&server->conns.busy);
+    bool ended = LIST_EMPTY(&server->readers.behind);
     if ((!served || !ended) && timer_now_ms() < server->drain_until_ms) {
         timer_set(&server->loop.timers, timer, 0);
         return;
     }
     if (!served)
-        refuse_deferred(server);
-    if (!LIST_EMPTY(&server->busy))
+        hold_refuse_deferred(&server->readers);
+    if (!LIST_EMPTY(&server->conns.busy))
         diag(DIAG_WARN, "some requests were not finished in time and are cut off");
     if (!ended)
         diag(DIAG_INFO, "%u streams whose readers take nothing are cut off",
-             server->streams_behind);
+             server->readers.streams_behind);
     loop_stop(&server->loop);
 }
 
 static void drain(struct server *server)
 {
-    if (server->draining)
+    if (server->conns.draining)
         return;
-    diag(DIAG_INFO, "draining: answering %u held requests and streams", waiting(server));
+    diag(DIAG_INFO, "draining: answering %u held requests and streams", server->admission.waiting);
     sd_notify(0, "STOPPING=1");
     door_close(&server->fastcgi);
     door_close(&server->websocket);
-    server->draining = true;
+    server->conns.draining = true;
     server->drain_until_ms = timer_now_ms() + DRAIN_MS;
-    groups_each(&server->groups, release, server);
+    groups_release(&server->readers.groups);
     if (server->relay) {
         feeds_stop(server->feeds);
         relay_release(server->relay);
     }
-    stream_release_behind(server);
+    stream_release_behind(&server->readers);
     timer_set(&server->loop.timers, &server->drain_timer, 0);
 }
 
@@ -239,14 +142,6 @@ static void on_signal(struct source *source, uint32_t events)
 
 /* ---- news from the log ---- */
 
-static void wake(void *context, struct group *group, uint64_t before)
-{
-    if (format_streams(group->shape.format))
-        stream_wake(context, group, before);
-    else
-        hold_wake(context, group, before);
-}
-
 static void on_log(struct source *source, uint32_t events)
 {
     (void)events;
@@ -254,8 +149,7 @@ static void on_log(struct source *source, uint32_t events)
     struct log_news news;
     log_drain(server->log, &news);
     publish_done(&server->publisher, &news);
-    groups_news(&server->groups, &news, wake, server);
-    round_end(&server->round);
+    readers_news(&server->readers, &news);
     publish_delivered(&news);
     if (news.failed) {
         server->exit_code = EXIT_FAILURE;
@@ -288,38 +182,55 @@ static void on_look_timer(struct timer *timer)
 
 /* ---- life ---- */
 
-static void set_limits(struct server *server)
+/* Raises the limit of open files as far as it goes. Returns the limit. */
+static rlim_t raise_files_limit(void)
 {
     struct rlimit files = {1024, 1024};
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
     getrlimit(RLIMIT_NOFILE, &files);
-    rlim_t most = files.rlim_cur < 10000000 ? files.rlim_cur : 10000000;
-    server->conns_max =
-        most > (rlim_t)2 * OWN_DESCRIPTORS ? (unsigned)most - OWN_DESCRIPTORS : OWN_DESCRIPTORS;
-    if (server->options->upstream.count > 0) {
-        unsigned wished = (unsigned)server->options->upstream_requests;
-        unsigned most_polls = server->conns_max / UPSTREAM_SHARE;
-        server->polls_max = wished < most_polls ? wished : most_polls;
-        if (wished > most_polls)
-            diag(DIAG_INFO,
-                 "making at most %u different requests to upstreams, as the limit of open files is "
-                 "%llu",
-                 most_polls, (unsigned long long)files.rlim_cur);
-        server->conns_max -= server->polls_max * POLL_DESCRIPTORS;
-    }
-    unsigned possible = server->conns_max - server->conns_max / SPARE_SHARE;
+    return files.rlim_cur;
+}
+
+static void limit_polls(struct server *server, rlim_t files)
+{
+    unsigned wished = (unsigned)server->options->upstream_requests;
+    unsigned most_polls = server->conns.count_max / UPSTREAM_SHARE;
+    server->polls_max = wished < most_polls ? wished : most_polls;
+    if (wished > most_polls)
+        diag(
+            DIAG_INFO,
+            "making at most %u different requests to upstreams, as the limit of open files is %llu",
+            most_polls, (unsigned long long)files);
+    server->conns.count_max -= server->polls_max * POLL_DESCRIPTORS;
+}
+
+static void limit_waiting(struct server *server, rlim_t files)
+{
+    struct admission *admission = &server->admission;
+    unsigned possible = server->conns.count_max - server->conns.count_max / SPARE_SHARE;
     unsigned wished = (unsigned)server->options->max_holds;
     if (wished > possible)
         diag(DIAG_INFO, "holding at most %u requests, as the limit of open files is %llu", possible,
-             (unsigned long long)files.rlim_cur);
-    server->waiting_max = wished < possible ? wished : possible;
-    size_t channels = (size_t)server->waiting_max * GROUPS_SHARE;
-    groups_init(&server->groups, channels > GROUPS_LEAST ? channels : GROUPS_LEAST);
+             (unsigned long long)files);
+    admission->waiting_max = wished < possible ? wished : possible;
+    size_t bytes = (size_t)admission->waiting_max * GROUPS_SHARE;
+    admission->bytes_max = bytes > GROUPS_LEAST ? bytes : GROUPS_LEAST;
 }
 
-static void tell(enum log_tell_level level, const char *line)
+static void set_limits(struct server *server)
+{
+    rlim_t files = raise_files_limit();
+    rlim_t most = files < 10000000 ? files : 10000000;
+    server->conns.count_max =
+        most > (rlim_t)2 * OWN_DESCRIPTORS ? (unsigned)most - OWN_DESCRIPTORS : OWN_DESCRIPTORS;
+    if (server->options->upstream.count > 0)
+        limit_polls(server, files);
+    limit_waiting(server, files);
+}
+
+static void tell_operator(enum log_tell_level level, const char *line)
 {
     diag(level == LOG_TELL_WARN ? DIAG_WARN : DIAG_INFO, "the log: %s", line);
 }
@@ -328,7 +239,7 @@ static int open_log(struct server *server, char *why, size_t why_size)
 {
     const struct options *options = server->options;
     struct log_options log_options = {.path = options->db,
-                                      .tell = tell,
+                                      .tell = tell_operator,
                                       .keep_messages = (uint64_t)options->keep_messages,
                                       .keep_age_ms = options->keep_age_s * 1000,
                                       .keep_bytes = (uint64_t)options->keep_bytes,
@@ -374,9 +285,18 @@ static int open_relay(struct server *server, char *why, size_t why_size)
     const struct upstreams *upstreams = &server->upstreams;
     if (upstreams->count == 0)
         return 0;
-    server->relay = relay_open(server, upstreams, server->polls_max);
+    const struct options *options = server->options;
+    const struct relay_options relay_options = {.fetch = {.ca = options->upstream_ca,
+                                                          .proxy = options->upstream_proxy,
+                                                          .timeout_s = options->upstream_timeout_s,
+                                                          .answer_max = options->upstream_answer},
+                                                .polls_max = server->polls_max};
+    server->relay = relay_open(&server->loop, &server->admission, upstreams, &relay_options);
     if (server->relay)
-        server->feeds = feeds_open(server, server->relay, upstreams, why, why_size);
+        server->feeds =
+            feeds_open(&server->loop, server->relay, &server->publisher, upstreams, why, why_size);
+    server->service.relay = server->relay;
+    server->service.feeds = server->feeds;
     for (size_t i = 0; server->feeds && i < upstreams->count; i++)
         say_relay(&upstreams->items[i]);
     return server->feeds ? 0 : -1;
@@ -401,23 +321,75 @@ static int watch_all(struct server *server)
     return loop_watch(loop, server->signal_fd, TURN_NOW, EPOLLIN, &server->signal_source);
 }
 
+static int open_upstreams(struct server *server, char *why, size_t why_size)
+{
+    const struct options *options = server->options;
+    const struct upstream_options upstream_options = {.upstream = &options->upstream,
+                                                      .params = &options->upstream_params,
+                                                      .channel = &options->upstream_channel,
+                                                      .cursor = &options->upstream_cursor,
+                                                      .ca = options->upstream_ca,
+                                                      .proxy = options->upstream_proxy};
+    return upstreams_open(&server->upstreams, &upstream_options, why, why_size);
+}
+
+/* What reads requests. Returns 0, or -1 with errno set. */
+static int open_conns(struct server *server)
+{
+    const struct options *options = server->options;
+    struct conns *conns = &server->conns;
+    conns->first = &idle_wait;
+    conns->request_timeout_ms = (uint64_t)options->request_timeout_s * 1000;
+    conns->body_max = request_body_max((size_t)options->max_message);
+    conns->take_request = route_request;
+    conns->take_websocket = endpoint_handshake;
+    conns->service = &server->service;
+    conns->room_made = on_room_made;
+    conns->handshaker = handshaker_new(options->origin, options->mount);
+    conns->decoder = conns->handshaker ? decoder_new(conns->body_max) : NULL;
+    return conns->decoder ? 0 : -1;
+}
+
+/* Those who read, and the endpoints by which they come. The log and the doors are open. */
+static int open_readers(struct server *server)
+{
+    const struct options *options = server->options;
+    readers_init(&server->readers, server->log, &server->conns, &server->admission);
+    server->readers.heartbeat_ms = (uint64_t)options->heartbeat_s * 1000;
+    server->readers.stream_ms = (uint64_t)options->stream_s * 1000;
+    server->service =
+        (struct service){.conns = &server->conns,
+                         .publisher = &server->publisher,
+                         .readers = &server->readers,
+                         .upstreams = &server->upstreams,
+                         .talk_rules = {.publisher = &server->publisher,
+                                        .may_create = options->websocket_create,
+                                        .frames_per_s = (unsigned)options->websocket_rate},
+                         .started_ms = timer_now_ms(),
+                         .websocket = server->websocket.listener.fd >= 0,
+                         .mount = options->mount,
+                         .origin = options->origin,
+                         .max_channels = (size_t)options->max_channels,
+                         .hold_s = options->hold_s,
+                         .hold_max_s = options->hold_max_s,
+                         .stream_s = options->stream_s};
+    return 0;
+}
+
 int server_open(struct server *server, const struct options *options)
 {
-    *server = (struct server){.options = options,
-                              .fastcgi = {.server = server, .listener.fd = -1},
-                              .websocket = {.server = server, .listener.fd = -1, .websocket = true},
-                              .signal_fd = -1,
-                              .loop = {.epoll_fd = -1, .later_fd = -1},
-                              .started_ms = timer_now_ms()};
+    *server = (struct server){
+        .options = options,
+        .fastcgi = {.conns = &server->conns, .take = conn_accept_fastcgi, .listener.fd = -1},
+        .websocket = {.conns = &server->conns, .take = conn_accept_websocket, .listener.fd = -1},
+        .signal_fd = -1,
+        .loop = {.epoll_fd = -1, .later_fd = -1}};
     char why[512] = "";
-    TAILQ_INIT(&server->idle);
-    unsent_init(&server->unsent, (size_t)options->unsent_bytes);
+    conns_init(&server->conns, &server->loop, (size_t)options->unsent_bytes);
     set_limits(server);
-    if (upstreams_open(&server->upstreams, options, why, sizeof why) != 0 ||
-        open_doors(server, why, sizeof why) != 0 || (server->signal_fd = signals_open()) < 0 ||
-        open_log(server, why, sizeof why) != 0 || loop_init(&server->loop) != 0 ||
-        !(server->handshaker = handshaker_new(options->origin, options->mount)) ||
-        !(server->decoder = decoder_new(request_body_max((size_t)options->max_message))) ||
+    if (open_upstreams(server, why, sizeof why) != 0 || open_doors(server, why, sizeof why) != 0 ||
+        (server->signal_fd = signals_open()) < 0 || open_log(server, why, sizeof why) != 0 ||
+        loop_init(&server->loop) != 0 || open_conns(server) != 0 || open_readers(server) != 0 ||
         watch_all(server) != 0 || open_relay(server, why, sizeof why) != 0) {
         diag(DIAG_ERROR, "%s%s", *why ? why : "cannot start: ", *why ? "" : strerror(errno));
         return -1;
@@ -437,38 +409,20 @@ int server_run(struct server *server)
     return EXIT_FAILURE;
 }
 
-static void end_all(struct conn_list *list)
-{
-    while (!LIST_EMPTY(list))
-        conn_end(LIST_FIRST(list));
-}
-
-static void end_group(void *context, struct group *group)
-{
-    (void)context;
-    end_all(&group->conns);
-}
-
 int server_close(struct server *server)
 {
-    while (!TAILQ_EMPTY(&server->idle))
-        conn_end(TAILQ_FIRST(&server->idle));
-    end_all(&server->busy);
-    end_all(&server->behind);
-    groups_each(&server->groups, end_group, NULL);
-    groups_sweep(&server->groups, 0);
+    conns_end_all(&server->conns);
+    readers_free(&server->readers);
     feeds_close(server->feeds);
     relay_close(server->relay);
-    pages_free(&server->pages);
-    strips_free(&server->strips);
     listener_close(&server->fastcgi.listener);
     listener_close(&server->websocket.listener);
     enum log_status status = log_close(server->log);
     if (status != LOG_OK && status != server->publisher.last_status)
         diag(DIAG_ERROR, "messages were not stored: %s", log_status_text(status));
-    decoder_free(server->decoder);
-    handshaker_free(server->handshaker);
-    buf_free(&server->scratch);
+    decoder_free(server->conns.decoder);
+    handshaker_free(server->conns.handshaker);
+    buf_free(&server->conns.scratch);
     upstreams_free(&server->upstreams);
     loop_free(&server->loop);
     if (server->signal_fd >= 0)

@@ -1,128 +1,167 @@
-/* conn.h - one connection from the web server, from accept to close.
+/* conn.h - one connection from the web server, from accept to close, and what all of them share.
  *
- *            +--> IDLE --first bytes--> READING --whole request--> an endpoint
- *            |                                                        |
- *            |        +-----------------------+-----------------------+----------+
- *            |        v                       v                       v          v
- *   (kept)   |     CREATING --commit-->    answer  <--news, end--   HELD,     STREAM
- *            |     DEFERRED --its turn-->     |                    RELAYED       |
- *            |                                +<--------------- its end ---------+
- *            +------------ all sent ----------+----socket full----> SENDING --> all sent
+ * At any time a connection waits for one thing: a struct wait says what it is called and what to do
+ * when it happens. This file knows none of them by name. Those of every request are in reading.h
+ * (the next request, the rest of one) and answer.h (a full socket, a lingering close); a hold, a
+ * stream, a relayed request, a create each bring their own.
  *
- * (A DEFERRED one for which there is nothing after all becomes HELD.)
+ *     accepted --> idle --first bytes--> reading --whole request--> an endpoint
+ *                   ^                                                  |
+ *                   |                    +-----------------------------+
+ *                   |                    v                             v
+ *                all sent <---------- answer <--news, commit, end-- the wait of a hold, a stream,
+ *                   ^                    |                          a relayed request, a create
+ *                   +----- sending <-----+ socket full
  *
  * A peer that goes away, a request that does not arrive whole in time, and bytes that are no
- * request end the connection in any state, and conn_end is the one way it ends.
+ * request end the connection whatever it waits for, and conn_end is the one way it ends.
  *
- * The struct is what every held request costs: about a hundred bytes. Loop's thread only.
+ * Every held request costs one struct conn, so it is kept small. Loop's thread only.
  */
 #ifndef ENCKE_FCGI_CONN_H
 #define ENCKE_FCGI_CONN_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "fcgi/conn/unsent.h"
+#include "fcgi/io/buf.h"
 #include "fcgi/io/loop.h"
-#include "fcgi/wire/reply.h"
 #include "fcgi/io/timer.h"
-#include "store/log.h"
 
-struct deferred;
-struct server;
-struct group;
-struct inbound;
-struct poll;
-struct rest;
-struct stream;
+struct conn;
+struct conns;
+struct decoder;
+struct handshake;
+struct handshaker;
+struct request;
 
-enum conn_state {
-    CONN_IDLE,
-    CONN_READING,
-    CONN_CREATING,
-    CONN_DEFERRED,
-    CONN_HELD,
-    CONN_RELAYED,
-    CONN_STREAM,
-    CONN_SENDING,
-    CONN_LINGERING, /* the answer is out; whatever still comes is dropped */
-    CONN_ENDED
+enum { CONN_GONE = EPOLLHUP | EPOLLERR | EPOLLRDHUP }; /* events: the peer has closed */
+
+/* What a connection can wait for. Static and constant. Each function may end the connection, but
+ * for left. */
+struct wait {
+    const char *name; /* for a debugger */
+    /* The socket is ready for what it is watched for, or the peer has closed: events as epoll
+     * reports them. NULL: nothing but the peer's end is expected, so any event ends the connection.
+     * (No web server multiplexes requests or sends ABORT_REQUEST.) */
+    void (*ready)(struct conn *conn, uint32_t events);
+    /* The time is over. NULL: that ends the connection. */
+    void (*expired)(struct conn *conn);
+    /* The connection does not wait for this any more: it waits for something else by now, or ends.
+     * Releases `in`. NULL: there is nothing to release. */
+    void (*left)(struct conn *conn, void *in);
 };
 
-/* What epoll tells of a connection; that the peer is gone, it always tells. */
+/* What epoll reports of a connection. It always reports that the peer has closed. */
 enum watch {
-    WATCH_NONE,   /* nothing yet: a short request is answered before epoll has heard of it */
-    WATCH_PAUSE,  /* that it is gone */
-    WATCH_INPUT,  /* that there is something to read */
-    WATCH_OUTPUT, /* that the socket, which was full, takes bytes again */
-    WATCH_LATER   /* the same, of a reader that is behind: others are served first */
+    WATCH_NONE,   /* nothing yet: a short request is answered before epoll knows its connection */
+    WATCH_CLOSE,  /* no more than that */
+    WATCH_INPUT,  /* there is something to read */
+    WATCH_OUTPUT, /* the socket, which was full, takes bytes again */
+    WATCH_LATER   /* the same, for a reader that is behind: others are served first */
 };
 
 struct conn {
     struct source source;
     struct timer timer;
     union {
-        LIST_ENTRY(conn) link;       /* in one of the server's lists, its group's or its poll's */
-        TAILQ_ENTRY(conn) idle_link; /* IDLE: among the server's that are idle */
+        LIST_ENTRY(conn) link;       /* in the list of its wait */
+        TAILQ_ENTRY(conn) idle_link; /* in the list of the idle ones */
     };
-    struct server *server;
+    struct conns *conns;
+    const struct wait *wait; /* NULL: the connection has ended */
+    void *in;                /* what it waits in: the wait's own; NULL: nothing */
     int fd;
     uint16_t request_id; /* 0: a WebSocket's */
-    uint8_t state;       /* enum conn_state */
     bool websocket : 1;  /* it speaks HTTP, then WebSocket; else FastCGI */
+    bool idle : 1;       /* it is in the list of the idle ones */
     bool keep : 1;       /* the web server wants to use the connection again */
     bool lingers : 1;    /* it is not closed as soon as its answer is out */
     bool head : 1;       /* the request is a HEAD, the answer goes without its body */
     uint8_t watch : 3;   /* enum watch */
-    union {
-        struct inbound *inbound;   /* READING: what has arrived so far, owned */
-        struct append *append;     /* CREATING: the log's */
-        struct deferred *deferred; /* DEFERRED: see hold.h */
-        struct group *group;       /* HELD: see hold.h */
-        struct poll *poll;         /* RELAYED: see relay.h */
-        struct stream *stream;     /* STREAM: see stream.h */
-        struct rest *rest;         /* SENDING: what is left of the answer, owned; NULL: nothing */
-    } u;
 };
 LIST_HEAD(conn_list, conn);
 TAILQ_HEAD(idle_list, conn);
 
-/* Takes over a connected, non-blocking socket and reads what is already there: FastCGI, or a
- * WebSocket's handshake. Closes fd when out of memory. */
-void conn_accept(struct server *server, int fd, bool websocket);
+enum { INBOX_SIZE = 64 * 1024 }; /* bytes taken from a socket at once */
 
-/* Answers the request, whatever it waited for, with the caller's reference to frame (NULL, for
- * out of memory, ends the connection). The connection may have ended when this returns. */
-void conn_answer(struct conn *conn, struct frame *frame);
+/* All connections, and what they share. */
+struct conns {
+    struct loop *loop;
+    unsigned count, count_max;   /* connections; the descriptors allow count_max */
+    struct idle_list idle;       /* kept open by the web server, most recently used first */
+    struct conn_list busy;       /* all others that are in no list of their wait's own */
+    const struct wait *first;    /* what a connection waits for at first, and after each answer */
+    uint64_t request_timeout_ms; /* for a request to arrive whole, and for a full socket to move */
+    bool draining;               /* the daemon is about to stop: answer at once, hold nothing */
+    struct unsent unsent;        /* what sockets have not taken */
+    uint64_t deliveries;         /* messages handed to readers */
 
-/* Answers with an error, as the connection speaks it: see frame_error, handshake_put_error. */
-void conn_refuse(struct conn *conn, int status, const char *header, const char *text);
+    /* Where bytes are decoded, and who takes what is decoded: see reading.h. */
+    size_t body_max; /* bytes of a request's body */
+    struct decoder *decoder;
+    struct handshaker *handshaker;
+    void (*take_request)(void *service, struct conn *conn, const struct request *request);
+    void (*take_websocket)(void *service, struct conn *conn, const struct handshake *handshake,
+                           const uint8_t *bytes, size_t len);
+    void *service;
 
-/* The same, for what the log did not do. */
-void conn_refuse_for(struct conn *conn, enum log_status status);
+    /* A connection has ended, or is idle: there is room for another. */
+    void (*room_made)(struct conns *conns);
 
-/* Marks the request as waiting for append to be committed. */
-void conn_await(struct conn *conn, struct append *append);
+    struct buf scratch; /* where bodies are written before they are framed; any call may use it */
+    uint8_t inbox[INBOX_SIZE]; /* what was read last; any call may use it */
+};
 
-/* Lets the connection wait as DEFERRED until it is its turn: see hold_turn. */
-void conn_defer(struct conn *conn, struct deferred *deferred);
+/* What is not set by these is the caller's to set. */
+void conns_init(struct conns *conns, struct loop *loop, size_t unsent_max);
 
-/* Lets the connection wait as HELD in the group, for ms. */
-void conn_park(struct conn *conn, struct group *group, uint64_t ms);
+/* Ends every connection in the list. */
+void conns_end_list(struct conn_list *list);
 
-/* Lets the connection wait as RELAYED in the poll's list, for ms. */
-void conn_relay(struct conn *conn, struct poll *poll, struct conn_list *list, uint64_t ms);
+/* Ends all that are idle or busy; those in other lists are their owners'. */
+void conns_end_all(struct conns *conns);
 
-/* Makes the connection a STREAM, among the server's that are behind. stream_due is called after
- * ms. */
-void conn_stream(struct conn *conn, struct stream *stream, uint64_t ms);
+/* Makes room for one more connection, if there is none, by ending the one that has been idle for
+ * longest. Web servers expect that of a kept connection, but not once they have sent the next
+ * request: then there is room soon. */
+enum conns_room { ROOM_NOW, ROOM_SOON, ROOM_NONE };
+enum conns_room conns_make_room(struct conns *conns);
 
-/* Moves a STREAM to the list, and lets epoll tell what it now waits for: see stream_readable and
- * stream_writable. The connection may have ended when this returns. */
-void conn_stream_on(struct conn *conn, struct conn_list *list, enum watch watch);
+/* A connection for the connected, non-blocking socket, which waits for conns->first. It is not
+ * watched yet. Returns NULL when out of memory, and then closes fd. */
+struct conn *conn_new(struct conns *conns, int fd, bool websocket);
+
+#define CONN_FOREVER UINT64_MAX
+
+/* Lets the connection wait for this, in that list, for ms (or CONN_FOREVER), and then has what it
+ * waited for before release its `in`. What epoll reports stays the same: see conn_watch. */
+void conn_wait(struct conn *conn, struct conn_list *list, const struct wait *wait, void *in,
+               uint64_t ms);
+
+/* Whether it waits for that. */
+static inline bool conn_waits(const struct conn *conn, const struct wait *wait)
+{
+    return conn->wait == wait;
+}
+
+/* Sets the time for which it goes on waiting. */
+void conn_expire_in(struct conn *conn, uint64_t ms);
+
+/* Moves the connection to another list; it waits for the same as before. */
+void conn_move(struct conn *conn, struct conn_list *list);
+
+/* The web server keeps the connection for its next request. */
+void conn_wait_idle(struct conn *conn);
+
+/* Has epoll report what. Ends the connection if that fails. */
+void conn_watch(struct conn *conn, enum watch what);
 
 /* Ends the connection and frees all that is its own; the struct itself at the end of the loop's
- * round. */
+ * round. One that has ended is left alone. */
 void conn_end(struct conn *conn);
 
 #endif

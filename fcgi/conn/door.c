@@ -1,73 +1,62 @@
 #include "fcgi/conn/door.h"
 
 #include <errno.h>
-#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "fcgi/io/diag.h"
-#include "fcgi/server.h"
 
 enum {
     ACCEPTS = 64,        /* connections accepted before others get their turn */
-    RETRY_MS = 100,      /* when there is no descriptor, or none that can be had at once */
+    RETRY_MS = 100,      /* when there is no descriptor, or soon will be room */
     BACKLOG_MOST = 4096, /* connections of the backlog that door_close still takes */
 };
 
-static void watch(struct door *door, bool accepting)
+static void watch_door(struct door *door, bool accepting)
 {
     door->accepting = accepting;
-    loop_change(&door->server->loop, door->listener.fd, TURN_NOW, TURN_NOW, accepting ? EPOLLIN : 0,
+    loop_change(door->conns->loop, door->listener.fd, TURN_NOW, TURN_NOW, accepting ? EPOLLIN : 0,
                 &door->source);
 }
 
 void door_resume(struct door *door)
 {
     if (!door->accepting && door->listener.fd >= 0)
-        watch(door, true);
+        watch_door(door, true);
 }
 
-static void stop(struct door *door)
+static void pause_door(struct door *door)
 {
     if (door->accepting)
-        watch(door, false);
+        watch_door(door, false);
 }
 
-static bool has_input(const struct conn *conn)
+static void retry_soon(struct door *door)
 {
-    char byte;
-    return recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+    timer_set(&door->conns->loop->timers, &door->retry, RETRY_MS);
 }
 
-/* Ends the connection that has been idle for longest. Web servers expect that of a kept
- * connection, but not once they have sent the next request; then it is tried again soon. Returns
- * false if there is no room. */
-static bool make_room(struct door *door)
+/* Whether there is room for a connection. If not, the door is paused until one ends or is idle. */
+static bool door_has_room(struct door *door)
 {
-    struct server *server = door->server;
-    struct conn *oldest = TAILQ_LAST(&server->idle, idle_list);
-    if (!oldest)
-        return false;
-    if (has_input(oldest)) {
-        timer_set(&server->loop.timers, &door->retry, RETRY_MS);
-        return false;
-    }
-    conn_end(oldest);
-    return true;
+    enum conns_room room = conns_make_room(door->conns);
+    if (room == ROOM_NOW)
+        return true;
+    if (room == ROOM_SOON)
+        retry_soon(door);
+    pause_door(door);
+    return false;
 }
 
 /* Accepts one connection. Returns whether there may be more to accept now. */
 static bool accept_one(struct door *door)
 {
-    struct server *server = door->server;
-    if (server->conns >= server->conns_max && !make_room(door)) {
-        stop(door); /* until a connection ends, or is idle */
+    if (!door_has_room(door))
         return false;
-    }
     int fd = accept4(door->listener.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
         door->starved = false;
-        conn_accept(server, fd, door->websocket);
+        door->take(door->conns, fd);
         return true;
     }
     if (errno == EINTR || errno == ECONNABORTED)
@@ -77,8 +66,8 @@ static bool accept_one(struct door *door)
     if (!door->starved)
         diag(DIAG_WARN, "cannot accept a connection: %s; trying on", strerror(errno));
     door->starved = true;
-    stop(door);
-    timer_set(&server->loop.timers, &door->retry, RETRY_MS);
+    pause_door(door);
+    retry_soon(door);
     return false;
 }
 
@@ -89,7 +78,7 @@ static void on_listener(struct source *source, uint32_t events)
         ;
 }
 
-static void on_retry(struct timer *timer)
+static void on_door_retry(struct timer *timer)
 {
     door_resume(OWNER(struct door, timer, retry));
 }
@@ -99,9 +88,9 @@ int door_open(struct door *door)
     if (door->listener.fd < 0)
         return 0;
     door->source.ready = on_listener;
-    door->retry.fire = on_retry;
+    door->retry.fire = on_door_retry;
     door->accepting = true;
-    return loop_watch(&door->server->loop, door->listener.fd, TURN_NOW, EPOLLIN, &door->source);
+    return loop_watch(door->conns->loop, door->listener.fd, TURN_NOW, EPOLLIN, &door->source);
 }
 
 /* What is in the backlog came before the end; but those who keep coming must not put it off. */
@@ -111,7 +100,7 @@ void door_close(struct door *door)
         return;
     for (int i = 0; i < BACKLOG_MOST && accept_one(door); i++)
         ;
-    timer_clear(&door->server->loop.timers, &door->retry);
-    loop_forget(&door->server->loop, door->listener.fd, &door->source);
+    timer_clear(&door->conns->loop->timers, &door->retry);
+    loop_forget(door->conns->loop, door->listener.fd, &door->source);
     listener_close(&door->listener);
 }

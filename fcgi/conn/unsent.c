@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "fcgi/io/diag.h"
 #include "fcgi/io/timer.h"
 
 int rest_send(struct rest *rest, int fd)
@@ -82,4 +83,21 @@ struct conn *unsent_worst(struct unsent *unsent)
     }
     bool moving = timer_now_ms() < oldest->moved_ms + UNSENT_MOMENT_MS;
     return moving && latest && is_worth_it(latest, average) ? latest->conn : oldest->conn;
+}
+
+void unsent_note_cut_off(struct unsent *unsent)
+{
+    unsent->cut_off++;
+    if (!unsent->told)
+        diag(DIAG_WARN,
+             "%zu bytes are not taken by their readers, the limit (--unsent): cutting off those "
+             "who take nothing",
+             unsent->bytes);
+    unsent->told = true;
+}
+
+void unsent_note_better(struct unsent *unsent)
+{
+    if (!unsent_is_much(unsent))
+        unsent->told = false;
 }

@@ -43,6 +43,8 @@ struct unsent {
     size_t count;           /* of them */
     size_t bytes;           /* of their frames */
     size_t bytes_max;
+    uint64_t cut_off; /* readers, since the start */
+    bool told;        /* the operator knows that some are cut off */
 };
 
 /* Sends as much as the socket takes, without blocking. Returns 1 when all is sent, 0 when the
@@ -73,5 +75,10 @@ static inline bool unsent_is_too_much(const struct unsent *unsent)
 
 /* Who is to be cut off; NULL while it is not too much, or one reader's alone. */
 struct conn *unsent_worst(struct unsent *unsent);
+
+/* One reader is cut off: counts it, and tells the operator, once, and again only after it had
+ * become half as much (unsent_note_better). */
+void unsent_note_cut_off(struct unsent *unsent);
+void unsent_note_better(struct unsent *unsent);
 
 #endif

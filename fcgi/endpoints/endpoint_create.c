@@ -2,10 +2,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "fcgi/conn/answer.h"
+#include "fcgi/conn/refusal.h"
 #include "fcgi/readers/publish.h"
 #include "fcgi/readers/render.h"
-#include "fcgi/endpoints/routes.h"
-#include "fcgi/server.h"
+#include "fcgi/endpoints/endpoint.h"
 #include "fcgi/readers/wanted.h"
 
 enum { RANDOM_LEN = 6 }; /* of the message that is made up when none is given */
@@ -26,7 +27,7 @@ struct said {
 };
 
 /* Takes a field. Returns what is wrong with it, or NULL. */
-static const char *take_field(struct said *said, const struct field *field)
+static const char *take_create_field(struct said *said, const struct field *field)
 {
     if (text_is(field->name, "msg")) {
         if (said->message.bytes)
@@ -43,16 +44,16 @@ static const char *take_field(struct said *said, const struct field *field)
     return channel_name_valid(field->value) ? NULL : CHANNEL_NAME_RULE;
 }
 
-static const char *take_fields(struct said *said, const struct form *form)
+static const char *take_create_fields(struct said *said, const struct form *form)
 {
     const char *complaint = form->overflow ? "too many fields" : NULL;
     for (size_t i = 0; i < form->count && !complaint; i++)
-        complaint = take_field(said, &form->fields[i]);
+        complaint = take_create_field(said, &form->fields[i]);
     return complaint;
 }
 
 /* A body that is no form is the message, JSON too. */
-static const char *take_body(struct said *said, const struct request *request)
+static const char *take_create_body(struct said *said, const struct request *request)
 {
     if (request->body_cut)
         return "the body is not as long as Content-Length says";
@@ -65,15 +66,15 @@ static const char *take_body(struct said *said, const struct request *request)
 }
 
 /* Reads it all. Returns 0, or what to refuse it with, and in why the reason. */
-static int read_said(struct said *said, const struct request *request, size_t max_message,
-                     char *why, size_t why_size)
+static int read_create(struct said *said, const struct request *request, size_t max_message,
+                       char *why, size_t why_size)
 {
     *said = (struct said){0};
-    const char *complaint = take_fields(said, &request->query);
+    const char *complaint = take_create_fields(said, &request->query);
     if (!complaint)
-        complaint = take_fields(said, &request->form);
+        complaint = take_create_fields(said, &request->form);
     if (!complaint)
-        complaint = take_body(said, request);
+        complaint = take_create_body(said, request);
     bool too_large = request->body_too_large || said->message.len > max_message;
     if (!complaint && !too_large)
         complaint = publish_complaint(said->message);
@@ -88,29 +89,39 @@ static int read_said(struct said *said, const struct request *request, size_t ma
 static void on_created(struct append *append)
 {
     struct conn *conn = append->owner;
-    const char *epoch = log_epoch(conn->server->log);
+    const struct service *service = conn->conns->service;
+    const char *epoch = log_epoch(service->publisher->log);
     conn_answer(conn, append->status == LOG_OK ? render_id(epoch, append->message->seq)
-                                               : render_refusal(append->status));
+                                               : refusal_frame(append->status));
 }
 
 static const struct append_ops create_ops = {.done = on_created};
 
-void endpoint_create(struct conn *conn, const struct request *request)
+/* The message is stored all the same, and nobody is answered. */
+static void leave_create(struct conn *conn, void *in)
 {
-    struct server *server = conn->server;
+    (void)conn;
+    publish_forget(in);
+}
+
+/* The message is on its way into the log: a struct append. */
+static const struct wait create_wait = {.name = "create", .left = leave_create};
+
+void endpoint_create(struct service *service, struct conn *conn, const struct request *request)
+{
     struct said said;
     char why[256], made_up[RANDOM_LEN + 1];
-    int status = read_said(&said, request, (size_t)server->options->max_message, why, sizeof why);
+    int status = read_create(&said, request, service->publisher->max_message, why, sizeof why);
     if (status != 0) {
         conn_answer(conn, frame_error(status, NULL, why));
         return;
     }
     struct text text = said.message.len > 0 ? said.message : random_message(made_up);
     struct append *append;
-    enum log_status queued = publish_text(&server->publisher, said.channel ? said.channel : "main",
+    enum log_status queued = publish_text(service->publisher, said.channel ? said.channel : "main",
                                           text, &create_ops, conn, &append);
     if (queued == LOG_OK)
-        conn_await(conn, append);
+        conn_wait(conn, &conn->conns->busy, &create_wait, append, CONN_FOREVER);
     else
-        conn_answer(conn, render_refusal(queued));
+        conn_answer(conn, refusal_frame(queued));
 }

@@ -1,23 +1,23 @@
 /* update, subscribe, longpolling - give what is newer than the reader's cursor, or hold the request
  * until there is something. */
 #include "fcgi/readers/hold.h"
-#include "fcgi/endpoints/routes.h"
-#include "fcgi/server.h"
+#include "fcgi/endpoints/endpoint.h"
 
-static bool understand_poll(struct conn *conn, const struct request *request, struct terms *terms,
+static bool understand_poll(const struct service *service, struct conn *conn,
+                            const struct request *request, struct terms *terms,
                             struct wanted *wanted)
 {
-    terms->wait_s = conn->server->options->hold_s;
-    terms->wait_max_s = conn->server->options->hold_max_s;
-    return understand(conn, request, terms, wanted);
+    terms->wait_s = service->hold_s;
+    terms->wait_max_s = service->hold_max_s;
+    return endpoint_understand(service, conn, request, terms, wanted);
 }
 
-void endpoint_update(struct conn *conn, const struct request *request)
+void endpoint_update(struct service *service, struct conn *conn, const struct request *request)
 {
     struct terms terms = {.formats = {{"json", FORMAT_JSON}, {"html", FORMAT_HTML}}};
     struct wanted wanted;
-    if (understand_poll(conn, request, &terms, &wanted))
-        hold_poll(conn, &wanted);
+    if (understand_poll(service, conn, request, &terms, &wanted))
+        hold_poll(service->readers, conn, &wanted);
 }
 
 /* A client of these two that sends no id wants only what comes, or it would be answered at once,
@@ -29,26 +29,26 @@ static void from_now(struct wanted *wanted)
 }
 
 /* subscribe is update for clients that only want the word, and then look for themselves. */
-void endpoint_subscribe(struct conn *conn, const struct request *request)
+void endpoint_subscribe(struct service *service, struct conn *conn, const struct request *request)
 {
     struct terms terms = {.formats = {{"json", FORMAT_WORD}, {"html", FORMAT_WORD}}};
     struct wanted wanted;
-    if (subscribe_relayed(conn, request))
+    if (endpoint_relayed(service, conn, request))
         return;
-    if (!understand_poll(conn, request, &terms, &wanted))
+    if (!understand_poll(service, conn, request, &terms, &wanted))
         return;
     wanted.shape.limit = 1;
     from_now(&wanted);
-    hold_poll(conn, &wanted);
+    hold_poll(service->readers, conn, &wanted);
 }
 
 /* longpolling is update for people, and for pages that show its text as it comes. */
-void endpoint_longpolling(struct conn *conn, const struct request *request)
+void endpoint_longpolling(struct service *service, struct conn *conn, const struct request *request)
 {
     struct terms terms = {.formats = {{"text", FORMAT_SAYS}}};
     struct wanted wanted;
-    if (!understand_poll(conn, request, &terms, &wanted))
+    if (!understand_poll(service, conn, request, &terms, &wanted))
         return;
     from_now(&wanted);
-    hold_poll(conn, &wanted);
+    hold_poll(service->readers, conn, &wanted);
 }

@@ -3,21 +3,22 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "fcgi/conn/answer.h"
+#include "fcgi/endpoints/endpoint.h"
 #include "fcgi/wire/origin.h"
-#include "fcgi/server.h"
 
-struct endpoint {
+struct route {
     const char *name;
     unsigned methods;  /* enum method, or-ed; a HEAD is a GET */
     bool guarded;      /* it changes something: see origin.h */
     const char *allow; /* the methods in words */
-    void (*handle)(struct conn *conn, const struct request *request);
+    endpoint *handle;
     const char *takes, *does; /* for the greeting */
 };
 
 #define READER "[id=CURSOR] [channel=NAME ...]"
 
-static const struct endpoint endpoints[] = {
+static const struct route routes[] = {
     {"create", METHOD_POST, true, "POST", endpoint_create, "msg=TEXT [channel=NAME]",
      "publish a message"},
     {"update", METHOD_GET | METHOD_POST, false, "GET, HEAD, POST", endpoint_update, READER,
@@ -36,44 +37,33 @@ static const struct endpoint endpoints[] = {
      "a WebSocket, if the web server passes it on"},
     {"status", METHOD_GET, false, "GET, HEAD", endpoint_status, "", "how it is doing"},
 };
-enum { ENDPOINTS = sizeof endpoints / sizeof *endpoints };
+enum { ROUTES = sizeof routes / sizeof *routes };
 
 /* The answer at any other path: what there is. */
-static void greet(struct conn *conn)
+static void greet(const struct service *service, struct conn *conn)
 {
-    const char *mount = conn->server->options->mount;
-    struct buf *out = &conn->server->scratch;
+    const char *mount = service->mount;
+    struct buf *out = &conn->conns->scratch;
     buf_reset(out);
     buf_puts(out, "Hello! This is Encke, which brings news to web pages. Nothing lives at this "
                   "path; try\n\n");
-    for (const struct endpoint *each = endpoints; each < endpoints + ENDPOINTS; each++)
+    for (const struct route *each = routes; each < routes + ROUTES; each++)
         buf_printf(out, "  %-4s %s%-11s  %-30s  %s\n", each->methods & METHOD_GET ? "GET" : "POST",
                    mount ? mount : "", each->name, each->takes, each->does);
     conn_answer(conn, buf_ok(out) ? frame_new(404, TYPE_TEXT, NULL, out->bytes, out->len) : NULL);
 }
 
-bool understand(struct conn *conn, const struct request *request, const struct terms *terms,
-                struct wanted *wanted)
-{
-    struct server *server = conn->server;
-    const char *complaint = wanted_parse(
-        wanted, request, terms, (size_t)server->options->max_channels, log_epoch(server->log));
-    if (complaint)
-        conn_refuse(conn, 400, NULL, complaint);
-    return complaint == NULL;
-}
-
-static void refuse_method(struct conn *conn, const struct endpoint *endpoint)
+static void refuse_method(struct conn *conn, const struct route *route)
 {
     char header[64], text[64];
-    snprintf(header, sizeof header, "Allow: %s\r\n", endpoint->allow);
-    snprintf(text, sizeof text, "%s takes %s only", endpoint->name, endpoint->allow);
+    snprintf(header, sizeof header, "Allow: %s\r\n", route->allow);
+    snprintf(text, sizeof text, "%s takes %s only", route->name, route->allow);
     conn_answer(conn, frame_error(405, header, text));
 }
 
 /* A web server may have a rule for what stands in the query, and cannot see the body: what is said
  * in both has no meaning. Returns what is wrong, or NULL. */
-static const char *said_twice(const struct request *request)
+static const char *field_said_twice(const struct request *request)
 {
     static char complaint[128];
     struct text name = form_shared(&request->query, &request->form);
@@ -86,32 +76,33 @@ static const char *said_twice(const struct request *request)
 }
 
 /* Hands it to the endpoint if it is in order. */
-static void handle(struct conn *conn, const struct endpoint *endpoint,
-                   const struct request *request)
+static void handle_request(struct service *service, struct conn *conn, const struct route *route,
+                           const struct request *request)
 {
     const char *complaint;
-    if (!(endpoint->methods & request->method))
-        refuse_method(conn, endpoint);
-    else if (endpoint->guarded && !origin_allowed(request, conn->server->options->origin))
+    if (!(route->methods & request->method))
+        refuse_method(conn, route);
+    else if (route->guarded && !origin_allowed(request, service->origin))
         conn_answer(conn, frame_error(403, NULL, ORIGIN_REFUSED));
-    else if ((complaint = said_twice(request)))
+    else if ((complaint = field_said_twice(request)))
         conn_answer(conn, frame_error(400, NULL, complaint));
     else
-        endpoint->handle(conn, request);
+        route->handle(service, conn, request);
 }
 
-void route(struct conn *conn, const struct request *request)
+void route_request(void *context, struct conn *conn, const struct request *request)
 {
+    struct service *service = context;
     if (request->fault) {
         conn_answer(conn, frame_error(request->fault_status, NULL, request->fault));
         return;
     }
-    struct text name = request_endpoint(request, conn->server->options->mount);
-    const struct endpoint *endpoint = endpoints, *end = endpoints + ENDPOINTS;
-    while (endpoint < end && !text_is(name, endpoint->name))
-        endpoint++;
-    if (endpoint == end)
-        greet(conn);
+    struct text name = request_endpoint(request, service->mount);
+    const struct route *route = routes, *end = routes + ROUTES;
+    while (route < end && !text_is(name, route->name))
+        route++;
+    if (route == end)
+        greet(service, conn);
     else
-        handle(conn, endpoint, request);
+        handle_request(service, conn, route, request);
 }

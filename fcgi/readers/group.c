@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fcgi/conn/admission.h"
 #include "fcgi/io/timer.h"
 #include "fcgi/readers/transport.h"
 
@@ -26,9 +27,10 @@ struct member {
 
 enum { OVERHEAD = 24 }; /* the allocator's share of an element, and its table's */
 
-void groups_init(struct groups *groups, size_t bytes_max)
+void groups_init(struct groups *groups, struct readers *readers, struct admission *admission,
+                 struct buf *scratch)
 {
-    *groups = (struct groups){.bytes_max = bytes_max};
+    *groups = (struct groups){.readers = readers, .admission = admission, .scratch = scratch};
     TAILQ_INIT(&groups->deserted);
 }
 
@@ -60,7 +62,7 @@ static const char *group_key(struct buf *scratch, const struct wanted *wanted)
     return buf_ok(scratch) ? scratch->bytes : NULL;
 }
 
-static struct channel *channel_get(struct groups *groups, const char *name)
+static struct channel *channel_find_or_make(struct groups *groups, const char *name)
 {
     struct channel *channel;
     size_t name_size = strlen(name) + 1;
@@ -74,16 +76,16 @@ static struct channel *channel_get(struct groups *groups, const char *name)
         free(channel);
         return NULL;
     }
-    groups->bytes += channel_bytes(name);
+    groups->admission->bytes += channel_bytes(name);
     return channel;
 }
 
-static void channel_let_go(struct groups *groups, struct channel *channel)
+static void channel_free_unread(struct groups *groups, struct channel *channel)
 {
     if (!LIST_EMPTY(&channel->members) || channel->news)
         return;
     HASH_DEL(groups->channels, channel);
-    groups->bytes -= channel_bytes(channel->name);
+    groups->admission->bytes -= channel_bytes(channel->name);
     free(channel);
 }
 
@@ -91,9 +93,9 @@ static void group_free(struct groups *groups, struct group *group)
 {
     for (size_t i = 0; i < group->member_count; i++) {
         LIST_REMOVE(&group->members[i], link);
-        channel_let_go(groups, group->members[i].channel);
+        channel_free_unread(groups, group->members[i].channel);
     }
-    groups->bytes -= group->bytes;
+    groups->admission->bytes -= group->bytes;
     frame_drop(group->call);
     free(group->members);
     free(group->key);
@@ -101,13 +103,14 @@ static void group_free(struct groups *groups, struct group *group)
 }
 
 /* Makes the group a member of all its channels. */
-static bool add_members(struct groups *groups, struct group *group, const struct wanted *wanted)
+static bool add_group_members(struct groups *groups, struct group *group,
+                              const struct wanted *wanted)
 {
     group->members = calloc(wanted->count, sizeof *group->members);
     if (!group->members)
         return false;
     for (size_t i = 0; i < wanted->count; i++) {
-        struct channel *channel = channel_get(groups, wanted->channels[i]);
+        struct channel *channel = channel_find_or_make(groups, wanted->channels[i]);
         if (!channel)
             return false;
         struct member *member = &group->members[group->member_count++];
@@ -117,15 +120,17 @@ static bool add_members(struct groups *groups, struct group *group, const struct
     return true;
 }
 
-static struct group *group_new(struct groups *groups, const char *key, size_t key_len,
-                               const struct wanted *wanted)
+static struct group *group_new(struct groups *groups, const struct readers_ops *ops,
+                               const char *key, size_t key_len, const struct wanted *wanted)
 {
     struct group *group = calloc(1, sizeof *group);
     if (!group)
         return NULL;
+    group->readers = groups->readers;
+    group->ops = ops;
     group->serial = ++groups->serial;
     group->bytes = group_bytes(key_len, wanted->count);
-    groups->bytes += group->bytes;
+    groups->admission->bytes += group->bytes;
     LIST_INIT(&group->conns);
     group->key = malloc(key_len);
     if (group->key) {
@@ -133,7 +138,7 @@ static struct group *group_new(struct groups *groups, const char *key, size_t ke
         group->shape = wanted->shape;
         group->shape.callback = group->key;
     }
-    if (group->key && add_members(groups, group, wanted))
+    if (group->key && add_group_members(groups, group, wanted))
         HASH_ADD_KEYPTR(hh, groups->groups, group->key, key_len, group);
     if (group->hh.tbl)
         return group;
@@ -141,40 +146,46 @@ static struct group *group_new(struct groups *groups, const char *key, size_t ke
     return NULL;
 }
 
-/* Whether there is no room for a group of that wish, even without those that nobody is in. */
-static bool is_full(struct groups *groups, size_t key_len, const struct wanted *wanted)
+/* Whether there is room for another group, perhaps once those that nobody is in are freed. */
+static bool has_group_room(struct groups *groups, size_t key_len, const struct wanted *wanted)
 {
     size_t need = group_bytes(key_len, wanted->count);
-    if (groups->bytes + need > groups->bytes_max)
+    if (!admission_has_bytes(groups->admission, need))
         groups_sweep(groups, 0);
-    return groups->bytes + need > groups->bytes_max;
+    return admission_has_bytes(groups->admission, need);
 }
 
-struct group *group_join(struct groups *groups, struct buf *scratch, const struct wanted *wanted,
-                         const char **why)
+struct group *group_join(struct groups *groups, const struct readers_ops *ops,
+                         const struct wanted *wanted, const char **why)
 {
+    struct buf *scratch = groups->scratch;
     const char *key = group_key(scratch, wanted);
     struct group *group = NULL;
     *why = "out of memory";
     if (key)
         HASH_FIND(hh, groups->groups, key, scratch->len, group);
-    if (key && !group && is_full(groups, scratch->len, wanted))
+    if (key && !group && !has_group_room(groups, scratch->len, wanted))
         *why = "too many channels are read";
     else if (key && !group)
-        group = group_new(groups, key, scratch->len, wanted);
+        group = group_new(groups, ops, key, scratch->len, wanted);
     if (!group)
         return NULL;
     if (group->deserted)
         TAILQ_REMOVE(&groups->deserted, group, next_deserted);
     group->deserted = false;
-    group->readers++;
+    group->readers_count++;
     return group;
 }
 
-/* Keeps a group that nobody is in any more for a moment. */
-static void group_let_go(struct groups *groups, struct group *group)
+void group_rejoin(struct group *group)
 {
-    if (group->readers > 0 || group->news > 0 || group->deserted)
+    group->readers_count++;
+}
+
+/* If nobody is in the group any more, keeps it for a moment. */
+static void group_desert(struct groups *groups, struct group *group)
+{
+    if (group->readers_count > 0 || group->news > 0 || group->deserted)
         return;
     group->deserted = true;
     group->deserted_ms = timer_now_ms();
@@ -194,8 +205,8 @@ void groups_sweep(struct groups *groups, uint64_t ms)
 
 void group_leave(struct groups *groups, struct group *group)
 {
-    group->readers--;
-    group_let_go(groups, group);
+    group->readers_count--;
+    group_desert(groups, group);
 }
 
 struct frame *group_call(struct group *group, struct buf *scratch)
@@ -226,8 +237,8 @@ size_t group_news_channels(const struct group *group, const char *names[WANTED_C
 
 /* ---- a round of news ---- */
 
-static void note_news(const struct groups *groups, const struct log_news *news,
-                      struct channel_list *channels)
+static void note_news_channels(const struct groups *groups, const struct log_news *news,
+                               struct channel_list *channels)
 {
     struct append *append;
     STAILQ_FOREACH (append, &news->done, next) {
@@ -241,7 +252,7 @@ static void note_news(const struct groups *groups, const struct log_news *news,
     }
 }
 
-static void note_woken(const struct channel_list *channels, struct group_list *woken)
+static void note_news_groups(const struct channel_list *channels, struct group_list *woken)
 {
     struct channel *channel;
     struct member *member;
@@ -251,44 +262,49 @@ static void note_woken(const struct channel_list *channels, struct group_list *w
                 STAILQ_INSERT_TAIL(woken, member->group, next_woken);
 }
 
-static void end_round(struct groups *groups, struct channel_list *channels,
-                      struct group_list *woken)
+static void forget_news(struct groups *groups, struct channel_list *channels,
+                        struct group_list *woken)
 {
     struct channel *channel;
     while ((channel = STAILQ_FIRST(channels)) != NULL) {
         STAILQ_REMOVE_HEAD(channels, next_news);
         channel->news = false;
-        channel_let_go(groups, channel);
+        channel_free_unread(groups, channel);
     }
     struct group *group;
     while ((group = STAILQ_FIRST(woken)) != NULL) {
         STAILQ_REMOVE_HEAD(woken, next_woken);
         group->news = 0;
-        group_let_go(groups, group);
+        group_desert(groups, group);
     }
 }
 
-void groups_news(struct groups *groups, const struct log_news *news,
-                 void (*wake)(void *context, struct group *group, uint64_t before), void *context)
+void groups_news(struct groups *groups, const struct log_news *news)
 {
     struct channel_list channels = STAILQ_HEAD_INITIALIZER(channels);
     struct group_list woken = STAILQ_HEAD_INITIALIZER(woken);
-    note_news(groups, news, &channels);
-    note_woken(&channels, &woken);
+    note_news_channels(groups, news, &channels);
+    note_news_groups(&channels, &woken);
     struct group *group;
     STAILQ_FOREACH (group, &woken, next_woken)
-        wake(context, group, news->before);
-    end_round(groups, &channels, &woken);
+        group->ops->wake(group, news->before);
+    forget_news(groups, &channels, &woken);
 }
 
 /* ---- walking through ---- */
 
-void groups_each(struct groups *groups, void (*each)(void *context, struct group *group),
-                 void *context)
+void groups_release(struct groups *groups)
 {
     struct group *group, *next;
     HASH_ITER (hh, groups->groups, group, next)
-        each(context, group);
+        group->ops->release(group);
+}
+
+void groups_end_all(struct groups *groups)
+{
+    struct group *group, *next;
+    HASH_ITER (hh, groups->groups, group, next)
+        conns_end_list(&group->conns);
 }
 
 unsigned groups_channels(const struct groups *groups)
@@ -304,7 +320,7 @@ void groups_each_channel(const struct groups *groups,
         const struct member *member;
         unsigned count = 0;
         LIST_FOREACH (member, &channel->members, link)
-            count += member->group->readers;
+            count += member->group->readers_count;
         if (count > 0)
             each(context, channel->name, count);
     }

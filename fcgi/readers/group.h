@@ -10,7 +10,8 @@
  *               \------- member ---- group {main, news; events} --- conn ...
  *     channel "news" ---- member ------/
  *
- * What the readers are, and what they get, is for hold.h and stream.h. Loop's thread only.
+ * A group does not know what its readers are: they say so by struct readers_ops (hold.h, stream.h).
+ * Loop's thread only.
  */
 #ifndef ENCKE_FCGI_GROUP_H
 #define ENCKE_FCGI_GROUP_H
@@ -25,19 +26,34 @@
 #include "store/log.h"
 #include "store/table.h"
 
+struct admission;
 struct channel;
 struct member;
+struct readers;
+
+struct group;
+
+/* What the readers of a group are: long polls or streams. */
+struct readers_ops {
+    /* There are messages in the group's channels that came after `before`: gives them to all who
+     * wait in the group. */
+    void (*wake)(struct group *group, uint64_t before);
+    /* The daemon is about to stop: ends all who wait in the group. */
+    void (*release)(struct group *group);
+};
 
 struct group {
     UT_hash_handle hh;
+    struct readers *readers;       /* of which it is a part */
+    const struct readers_ops *ops; /* static */
     char *key;
     struct shape shape;     /* callback points into key */
     struct frame *call;     /* see transport.h; NULL: none, or not yet */
     uint64_t serial;        /* no other group ever had it */
     struct conn_list conns; /* those that wait for news */
-    unsigned readers;       /* these, and polls and streams that are behind */
+    unsigned readers_count; /* these, and polls that are deferred and streams that are behind */
     unsigned news;          /* channels with news in this round */
-    size_t bytes;           /* that it counts for, without its channels */
+    size_t bytes;           /* that it takes, without its channels */
     STAILQ_ENTRY(group) next_woken;
     bool deserted; /* nobody is in it: it is among the groups that are kept for a moment */
     uint64_t deserted_ms;
@@ -47,27 +63,31 @@ struct group {
 };
 
 struct groups {
+    struct readers *readers;
+    struct admission *admission; /* bounds the bytes of all groups and channels */
+    struct buf *scratch;
     struct channel *channels; /* by name: those that somebody reads */
     struct group *groups;     /* by what they want */
     uint64_t serial;
-    TAILQ_HEAD(, group) deserted; /* the first that were come first */
-    size_t bytes;                 /* of them all, about */
-    size_t bytes_max;             /* clients choose the sets of channels: no more than so much */
+    TAILQ_HEAD(, group) deserted; /* the first that were deserted come first */
 };
 
-void groups_init(struct groups *groups, size_t bytes_max);
+void groups_init(struct groups *groups, struct readers *readers, struct admission *admission,
+                 struct buf *scratch);
 
 /* What goes before each frame of a bare batch (batch.h) to the group's readers: the group's own, or
  * NULL when out of memory. scratch is overwritten. */
 struct frame *group_call(struct group *group, struct buf *scratch);
 
-/* The group of all that want the same as wanted, which is copied. It is joined: see group_leave.
- * NULL when out of memory, or when it would be more than bytes_max; *why says which. */
-struct group *group_join(struct groups *groups, struct buf *scratch, const struct wanted *wanted,
-                         const char **why);
+/* The group of all that want the same as wanted, which is copied. One reader more is in it: see
+ * group_leave. NULL when out of memory, or when there is no room for more groups; *why says which.
+ */
+struct group *group_join(struct groups *groups, const struct readers_ops *ops,
+                         const struct wanted *wanted, const char **why);
 
-/* One reader less. A group that nobody is in is kept for a moment, as those who poll come back to
- * it: so neither their news nor their coming back pays for making it and taking it apart. */
+/* One reader more, and one less. A group that nobody is in is kept for a moment, as those who poll
+ * come back to it: then neither their news nor their return pays for freeing and making it. */
+void group_rejoin(struct group *group);
 void group_leave(struct groups *groups, struct group *group);
 
 /* Frees the groups that have been without readers for at least ms. Not in a round of news. */
@@ -77,13 +97,14 @@ void groups_sweep(struct groups *groups, uint64_t ms);
 size_t group_channels(const struct group *group, const char *names[WANTED_CHANNELS_MAX]);
 size_t group_news_channels(const struct group *group, const char *names[WANTED_CHANNELS_MAX]);
 
-/* Calls wake with every group that the drained news concern; before is the head until then. */
-void groups_news(struct groups *groups, const struct log_news *news,
-                 void (*wake)(void *context, struct group *group, uint64_t before), void *context);
+/* Wakes every group that has a channel in which there is news. */
+void groups_news(struct groups *groups, const struct log_news *news);
 
-/* Calls each with every group. It may make the group's readers leave. */
-void groups_each(struct groups *groups, void (*each)(void *context, struct group *group),
-                 void *context);
+/* Releases every group, as the daemon is about to stop. */
+void groups_release(struct groups *groups);
+
+/* Ends the connections of all who wait in groups. */
+void groups_end_all(struct groups *groups);
 
 /* How many channels somebody reads, or did a moment ago. */
 unsigned groups_channels(const struct groups *groups);

@@ -2,10 +2,11 @@
 
 #include <stdlib.h>
 
+#include "fcgi/conn/answer.h"
+#include "fcgi/conn/refusal.h"
 #include "fcgi/readers/render.h"
-#include "fcgi/server.h"
 
-/* A poll that awaits its turn to be given what is newer than its cursor. */
+/* A poll that waits for its turn to be given what is newer than its cursor. */
 struct deferred {
     struct group *group; /* joined */
     struct cursor cursor;
@@ -19,172 +20,194 @@ enum {
 
 /* ---- waiting ---- */
 
-static void park(struct conn *conn, struct group *group, uint64_t wait_ms)
+static void expire_hold(struct conn *conn);
+static void take_turn(struct conn *conn, uint32_t events);
+static void wake_holds(struct group *group, uint64_t before);
+static void release_holds(struct group *group);
+
+static void leave_hold(struct conn *conn, void *in)
 {
-    conn->server->held++;
-    conn_park(conn, group, timer_jittered(wait_ms));
+    (void)conn;
+    struct group *group = in;
+    struct readers *readers = group->readers;
+    group_leave(&readers->groups, group);
+    admission_leave(readers->admission);
 }
 
-static struct group *join(struct conn *conn, const struct wanted *wanted)
+static void leave_deferred(struct conn *conn, void *in)
 {
-    struct server *server = conn->server;
-    const char *why;
-    struct group *group = group_join(&server->groups, &server->scratch, wanted, &why);
-    if (!group)
-        server_refuse(conn, why);
-    return group;
-}
-
-static void join_and_park(struct conn *conn, const struct wanted *wanted)
-{
-    struct group *group = server_admit(conn) ? join(conn, wanted) : NULL;
-    if (group)
-        park(conn, group, wanted->wait_ms);
-}
-
-static void defer(struct conn *conn, const struct wanted *wanted)
-{
-    struct group *group = join(conn, wanted);
-    if (!group)
-        return;
-    struct deferred *deferred = malloc(sizeof *deferred);
-    if (deferred) {
-        *deferred = (struct deferred){group, wanted->cursor, wanted->wait_ms};
-        conn_defer(conn, deferred);
-    } else {
-        group_leave(&conn->server->groups, group);
-        conn_refuse_for(conn, LOG_NO_MEMORY);
-    }
-}
-
-void hold_deferred_left(struct server *server, struct deferred *deferred)
-{
-    group_leave(&server->groups, deferred->group);
+    (void)conn;
+    struct deferred *deferred = in;
+    group_leave(&deferred->group->readers->groups, deferred->group);
     free(deferred);
 }
 
-/* Lets one that is held take what came after `before` in its turn, instead of at once. */
-static void defer_held(struct server *server, struct conn *conn, struct group *group,
-                       uint64_t before)
+/* Held, in a struct group that it has joined. */
+static const struct wait hold_wait = {.name = "held", .expired = expire_hold, .left = leave_hold};
+
+/* Its turn has not come yet; in a struct deferred. */
+static const struct wait deferred_wait = {
+    .name = "deferred", .ready = take_turn, .left = leave_deferred};
+
+static const struct readers_ops hold_ops = {.wake = wake_holds, .release = release_holds};
+
+static struct group *join(struct readers *readers, struct conn *conn, const struct wanted *wanted)
 {
-    struct deferred *deferred = malloc(sizeof *deferred);
-    if (!deferred) {
-        conn_refuse_for(conn, LOG_NO_MEMORY);
+    const char *why;
+    struct group *group = group_join(&readers->groups, &hold_ops, wanted, &why);
+    if (!group)
+        admission_refuse(readers->admission, conn, why);
+    return group;
+}
+
+/* Holds the connection, which has been admitted and has joined the group. */
+static void hold(struct conn *conn, struct group *group, uint64_t wait_ms)
+{
+    admission_enter(group->readers->admission);
+    conn_wait(conn, &group->conns, &hold_wait, group, timer_jittered(wait_ms));
+    if (conn->watch == WATCH_LATER)
+        conn_watch(conn, WATCH_INPUT);
+}
+
+static void join_and_hold(struct readers *readers, struct conn *conn, const struct wanted *wanted)
+{
+    struct group *group =
+        admission_check(readers->admission, conn) ? join(readers, conn, wanted) : NULL;
+    if (group)
+        hold(conn, group, wanted->wait_ms);
+}
+
+/* Lets the connection take what is newer than the cursor in its turn. It has joined the group. */
+static void defer(struct conn *conn, struct deferred deferred)
+{
+    struct deferred *in = malloc(sizeof *in);
+    if (!in) {
+        group_leave(&deferred.group->readers->groups, deferred.group);
+        conn_refuse_for_log(conn, LOG_NO_MEMORY);
         return;
     }
-    *deferred = (struct deferred){group, {CURSOR_AT, before}, 0}; /* it stays joined */
-    server->held--;
-    server_left(server);
-    conn_defer(conn, deferred);
+    *in = deferred;
+    conn_wait(conn, &conn->conns->busy, &deferred_wait, in, CONN_FOREVER);
+    conn_watch(conn, WATCH_LATER);
+}
+
+static void join_and_defer(struct readers *readers, struct conn *conn, const struct wanted *wanted)
+{
+    struct group *group = join(readers, conn, wanted);
+    if (group)
+        defer(conn, (struct deferred){group, wanted->cursor, wanted->wait_ms});
 }
 
 /* ---- answering at once ---- */
 
-/* How much of it. While what is not taken is not much, one answer does not make it too much. */
-static size_t answer_bytes(const struct server *server)
+/* How many bytes of messages. While what is not taken is not much, one answer does not make it too
+ * much. */
+static size_t answer_bytes(const struct unsent *unsent)
 {
-    size_t share = server->unsent.bytes_max / 4;
-    if (unsent_is_much(&server->unsent))
+    size_t share = unsent->bytes_max / 4;
+    if (unsent_is_much(unsent))
         return ANSWER_BYTES_FEW;
     return share < ANSWER_BYTES ? share : ANSWER_BYTES;
 }
 
-/* Whether this round has given as much as it may. */
-static bool round_is_over(struct server *server)
+/* Whether this round of the loop has given as much as it may. */
+static bool is_round_over(struct readers *readers)
 {
-    if (server->loop_round != server->loop.rounds) {
-        server->loop_round = server->loop.rounds;
-        server->loop_round_bytes = 0;
+    uint64_t rounds = readers->conns->loop->rounds;
+    if (readers->polls_round != rounds) {
+        readers->polls_round = rounds;
+        readers->polls_round_bytes = 0;
     }
-    return server->loop_round_bytes >= ROUND_BYTES;
+    return readers->polls_round_bytes >= ROUND_BYTES;
 }
 
-static void answer(struct conn *conn, const struct shape *shape, const char *const *channels,
-                   size_t count, const struct page *page, size_t most)
+static void answer_page(struct readers *readers, struct conn *conn, const struct shape *shape,
+                        const char *const *channels, size_t count, const struct page *page,
+                        size_t most)
 {
-    struct server *server = conn->server;
-    const char *epoch = log_epoch(server->log);
+    struct buf *scratch = &readers->conns->scratch;
+    const char *epoch = log_epoch(readers->log);
     struct frame *frame;
     if (shape->format == FORMAT_JSON && page->count >= STRIP_FROM)
-        frame =
-            render_behind(&server->strips, &server->scratch, epoch, channels, count, page, most);
+        frame = render_from_strip(&readers->strips, scratch, epoch, channels, count, page, most);
     else
-        frame = render_page(&server->scratch, shape->format, epoch, page, most);
-    server->loop_round_bytes += frame ? frame->len : 0;
+        frame = render_page(scratch, shape->format, epoch, page, most);
+    readers->polls_round_bytes += frame ? frame->len : 0;
     conn_answer(conn, frame);
 }
 
 /* Answers with what is newer than the cursor, and returns true; or returns false, as there is
- * nothing. Between that and parking nothing can happen: only this thread moves the head
+ * nothing. Between that and holding nothing can happen: only this thread moves the head
  * (invariant 3). */
-static bool answered(struct conn *conn, const struct shape *shape, const char *const *channels,
-                     size_t count, struct cursor cursor, uint64_t wait_ms)
+static bool answer_at_once(struct readers *readers, struct conn *conn, const struct shape *shape,
+                           const char *const *channels, size_t count, struct cursor cursor,
+                           uint64_t wait_ms)
 {
-    struct server *server = conn->server;
-    size_t most = answer_bytes(server);
+    size_t most = answer_bytes(&readers->conns->unsent);
     struct page page;
-    enum log_status status = log_read(server->log, channels, count, cursor,
+    enum log_status status = log_read(readers->log, channels, count, cursor,
                                       (struct page_limit){shape->limit, most}, &page);
     bool nothing = status == LOG_OK && page.count == 0 && !page.reset && wait_ms > 0;
     if (status != LOG_OK)
-        conn_refuse_for(conn, status);
+        conn_refuse_for_log(conn, status);
     else if (!nothing)
-        answer(conn, shape, channels, count, &page, most);
+        answer_page(readers, conn, shape, channels, count, &page, most);
     page_free(&page);
     return !nothing;
 }
 
 /* Whether the cursor is where the head is, so that there is nothing to be given. */
-static bool is_at_head(const struct server *server, struct cursor cursor)
+static bool is_at_head(const struct log *log, struct cursor cursor)
 {
-    return cursor.kind == CURSOR_NOW ||
-           (cursor.kind == CURSOR_AT && cursor.seq == log_head(server->log));
+    return cursor.kind == CURSOR_NOW || (cursor.kind == CURSOR_AT && cursor.seq == log_head(log));
 }
 
-void hold_poll(struct conn *conn, const struct wanted *wanted)
+void hold_poll(struct readers *readers, struct conn *conn, const struct wanted *wanted)
 {
-    if (round_is_over(conn->server) && !is_at_head(conn->server, wanted->cursor))
-        defer(conn, wanted);
-    else if (!answered(conn, &wanted->shape, wanted->channels, wanted->count, wanted->cursor,
-                       wanted->wait_ms))
-        join_and_park(conn, wanted);
+    if (is_round_over(readers) && !is_at_head(readers->log, wanted->cursor))
+        join_and_defer(readers, conn, wanted);
+    else if (!answer_at_once(readers, conn, &wanted->shape, wanted->channels, wanted->count,
+                             wanted->cursor, wanted->wait_ms))
+        join_and_hold(readers, conn, wanted);
 }
 
-void hold_turn(struct conn *conn)
+/* The turn of one that was deferred has come. */
+static void take_turn(struct conn *conn, uint32_t events)
 {
-    struct deferred deferred = *conn->u.deferred;
+    if (events & CONN_GONE) {
+        conn_end(conn);
+        return;
+    }
+    struct deferred deferred = *(struct deferred *)conn->in;
+    struct group *group = deferred.group;
+    struct readers *readers = group->readers;
     const char *channels[WANTED_CHANNELS_MAX];
-    size_t count = group_channels(deferred.group, channels);
-    if (answered(conn, &deferred.group->shape, channels, count, deferred.cursor, deferred.wait_ms))
+    size_t count = group_channels(group, channels);
+    if (answer_at_once(readers, conn, &group->shape, channels, count, deferred.cursor,
+                       deferred.wait_ms) ||
+        !admission_check(readers->admission, conn))
         return;
-    if (!server_admit(conn))
-        return;
-    free(conn->u.deferred); /* the group stays joined */
-    park(conn, deferred.group, deferred.wait_ms);
+    group_rejoin(group); /* as it leaves what was deferred */
+    hold(conn, group, deferred.wait_ms);
 }
 
 /* ---- news, and the end ---- */
 
-void hold_left(struct server *server, struct group *group)
+static struct frame *nothing_new(const struct group *group)
 {
-    server->held--;
-    group_leave(&server->groups, group);
-    server_left(server);
+    struct readers *readers = group->readers;
+    return render_nothing(&readers->conns->scratch, group->shape.format, log_epoch(readers->log),
+                          log_head(readers->log));
 }
 
-static struct frame *nothing_new(struct server *server, const struct group *group)
+/* The time of a hold is over: its answer says so. */
+static void expire_hold(struct conn *conn)
 {
-    return render_nothing(&server->scratch, group->shape.format, log_epoch(server->log),
-                          log_head(server->log));
+    conn_answer(conn, nothing_new(conn->in));
 }
 
-void hold_expired(struct conn *conn)
-{
-    conn_answer(conn, nothing_new(conn->server, conn->u.group));
-}
-
-/* Answers everybody who waits in the group, which may be gone afterwards. */
-static void answer_all(struct group *group, struct frame *frame)
+/* Answers all who wait in the group, and drops the reference. */
+static void answer_holds(struct group *group, struct frame *frame)
 {
     struct conn *conn = LIST_FIRST(&group->conns);
     while (conn) {
@@ -192,51 +215,63 @@ static void answer_all(struct group *group, struct frame *frame)
         conn_answer(conn, frame ? frame_hold(frame) : NULL);
         conn = next;
     }
-}
-
-void hold_release(struct server *server, struct group *group)
-{
-    struct frame *frame = nothing_new(server, group);
-    answer_all(group, frame);
     frame_drop(frame);
 }
 
-/* Lets everybody who waits in the group take the news in its turn. */
-static void defer_all(struct server *server, struct group *group, uint64_t before)
+static void release_holds(struct group *group)
+{
+    answer_holds(group, nothing_new(group));
+}
+
+/* Lets all who wait in the group take what came after `before` in their turn. */
+static void defer_holds(struct group *group, uint64_t before)
 {
     struct conn *conn = LIST_FIRST(&group->conns);
     while (conn) {
         struct conn *next = LIST_NEXT(conn, link);
-        defer_held(server, conn, group, before);
+        group_rejoin(group); /* as it leaves its hold */
+        defer(conn, (struct deferred){group, {CURSOR_AT, before}, 0});
         conn = next;
     }
 }
 
-static struct frame *render_news(struct server *server, const struct group *group, uint64_t before)
+static struct frame *render_news(struct group *group, uint64_t before)
 {
+    struct readers *readers = group->readers;
     const char *channels[WANTED_CHANNELS_MAX];
-    size_t most = answer_bytes(server);
+    size_t most = answer_bytes(&readers->conns->unsent);
     struct page page;
-    enum log_status status = log_read(server->log, channels, group_news_channels(group, channels),
+    enum log_status status = log_read(readers->log, channels, group_news_channels(group, channels),
                                       (struct cursor){CURSOR_AT, before},
                                       (struct page_limit){group->shape.limit, most}, &page);
     if (status != LOG_OK)
-        return render_refusal(status);
-    struct frame *frame = round_frame(&server->round, &server->scratch, group->shape.format,
-                                      log_epoch(server->log), &page, most);
+        return refusal_frame(status);
+    struct frame *frame = round_frame(&readers->round, &readers->conns->scratch,
+                                      group->shape.format, log_epoch(readers->log), &page, most);
     page_free(&page);
     return frame;
 }
 
-void hold_wake(struct server *server, struct group *group, uint64_t before)
+/* Answers every hold of the group with the news; or defers them, when much has been given in this
+ * round of news, or is not taken. */
+static void wake_holds(struct group *group, uint64_t before)
 {
     if (LIST_EMPTY(&group->conns))
         return; /* all are deferred */
-    if (server_news_can_wait(server)) {
-        defer_all(server, group, before);
-        return;
+    if (readers_news_can_wait(group->readers))
+        defer_holds(group, before);
+    else
+        answer_holds(group, render_news(group, before));
+}
+
+/* Their clients must ask again. The answer is short, so any socket takes it. */
+void hold_refuse_deferred(struct readers *readers)
+{
+    struct conn *conn = LIST_FIRST(&readers->conns->busy);
+    while (conn) {
+        struct conn *next = LIST_NEXT(conn, link);
+        if (conn_waits(conn, &deferred_wait))
+            conn_refuse_for_now(conn, ADMISSION_STOPPING);
+        conn = next;
     }
-    struct frame *frame = render_news(server, group, before);
-    answer_all(group, frame);
-    frame_drop(frame);
 }

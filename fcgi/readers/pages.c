@@ -1,14 +1,20 @@
 #include "fcgi/readers/pages.h"
 
+#include <string.h>
+
 #include "fcgi/io/diag.h"
-#include "fcgi/server.h"
 
 /* Of one page: about what a socket takes at once (net.core.wmem_default is 212,992 with the
  * kernel's overhead), so that little is rendered in vain. */
-static const struct page_limit limit = {.messages = 256, .bytes = BATCH_BYTES};
+static const struct page_limit page_limit = {.messages = 256, .bytes = BATCH_BYTES};
+
+void pages_init(struct pages *pages, struct log *log, struct round *round, struct buf *scratch)
+{
+    *pages = (struct pages){.log = log, .round = round, .scratch = scratch};
+}
 
 /* The first failure of several, and the end of them. */
-static void note(struct pages *pages, enum log_status status)
+static void note_read(struct pages *pages, enum log_status status)
 {
     bool failing = status != LOG_OK;
     if (failing && !pages->failing)
@@ -18,7 +24,7 @@ static void note(struct pages *pages, enum log_status status)
 }
 
 /* A stream is not told again of a gap that it knows of. */
-static void forgive(struct page *page, const struct gap *told, struct cursor cursor)
+static void drop_known_gap(struct page *page, const struct gap *told, struct cursor cursor)
 {
     if (!page->gap || cursor.kind != CURSOR_AT || !gap_is_known(page->gap, told, cursor.seq))
         return;
@@ -27,44 +33,44 @@ static void forgive(struct page *page, const struct gap *told, struct cursor cur
     page->gap = NULL;
 }
 
-static struct batch *read(struct server *server, const struct group *group,
-                          const struct progress *progress, enum log_status *status)
+static struct batch *read_page(struct pages *pages, const struct group *group,
+                               const struct progress *progress, enum log_status *status)
 {
     const char *channels[WANTED_CHANNELS_MAX];
     size_t count = group_channels(group, channels);
     struct page page;
     struct batch *batch = NULL;
-    *status = log_read(server->log, channels, count, progress->cursor, limit, &page);
+    *status = log_read(pages->log, channels, count, progress->cursor, page_limit, &page);
     if (*status == LOG_OK) {
-        forgive(&page, progress->told, progress->cursor);
-        batch = batch_new(&server->scratch, &group->shape, log_epoch(server->log), &page);
+        drop_known_gap(&page, progress->told, progress->cursor);
+        batch = batch_new(pages->scratch, &group->shape, log_epoch(pages->log), &page);
         page_free(&page);
         if (!batch)
             *status = LOG_NO_MEMORY;
     }
-    note(&server->pages, *status);
+    note_read(pages, *status);
     return batch;
 }
 
 /* A full page is the same whatever has come since. */
-static bool fits(const struct kept_page *kept, const struct group *group,
-                 const struct progress *progress, uint64_t head)
+static bool is_that_page(const struct kept_page *kept, const struct group *group,
+                         const struct progress *progress, uint64_t head)
 {
     return kept->batch && kept->serial == group->serial && kept->told == progress->told &&
            kept->cursor.kind == progress->cursor.kind && kept->cursor.seq == progress->cursor.seq &&
            (kept->head == head || kept->batch->more);
 }
 
-struct batch *pages_get(struct server *server, const struct group *group,
+struct batch *pages_get(struct pages *pages, const struct group *group,
                         const struct progress *progress, enum log_status *status)
 {
     struct cursor cursor = progress->cursor;
-    struct kept_page *kept = &server->pages.kept[(group->serial + cursor.seq) % PAGES_KEPT];
-    uint64_t head = log_head(server->log);
+    struct kept_page *kept = &pages->kept[(group->serial + cursor.seq) % PAGES_KEPT];
+    uint64_t head = log_head(pages->log);
     *status = LOG_OK;
-    if (fits(kept, group, progress, head))
+    if (is_that_page(kept, group, progress, head))
         return batch_hold(kept->batch);
-    struct batch *batch = read(server, group, progress, status);
+    struct batch *batch = read_page(pages, group, progress, status);
     if (batch && batch->count > 0 && batch->len <= PAGES_KEPT_BYTES) {
         batch_drop(kept->batch);
         gap_drop(kept->told);
@@ -77,22 +83,22 @@ struct batch *pages_get(struct server *server, const struct group *group,
     return batch;
 }
 
-struct batch *pages_news(struct server *server, const struct group *group, uint64_t seq)
+struct batch *pages_news(struct pages *pages, const struct group *group, uint64_t seq)
 {
     const char *channels[WANTED_CHANNELS_MAX];
     size_t count = group_news_channels(group, channels);
     struct batch *batch = NULL;
     struct page page;
     enum log_status status =
-        log_read(server->log, channels, count, (struct cursor){CURSOR_AT, seq}, limit, &page);
+        log_read(pages->log, channels, count, (struct cursor){CURSOR_AT, seq}, page_limit, &page);
     if (status == LOG_OK) {
-        batch = round_batch(&server->round, &server->scratch, &group->shape, log_epoch(server->log),
-                            &page);
+        batch =
+            round_batch(pages->round, pages->scratch, &group->shape, log_epoch(pages->log), &page);
         page_free(&page);
         if (!batch)
             status = LOG_NO_MEMORY;
     }
-    note(&server->pages, status);
+    note_read(pages, status);
     return batch;
 }
 
@@ -102,5 +108,5 @@ void pages_free(struct pages *pages)
         batch_drop(pages->kept[i].batch);
         gap_drop(pages->kept[i].told);
     }
-    *pages = (struct pages){.failing = pages->failing};
+    memset(pages->kept, 0, sizeof pages->kept);
 }

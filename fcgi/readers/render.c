@@ -166,9 +166,9 @@ struct frame *render_page(struct buf *scratch, enum format format, const char *e
     return frame_json(&answer);
 }
 
-struct frame *render_behind(struct strips *strips, struct buf *scratch, const char *epoch,
-                            const char *const *channels, size_t count, const struct page *page,
-                            size_t most)
+struct frame *render_from_strip(struct strips *strips, struct buf *scratch, const char *epoch,
+                                const char *const *channels, size_t count, const struct page *page,
+                                size_t most)
 {
     struct answer answer = {scratch, FORMAT_JSON, epoch, page, 0};
     start(scratch);
@@ -191,18 +191,4 @@ struct frame *render_id(const char *epoch, uint64_t seq)
     cursor_print(stpcpy(body, before), epoch, seq);
     strcat(body, after);
     return frame_new(200, TYPE_JSON, NULL, body, strlen(body));
-}
-
-int refusal_of(enum log_status status, const char **header)
-{
-    bool lasts = status == LOG_FULL || status == LOG_FAILED;
-    *header = lasts ? NULL : "Retry-After: 1\r\n";
-    return status == LOG_FULL ? 507 : status == LOG_FAILED ? 500 : 503;
-}
-
-struct frame *render_refusal(enum log_status status)
-{
-    const char *header;
-    int code = refusal_of(status, &header);
-    return frame_error(code, header, log_status_text(status));
 }

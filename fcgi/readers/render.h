@@ -24,9 +24,9 @@ struct frame *render_page(struct buf *scratch, enum format format, const char *e
 
 /* The same as JSON, for a page that was read from count channels and has messages: they are cut out
  * of a strip. */
-struct frame *render_behind(struct strips *strips, struct buf *scratch, const char *epoch,
-                            const char *const *channels, size_t count, const struct page *page,
-                            size_t most);
+struct frame *render_from_strip(struct strips *strips, struct buf *scratch, const char *epoch,
+                                const char *const *channels, size_t count, const struct page *page,
+                                size_t most);
 
 /* The answer at the end of a hold: nothing new, and the cursor to go on with. */
 struct frame *render_nothing(struct buf *scratch, enum format format, const char *epoch,
@@ -44,12 +44,5 @@ void render_message(struct buf *out, const char *epoch, const struct message *me
 
 /* `{"id":"<cursor of seq>"}` */
 struct frame *render_id(const char *epoch, uint64_t seq);
-
-/* How the log's not doing it is told: the status, and a header line or NULL. */
-int refusal_of(enum log_status status, const char **header);
-
-/* The error that tells why the log did not do it: 507 for a full disk, 500 when it has failed, and
- * 503 for what may pass. */
-struct frame *render_refusal(enum log_status status);
 
 #endif

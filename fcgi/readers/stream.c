@@ -2,99 +2,159 @@
 
 #include <stdlib.h>
 
-#include "fcgi/io/diag.h"
-#include "fcgi/server.h"
-#include "fcgi/readers/talk.h"
+#include "fcgi/conn/answer.h"
+#include "fcgi/conn/refusal.h"
+
+static void stream_ready(struct conn *conn, uint32_t events);
+static void stream_due(struct conn *conn);
+static void leave_stream(struct conn *conn, void *in);
+static void wake_streams(struct group *group, uint64_t before);
+static void release_streams(struct group *group);
+
+/* It streams: in a struct stream. */
+static const struct wait stream_wait = {
+    .name = "stream", .ready = stream_ready, .expired = stream_due, .left = leave_stream};
+
+static const struct readers_ops stream_ops = {.wake = wake_streams, .release = release_streams};
+
+struct stream *stream_of(const struct conn *conn)
+{
+    return conn_waits(conn, &stream_wait) ? conn->in : NULL;
+}
+
+static struct readers *readers_of(const struct stream *stream)
+{
+    return stream->group->readers;
+}
+
+/* ---- the partner of a stream whose client only listens ---- */
+
+static enum watch silent_watch(const struct partner *partner)
+{
+    (void)partner;
+    return WATCH_INPUT; /* nothing may come: it would end the connection */
+}
+
+static bool silent_resume(struct conn *conn)
+{
+    (void)conn;
+    return true;
+}
+
+static bool silent_is_dead(struct partner *partner)
+{
+    (void)partner;
+    return false;
+}
+
+static void silent_finish(struct conn *conn)
+{
+    conn_answer(conn, frame_end(conn->request_id));
+}
+
+static void silent_free(struct partner *partner)
+{
+    (void)partner; /* it is the one below */
+}
+
+static const struct partner_ops silent_ops = {.watch = silent_watch,
+                                              .readable = conn_end,
+                                              .resume = silent_resume,
+                                              .is_dead = silent_is_dead,
+                                              .finish = silent_finish,
+                                              .gone = conn_end,
+                                              .free = silent_free};
+static struct partner silent_client = {&silent_ops};
 
 /* ---- live and behind ---- */
 
-/* Takes the stream to a list where it gets no news. The connection may have ended when this
- * returns. */
-static void leave_group(struct conn *conn, struct conn_list *list, enum watch watch)
+/* Takes the stream to a list where it gets no news. */
+static void stop_being_live(struct conn *conn, struct conn_list *list, enum watch watch)
 {
-    struct stream *stream = conn->u.stream;
+    struct stream *stream = conn->in;
     if (stream->live)
-        conn->server->streams_behind++;
+        readers_of(stream)->streams_behind++;
     stream->live = false;
-    conn_stream_on(conn, list, watch);
+    conn_move(conn, list);
+    conn_watch(conn, watch);
 }
 
 static void fall_behind(struct conn *conn)
 {
-    leave_group(conn, &conn->server->behind, WATCH_LATER);
+    const struct stream *stream = conn->in;
+    stop_being_live(conn, &readers_of(stream)->behind, WATCH_LATER);
 }
 
 static void become_live(struct conn *conn)
 {
-    struct stream *stream = conn->u.stream;
+    struct stream *stream = conn->in;
     if (!stream->live)
-        conn->server->streams_behind--;
+        readers_of(stream)->streams_behind--;
     stream->live = true;
     gap_drop(stream->progress.told); /* it is past all floors */
     stream->progress.told = NULL;
+    conn_move(conn, &stream->group->conns);
     stream_rewatch(conn);
 }
 
 void stream_rewatch(struct conn *conn)
 {
-    struct stream *stream = conn->u.stream;
-    conn_stream_on(conn, &stream->group->conns,
-                   stream->talk ? talk_watch(stream->talk) : WATCH_INPUT);
+    const struct stream *stream = conn->in;
+    conn_watch(conn, stream->partner->ops->watch(stream->partner));
 }
 
 void stream_set_aside(struct conn *conn)
 {
-    leave_group(conn, &conn->server->busy, WATCH_PAUSE);
+    stop_being_live(conn, &conn->conns->busy, WATCH_CLOSE);
 }
 
-/* Ends the stream between two frames, as the client expects. */
-static void end(struct conn *conn)
+/* Ends the stream between two frames. */
+static void finish_stream(struct conn *conn)
 {
-    if (conn->u.stream->talk)
-        talk_end(conn);
-    else
-        conn_answer(conn, frame_end(conn->request_id));
+    const struct stream *stream = conn->in;
+    stream->partner->ops->finish(conn);
 }
 
-/* The reader is gone; what it said before is for the talk. */
-static void part(struct conn *conn)
+/* The client is gone. */
+static void abandon_stream(struct conn *conn)
 {
-    if (conn->u.stream->talk)
-        talk_last_words(conn);
-    else
-        conn_end(conn);
+    const struct stream *stream = conn->in;
+    stream->partner->ops->gone(conn);
 }
+
+/* ---- giving ---- */
 
 /* Sends a batch to a stream that has no frame cut through. Returns false if the connection has
  * ended or is behind now. */
-static bool give(struct conn *conn, const struct batch *batch)
+static bool give_batch(struct conn *conn, const struct batch *batch)
 {
-    struct server *server = conn->server;
-    struct stream *stream = conn->u.stream;
+    struct conns *conns = conn->conns;
+    struct stream *stream = conn->in;
     struct progress *progress = &stream->progress;
-    struct frame *call = batch->bare ? group_call(stream->group, &server->scratch) : NULL;
+    struct frame *call = batch->bare ? group_call(stream->group, &conns->scratch) : NULL;
     if (batch->bare && !call) {
         conn_end(conn);
         return false;
     }
-    int sent = batch_send(batch, call, conn->fd, progress, &server->deliveries);
+    int sent = batch_send(batch, call, conn->fd, progress, &conns->deliveries);
     if (sent == 0 && progress->rest.frame)
-        unsent_note(&server->unsent, &progress->rest, conn);
+        unsent_note(&conns->unsent, &progress->rest, conn);
     if (sent < 0)
-        part(conn);
+        abandon_stream(conn);
     else if (sent == 0)
         fall_behind(conn);
     return sent > 0;
 }
 
-/* Sends what is left of the frame that was cut through. Returns as give. */
+/* Sends what is left of the frame that was cut through. Returns as give_batch. */
 static bool give_rest(struct conn *conn)
 {
-    struct unsent *unsent = &conn->server->unsent;
-    struct rest *rest = &conn->u.stream->progress.rest;
+    struct unsent *unsent = &conn->conns->unsent;
+    struct stream *stream = conn->in;
+    struct rest *rest = &stream->progress.rest;
     int sent = rest_send(rest, conn->fd);
     if (sent < 0) {
-        part(conn);
+        abandon_stream(conn);
     } else if (sent == 0) {
         unsent_note(unsent, rest, conn);
         fall_behind(conn);
@@ -105,16 +165,16 @@ static bool give_rest(struct conn *conn)
 }
 
 /* Sends a frame that is no message (NULL, out of memory, ends the connection), after which the
- * stream goes on from the cursor. Takes over the reference. Returns as give. */
+ * stream goes on from the cursor. Takes over the reference. Returns as give_batch. */
 static bool give_frame(struct conn *conn, struct frame *frame, struct cursor cursor)
 {
     if (!frame) {
         conn_end(conn);
         return false;
     }
-    struct progress *progress = &conn->u.stream->progress;
-    progress->cursor = cursor;
-    progress->rest = (struct rest){.frame = frame};
+    struct stream *stream = conn->in;
+    stream->progress.cursor = cursor;
+    stream->progress.rest = (struct rest){.frame = frame};
     return give_rest(conn);
 }
 
@@ -122,43 +182,56 @@ static bool give_frame(struct conn *conn, struct frame *frame, struct cursor cur
  * have moved the head meanwhile (invariant 3). */
 static void catch_up(struct conn *conn)
 {
-    struct stream *stream = conn->u.stream;
+    struct stream *stream = conn->in;
     enum log_status status;
-    struct batch *page = pages_get(conn->server, stream->group, &stream->progress, &status);
+    struct batch *page =
+        pages_get(&readers_of(stream)->pages, stream->group, &stream->progress, &status);
     if (!page) {
         conn_end(conn);
         return;
     }
     bool more = page->more;
-    bool all = give(conn, page);
+    bool all = give_batch(conn, page);
     batch_drop(page);
     if (!all)
         return;
     if (more)
         fall_behind(conn); /* others first */
     else if (stream->once)
-        end(conn);
+        finish_stream(conn);
     else
         become_live(conn);
 }
 
-void stream_writable(struct conn *conn)
+/* The socket of a stream that is behind takes bytes again. */
+static void give_more(struct conn *conn)
 {
-    struct stream *stream = conn->u.stream;
+    const struct stream *stream = conn->in;
     if (stream->progress.rest.frame && !give_rest(conn))
         return;
-    if (conn->server->draining)
-        end(conn);
-    else if (!stream->talk || talk_go_on(conn))
+    if (conn->conns->draining)
+        finish_stream(conn);
+    else if (stream->partner->ops->resume(conn))
         catch_up(conn);
+}
+
+static void stream_ready(struct conn *conn, uint32_t events)
+{
+    const struct stream *stream = conn->in;
+    if (events == EPOLLOUT)
+        give_more(conn);
+    else if (events == EPOLLIN)
+        stream->partner->ops->readable(conn);
+    else
+        abandon_stream(conn);
 }
 
 bool stream_say(struct conn *conn, struct frame *frame)
 {
-    struct stream *stream = conn->u.stream;
+    const struct stream *stream = conn->in;
     struct cursor cursor = stream->progress.cursor;
     if (stream->live)
-        cursor = (struct cursor){CURSOR_AT, log_head(conn->server->log)};
+        cursor = (struct cursor){CURSOR_AT, log_head(readers_of(stream)->log)};
     return give_frame(conn, frame, cursor);
 }
 
@@ -166,110 +239,123 @@ bool stream_say(struct conn *conn, struct frame *frame)
 
 /* The first bytes: if no message follows at once, they tell the cursor, so that a client that
  * began with `now` has one. */
-static struct frame *opening(struct server *server, const struct shape *shape, const char *greeting,
-                             const struct batch *first)
+static struct frame *opening_frame(struct readers *readers, const struct shape *shape,
+                                   const char *greeting, const struct batch *first)
 {
-    struct buf *out = &server->scratch;
+    struct buf *out = &readers->conns->scratch;
     const struct transport *transport = transport_of(shape->format);
     buf_reset(out);
     if (greeting)
         buf_puts(out, greeting);
     transport->put_opening(out);
     if (first->count == 0)
-        transport->put_cursor(out, shape, log_epoch(server->log), first->next);
+        transport->put_cursor(out, shape, log_epoch(readers->log), first->next);
     return transport_opening(shape, out);
 }
 
-static uint64_t next_due_ms(const struct server *server, const struct stream *stream)
+static uint64_t next_due_ms(const struct stream *stream)
 {
-    uint64_t heartbeat_ms = timer_jittered((uint64_t)server->options->heartbeat_s * 1000);
+    uint64_t heartbeat_ms = timer_jittered(readers_of(stream)->heartbeat_ms);
     uint64_t now = timer_now_ms();
     if (stream->ends_ms <= now)
         return 0;
     return stream->ends_ms - now < heartbeat_ms ? stream->ends_ms - now : heartbeat_ms;
 }
 
-static uint64_t stream_ms(const struct server *server)
-{
-    return (uint64_t)server->options->stream_s * 1000;
-}
-
-static struct stream *stream_new(struct server *server, const struct wanted *wanted,
-                                 struct talk *talk, const char **why)
+static struct stream *stream_new(struct readers *readers, const struct wanted *wanted,
+                                 struct partner *partner, const char **why)
 {
     struct stream *stream = calloc(1, sizeof *stream);
     *why = "out of memory";
     if (!stream)
         return NULL;
-    stream->group = group_join(&server->groups, &server->scratch, wanted, why);
+    stream->group = group_join(&readers->groups, &stream_ops, wanted, why);
     if (!stream->group) {
         free(stream);
         return NULL;
     }
     stream->kind = transport_of(wanted->shape.format)->kind;
-    stream->talk = talk;
+    stream->partner = partner;
     stream->once = wanted->wait_ms == 0;
-    uint64_t wait_ms = stream->once ? stream_ms(server) : wanted->wait_ms;
+    uint64_t wait_ms = stream->once ? readers->stream_ms : wanted->wait_ms;
     stream->ends_ms =
         wait_ms == STREAM_FOREVER ? UINT64_MAX : timer_now_ms() + timer_jittered(wait_ms);
     stream->progress.cursor = wanted->cursor;
     if (wanted->cursor.kind == CURSOR_NOW)
-        stream->progress.cursor = (struct cursor){CURSOR_AT, log_head(server->log)};
-    server->streams[stream->kind]++;
-    server->streams_behind++;
+        stream->progress.cursor = (struct cursor){CURSOR_AT, log_head(readers->log)};
+    readers->streams[stream->kind]++;
+    readers->streams_behind++;
+    admission_enter(readers->admission);
     return stream;
 }
 
-void stream_left(struct server *server, struct stream *stream)
+static void stream_free(struct stream *stream)
 {
-    server->streams[stream->kind]--;
+    struct readers *readers = readers_of(stream);
+    readers->streams[stream->kind]--;
     if (!stream->live)
-        server->streams_behind--;
-    unsent_drop(&server->unsent, &stream->progress.rest);
+        readers->streams_behind--;
+    unsent_drop(&readers->conns->unsent, &stream->progress.rest);
     gap_drop(stream->progress.told);
-    talk_free(stream->talk);
-    group_leave(&server->groups, stream->group);
+    stream->partner->ops->free(stream->partner);
+    group_leave(&readers->groups, stream->group);
     free(stream);
-    server_left(server);
+    admission_leave(readers->admission);
 }
 
-void stream_open(struct conn *conn, const struct wanted *wanted, const char *greeting,
-                 struct talk *talk)
+static void leave_stream(struct conn *conn, void *in)
 {
-    struct server *server = conn->server;
-    if (!server_admit(conn)) {
-        talk_free(talk);
-        return;
-    }
-    const char *why;
-    struct stream *stream = stream_new(server, wanted, talk, &why);
-    if (!stream) {
-        talk_free(talk);
-        server_refuse(conn, why);
-        return;
-    }
-    enum log_status status;
-    struct batch *first = pages_get(server, stream->group, &stream->progress, &status);
-    if (!first) {
-        stream_left(server, stream);
-        conn_refuse_for(conn, status);
-        return;
-    }
-    struct frame *frame = opening(server, &stream->group->shape, greeting, first);
+    (void)conn;
+    stream_free(in);
+}
+
+/* Sends the beginning of the stream, and the page that was read for it. */
+static void begin_stream(struct conn *conn, struct stream *stream, const char *greeting,
+                         const struct batch *first)
+{
+    struct readers *readers = readers_of(stream);
+    struct frame *frame = opening_frame(readers, &stream->group->shape, greeting, first);
     struct cursor cursor = stream->progress.cursor;
     if (first->count == 0)
         cursor = (struct cursor){CURSOR_AT, first->next};
-    conn_stream(conn, stream, next_due_ms(server, stream));
+    conn_wait(conn, &readers->behind, &stream_wait, stream, next_due_ms(stream));
     if (give_frame(conn, frame, cursor))
         catch_up(conn);
+}
+
+void stream_open(struct readers *readers, struct conn *conn, const struct wanted *wanted,
+                 const char *greeting, struct partner *partner)
+{
+    if (!partner)
+        partner = &silent_client;
+    if (!admission_check(readers->admission, conn)) {
+        partner->ops->free(partner);
+        return;
+    }
+    const char *why;
+    struct stream *stream = stream_new(readers, wanted, partner, &why);
+    if (!stream) {
+        partner->ops->free(partner);
+        admission_refuse(readers->admission, conn, why);
+        return;
+    }
+    enum log_status status;
+    struct batch *first = pages_get(&readers->pages, stream->group, &stream->progress, &status);
+    if (!first) {
+        stream_free(stream);
+        conn_refuse_for_log(conn, status);
+        return;
+    }
+    begin_stream(conn, stream, greeting, first);
     batch_drop(first);
 }
 
 /* ---- news, heartbeats, the end ---- */
 
-/* Calls each with every live stream of the group, which may leave it, and the group go. */
-static void each_live(struct group *group, void (*each)(struct conn *conn, const void *context),
-                      const void *context)
+/* Calls each with every live stream of the group, which may leave it. */
+static void each_live_stream(struct group *group,
+                             void (*each)(struct conn *conn, const void *context),
+                             const void *context)
 {
     struct conn *conn = LIST_FIRST(&group->conns);
     while (conn) {
@@ -288,42 +374,47 @@ struct news {
 static void give_news(struct conn *conn, const void *context)
 {
     const struct news *news = context;
-    conn->u.stream->progress.cursor = news->before;
-    if (give(conn, news->batch) && news->last && news->batch->more)
+    struct stream *stream = conn->in;
+    stream->progress.cursor = news->before;
+    if (give_batch(conn, news->batch) && news->last && news->batch->more)
         fall_behind(conn);
 }
 
-static void cut_off(struct conn *conn, const void *context)
+static void cut_stream_off(struct conn *conn, const void *context)
 {
     (void)context;
     conn_end(conn);
 }
 
-static void leave_behind(struct conn *conn, const void *context)
+static void put_news_off(struct conn *conn, const void *context)
 {
     const struct cursor *before = context;
-    conn->u.stream->progress.cursor = *before;
+    struct stream *stream = conn->in;
+    stream->progress.cursor = *before;
     fall_behind(conn);
 }
 
-/* More pages than a socket takes at once are for each to catch up with. */
-void stream_wake(struct server *server, struct group *group, uint64_t before)
+/* Gives the group's live streams what came after `before`; or lets them catch up with it, when much
+ * has been given in this round of news, or is not taken. More pages than a socket takes at once are
+ * for each to catch up with. */
+static void wake_streams(struct group *group, uint64_t before)
 {
     enum { PAGES_AT_ONCE = 4 };
+    struct readers *readers = group->readers;
     struct news news = {.before = {CURSOR_AT, before}};
     for (int page = 1; !LIST_EMPTY(&group->conns); page++) {
-        if (server_news_can_wait(server)) {
-            each_live(group, leave_behind, &news.before);
+        if (readers_news_can_wait(readers)) {
+            each_live_stream(group, put_news_off, &news.before);
             return;
         }
-        struct batch *batch = pages_news(server, group, news.before.seq);
+        struct batch *batch = pages_news(&readers->pages, group, news.before.seq);
         if (!batch) {
-            each_live(group, cut_off, NULL);
+            each_live_stream(group, cut_stream_off, NULL);
             return;
         }
         news.batch = batch;
         news.last = !batch->more || page == PAGES_AT_ONCE;
-        each_live(group, give_news, &news);
+        each_live_stream(group, give_news, &news);
         news.before.seq = batch->next;
         batch_drop(batch);
         if (news.last)
@@ -331,52 +422,54 @@ void stream_wake(struct server *server, struct group *group, uint64_t before)
     }
 }
 
-static void heartbeat(struct conn *conn)
+static void send_heartbeat(struct conn *conn)
 {
-    struct server *server = conn->server;
-    const struct shape *shape = &conn->u.stream->group->shape;
-    uint64_t head = log_head(server->log);
-    buf_reset(&server->scratch);
-    transport_of(shape->format)
-        ->put_heartbeat(&server->scratch, shape, log_epoch(server->log), head);
-    give_frame(conn, transport_frame(shape, &server->scratch), (struct cursor){CURSOR_AT, head});
+    const struct stream *stream = conn->in;
+    const struct log *log = readers_of(stream)->log;
+    const struct shape *shape = &stream->group->shape;
+    struct buf *out = &conn->conns->scratch;
+    uint64_t head = log_head(log);
+    buf_reset(out);
+    transport_of(shape->format)->put_heartbeat(out, shape, log_epoch(log), head);
+    give_frame(conn, transport_frame(shape, out), (struct cursor){CURSOR_AT, head});
 }
 
-void stream_due(struct conn *conn)
+/* The stream's timer: a heartbeat is due, or its end. */
+static void stream_due(struct conn *conn)
 {
-    struct stream *stream = conn->u.stream;
-    struct server *server = conn->server;
+    struct stream *stream = conn->in;
     bool over = timer_now_ms() >= stream->ends_ms;
-    bool dead = stream->talk && talk_is_dead(stream->talk);
+    bool dead = stream->partner->ops->is_dead(stream->partner);
     if (dead || (over && stream->progress.rest.frame)) {
         conn_end(conn); /* it takes nothing; its reader will go on from where it is */
     } else if (over) {
-        end(conn);
+        finish_stream(conn);
     } else {
-        timer_set(&server->loop.timers, &conn->timer, next_due_ms(server, stream));
+        conn_expire_in(conn, next_due_ms(stream));
         if (stream->live)
-            heartbeat(conn);
+            send_heartbeat(conn);
     }
 }
 
-static void end_live(struct conn *conn, const void *context)
+static void finish_live_stream(struct conn *conn, const void *context)
 {
     (void)context;
-    end(conn);
+    finish_stream(conn);
 }
 
-void stream_release(struct group *group)
+static void release_streams(struct group *group)
 {
-    each_live(group, end_live, NULL);
+    each_live_stream(group, finish_live_stream, NULL);
 }
 
-void stream_release_behind(struct server *server)
+void stream_release_behind(struct readers *readers)
 {
-    struct conn *conn = LIST_FIRST(&server->behind);
+    struct conn *conn = LIST_FIRST(&readers->behind);
     while (conn) {
         struct conn *next = LIST_NEXT(conn, link);
-        if (!conn->u.stream->progress.rest.frame)
-            end(conn);
+        const struct stream *stream = conn->in;
+        if (!stream->progress.rest.frame)
+            finish_stream(conn);
         conn = next;
     }
 }

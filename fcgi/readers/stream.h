@@ -2,12 +2,12 @@
  *
  *     opened --> behind --everything read--> live, in its group --its time is over--> ended
  *                  ^                           |   |                                    ^
- *                  +----- its socket full -----+   +--a drain, while its talk----> set aside
+ *                  +----- its socket full -----+   +--a drain, while its partner-> set aside
  *                                                     waits for the log
  *
  * A live stream has everything up to the head and costs nothing until there is news; then its group
- * gets the same bytes (group.h). One whose socket is full falls behind: nothing is queued for it,
- * it is only a cursor, and the rest of the one frame that was cut through (invariant 7 of the
+ * gets the same bytes (group.h). One whose socket is full falls behind: nothing is queued for it.
+ * It is only a cursor, and the rest of the one frame that was cut through (invariant 7 of the
  * design). Once it is writable it is served from the log, a page at a time and after all others,
  * until it has caught up. A publish never waits for it. What the client of a WebSocket says is read
  * only while its stream is live.
@@ -20,19 +20,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "fcgi/readers/batch.h"
 #include "fcgi/conn/conn.h"
+#include "fcgi/readers/batch.h"
 #include "fcgi/readers/group.h"
+#include "fcgi/readers/partner.h"
+#include "fcgi/readers/readers.h"
 #include "fcgi/readers/transport.h"
 #include "fcgi/readers/wanted.h"
-
-struct server;
-struct talk;
 
 /* What a connection has beyond its own struct while it streams. */
 struct stream {
     struct group *group;
-    struct talk *talk;        /* of a WebSocket; else NULL */
+    struct partner *partner;
     struct progress progress; /* its cursor counts only while it is behind */
     uint64_t ends_ms;         /* by the clock of timer.h; UINT64_MAX: never */
     enum stream_kind kind;
@@ -44,40 +43,28 @@ struct stream {
 
 /* Begins the stream that was asked for, or answers why not: the log cannot be read, too many wait,
  * out of memory. It ends by itself after wanted->wait_ms; with 0, when it has given what is there.
- * wanted is copied. A WebSocket's stream begins with the greeting, and takes over the talk; for
+ * wanted is copied. A WebSocket's stream begins with the greeting, and takes over the partner; for
  * others both are NULL. */
-void stream_open(struct conn *conn, const struct wanted *wanted, const char *greeting,
-                 struct talk *talk);
+void stream_open(struct readers *readers, struct conn *conn, const struct wanted *wanted,
+                 const char *greeting, struct partner *partner);
 
-/* Gives the group's live streams what came after `before`; or lets them catch up with it, when much
- * has been given in this round of news, or is not taken. */
-void stream_wake(struct server *server, struct group *group, uint64_t before);
+/* The connection's stream; NULL if it does not stream. */
+struct stream *stream_of(const struct conn *conn);
 
-/* The socket of a stream that is behind takes bytes again. */
-void stream_writable(struct conn *conn);
-
-/* Sends a frame between two of the stream's own, which takes over the reference (NULL, for out of
- * memory, ends the connection). No frame may be cut through. Returns false if the socket was full,
- * and the rest will go out first, or if the connection has ended. */
+/* Sends a frame between two of the stream's own; takes over the reference (NULL, for out of memory,
+ * ends the connection). No frame may be cut through. Returns false if the socket was full, so that
+ * the rest will go out first, or if the connection has ended. */
 bool stream_say(struct conn *conn, struct frame *frame);
 
-/* Moves a live stream to where epoll tells what its talk waits for. The connection may have ended
- * when this returns. */
+/* Lets epoll report what the partner of a live stream now waits for. The connection may have ended
+ * when this returns, here and below. */
 void stream_rewatch(struct conn *conn);
 
 /* Takes a live stream out of its group: it gets no more news, and a drain waits for its end. */
 void stream_set_aside(struct conn *conn);
 
-/* The stream's timer: a heartbeat is due, or its end. */
-void stream_due(struct conn *conn);
-
-/* Ends the live streams of the group, and those that are behind, as if their time were over, since
- * the daemon is about to stop. One that is in the middle of a frame is left to be cut off. */
-void stream_release(struct group *group);
-void stream_release_behind(struct server *server);
-
-/* The connection has left its stream, for whatever reason; called by conn.c, which has taken it
- * out of its list. */
-void stream_left(struct server *server, struct stream *stream);
+/* Ends the streams that are behind as if their time were over, since the daemon is about to stop.
+ * One that is in the middle of a frame is left to be cut off. */
+void stream_release_behind(struct readers *readers);
 
 #endif

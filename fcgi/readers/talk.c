@@ -6,8 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "fcgi/readers/publish.h"
-#include "fcgi/server.h"
+#include "fcgi/conn/answer.h"
 #include "fcgi/readers/stream.h"
 #include "fcgi/wire/websocket.h"
 
@@ -18,6 +17,8 @@ enum {
 };
 
 struct talk {
+    struct partner partner;
+    struct publisher *publisher;
     struct websocket *websocket;
     struct append *append; /* the text that is on its way into the log; NULL: none */
     struct frame *owed;    /* its answer, which met a full socket; NULL: none */
@@ -42,29 +43,10 @@ static const char *choose_channel(struct talk *talk, const struct request *reque
     return NULL;
 }
 
-struct talk *talk_new(const struct options *options, const struct request *request,
-                      const struct wanted *wanted, const char **complaint)
+/* A text under way is stored all the same. */
+static void talk_free(struct partner *partner)
 {
-    struct text as = request_field(request, "as");
-    struct talk *talk = calloc(1, sizeof *talk);
-    *complaint = NULL;
-    if (!talk)
-        return NULL;
-    talk->may_create = options->websocket_create;
-    talk->echo = as.bytes && text_is(as, "echo");
-    talk->websocket =
-        websocket_new((size_t)options->max_message, (unsigned)options->websocket_rate);
-    *complaint = choose_channel(talk, request, wanted);
-    if (talk->websocket && !*complaint)
-        return talk;
-    talk_free(talk);
-    return NULL;
-}
-
-void talk_free(struct talk *talk)
-{
-    if (!talk)
-        return;
+    struct talk *talk = (struct talk *)partner;
     if (talk->append)
         publish_forget(talk->append);
     frame_drop(talk->owed);
@@ -72,16 +54,38 @@ void talk_free(struct talk *talk)
     free(talk);
 }
 
+static const struct partner_ops talk_ops;
+
+struct partner *talk_new(const struct talk_rules *rules, const struct request *request,
+                         const struct wanted *wanted, const char **complaint)
+{
+    struct text as = request_field(request, "as");
+    struct talk *talk = calloc(1, sizeof *talk);
+    *complaint = NULL;
+    if (!talk)
+        return NULL;
+    talk->partner.ops = &talk_ops;
+    talk->publisher = rules->publisher;
+    talk->may_create = rules->may_create;
+    talk->echo = as.bytes && text_is(as, "echo");
+    talk->websocket = websocket_new(rules->publisher->max_message, rules->frames_per_s);
+    *complaint = choose_channel(talk, request, wanted);
+    if (talk->websocket && !*complaint)
+        return &talk->partner;
+    talk_free(&talk->partner);
+    return NULL;
+}
+
 /* ---- answering ---- */
 
 static struct talk *talk_of(const struct conn *conn)
 {
-    return conn->u.stream->talk;
+    return (struct talk *)stream_of(conn)->partner;
 }
 
 static struct frame *text_frame(struct conn *conn, const struct buf *text)
 {
-    struct buf *out = &conn->server->scratch;
+    struct buf *out = &conn->conns->scratch;
     buf_reset(out);
     if (buf_ok(text))
         websocket_put_text(out, text->bytes, text->len);
@@ -112,13 +116,15 @@ static struct frame *created_frame(struct conn *conn, uint64_t seq)
 {
     char id[CURSOR_SIZE];
     struct buf text = {0};
-    buf_printf(&text, "{\"created\":\"%s\"}", cursor_print(id, log_epoch(conn->server->log), seq));
+    cursor_print(id, log_epoch(talk_of(conn)->publisher->log), seq);
+    buf_printf(&text, "{\"created\":\"%s\"}", id);
     struct frame *frame = text_frame(conn, &text);
     buf_free(&text);
     return frame;
 }
 
-static const char *refusal(const struct talk *talk, struct text said)
+/* Why the text is not published; or NULL. */
+static const char *text_complaint(const struct talk *talk, struct text said)
 {
     if (!talk->may_create)
         return "this server does not publish what comes over WebSockets (--websocket-create)";
@@ -134,23 +140,23 @@ static void on_text_delivered(struct append *append);
 static const struct append_ops text_ops = {.delivered = on_text_delivered};
 
 /* Answers a text, or sends it to the log, which will have it answered. Returns as stream_say. */
-static bool reply(struct conn *conn, struct text said)
+static bool answer_text(struct conn *conn, struct text said)
 {
     struct talk *talk = talk_of(conn);
     if (talk->echo)
         return stream_say(conn, echo_frame(conn, said));
-    const char *why = refusal(talk, said);
+    const char *why = text_complaint(talk, said);
     if (why)
         return stream_say(conn, error_frame(conn, why));
     enum log_status queued =
-        publish_text(&conn->server->publisher, talk->channel, said, &text_ops, conn, &talk->append);
+        publish_text(talk->publisher, talk->channel, said, &text_ops, conn, &talk->append);
     return queued == LOG_OK || stream_say(conn, error_frame(conn, log_status_text(queued)));
 }
 
-/* Nothing is left to answer: says farewell, and ends the connection. */
-static void part(struct conn *conn, unsigned code)
+/* Nothing is left to answer: says farewell, and ends the stream. */
+static void say_farewell(struct conn *conn, unsigned code)
 {
-    struct buf *out = &conn->server->scratch;
+    struct buf *out = &conn->conns->scratch;
     buf_reset(out);
     websocket_put_close(out, code);
     /* a client that did not close by itself may still be sending */
@@ -159,9 +165,9 @@ static void part(struct conn *conn, unsigned code)
     conn_answer(conn, buf_ok(out) ? frame_raw(out->bytes, out->len) : NULL);
 }
 
-/* Works off what has been said, as far as the socket takes the answers. No frame may be cut
- * through. Returns whether the stream can go on. */
-static bool work_off(struct conn *conn)
+/* Answers what has been said, as far as the socket takes the answers. No frame may be cut through.
+ * Returns whether the stream can go on. */
+static bool answer_texts(struct conn *conn)
 {
     struct talk *talk = talk_of(conn);
     while (!talk->append) {
@@ -172,8 +178,8 @@ static bool work_off(struct conn *conn)
             return false;
         if (!said.bytes)
             break;
-        bool more = reply(conn, said);
-        if (conn->state == CONN_STREAM)
+        bool more = answer_text(conn, said);
+        if (stream_of(conn))
             websocket_drop(talk->websocket);
         if (!more)
             return false;
@@ -183,14 +189,21 @@ static bool work_off(struct conn *conn)
         code = WEBSOCKET_GOING_AWAY;
     if (code == 0 || talk->append)
         return true;
-    part(conn, code);
+    say_farewell(conn, code);
     return false;
 }
 
-bool talk_go_on(struct conn *conn)
+/* Goes on as far as possible after something has changed. No frame may be cut through. */
+static void go_on(struct conn *conn)
+{
+    if (answer_texts(conn) && stream_of(conn)->live)
+        stream_rewatch(conn);
+}
+
+static bool talk_resume(struct conn *conn)
 {
     talk_of(conn)->silent = 0;
-    return work_off(conn);
+    return answer_texts(conn);
 }
 
 /* The text under way is in the log, or was refused. */
@@ -198,45 +211,42 @@ static void on_text_delivered(struct append *append)
 {
     struct conn *conn = append->owner;
     struct talk *talk = talk_of(conn);
-    struct stream *stream = conn->u.stream;
     talk->append = NULL;
     talk->owed = append->status == LOG_OK ? created_frame(conn, append->message->seq)
                                           : error_frame(conn, log_status_text(append->status));
-    if (!talk->owed) {
+    if (!talk->owed)
         conn_end(conn);
-        return;
-    }
-    if (!stream->progress.rest.frame && work_off(conn) && stream->live)
-        stream_rewatch(conn);
+    else if (!stream_of(conn)->progress.rest.frame)
+        go_on(conn);
 }
 
 /* ---- hearing ---- */
 
-enum watch talk_watch(const struct talk *talk)
+static enum watch talk_watch(const struct partner *partner)
 {
-    return talk->append ? WATCH_PAUSE : WATCH_INPUT;
+    const struct talk *talk = (const struct talk *)partner;
+    return talk->append ? WATCH_CLOSE : WATCH_INPUT;
 }
 
 void talk_hear(struct conn *conn, const uint8_t *bytes, size_t len)
 {
     struct talk *talk = talk_of(conn);
-    struct buf *out = &conn->server->scratch;
+    struct buf *out = &conn->conns->scratch;
     talk->silent = 0;
     buf_reset(out);
     websocket_feed(talk->websocket, bytes, len, timer_now_ms(), out);
-    if (conn->u.stream->progress.rest.frame)
+    if (stream_of(conn)->progress.rest.frame)
         return; /* its opening is not out yet: a ping before that has no pong to expect */
     if (out->len > 0 && !stream_say(conn, buf_ok(out) ? frame_raw(out->bytes, out->len) : NULL))
         return;
-    if (work_off(conn) && conn->u.stream->live)
-        stream_rewatch(conn);
+    go_on(conn);
 }
 
-void talk_readable(struct conn *conn)
+static void talk_readable(struct conn *conn)
 {
-    uint8_t *inbox = conn->server->inbox;
-    if (!conn->u.stream->live)
-        return; /* it fell behind since epoll told of this: later */
+    uint8_t *inbox = conn->conns->inbox;
+    if (!stream_of(conn)->live)
+        return; /* it fell behind since epoll reported this: later */
     ssize_t got = recv(conn->fd, inbox, TAKEN_AT_ONCE, MSG_DONTWAIT);
     if (got > 0)
         talk_hear(conn, inbox, (size_t)got);
@@ -246,47 +256,54 @@ void talk_readable(struct conn *conn)
 
 /* ---- the end ---- */
 
-/* Publishes what has been said and waits for its turn. */
-static void publish_rest(struct conn *conn)
+/* Publishes what has been said and waits for its turn; nobody is left to be answered. */
+static void publish_last_texts(struct talk *talk)
 {
-    struct talk *talk = talk_of(conn);
     struct text said;
     while ((said = websocket_first(talk->websocket)).bytes) {
-        if (!talk->echo && !refusal(talk, said))
-            publish_text(&conn->server->publisher, talk->channel, said, NULL, NULL, NULL);
+        if (!talk->echo && !text_complaint(talk, said))
+            publish_text(talk->publisher, talk->channel, said, NULL, NULL, NULL);
         websocket_drop(talk->websocket);
     }
 }
 
-void talk_last_words(struct conn *conn)
+/* The client is gone, perhaps right behind what it said: that is read and published. */
+static void talk_gone(struct conn *conn)
 {
     struct talk *talk = talk_of(conn);
-    struct buf *out = &conn->server->scratch; /* pongs, for nobody */
-    uint8_t *inbox = conn->server->inbox;
-    ssize_t got;
-    publish_rest(conn);
+    struct conns *conns = conn->conns;
+    publish_last_texts(talk);
     for (int i = 0; i < LAST_TAKEN; i++) {
-        got = recv(conn->fd, inbox, sizeof conn->server->inbox, MSG_DONTWAIT);
+        ssize_t got = recv(conn->fd, conns->inbox, sizeof conns->inbox, MSG_DONTWAIT);
         if (got < 0 && errno == ECONNRESET)
             continue; /* our own words were not read; what it said may still be there */
         if (got <= 0)
             break;
-        buf_reset(out);
-        websocket_feed(talk->websocket, inbox, (size_t)got, timer_now_ms(), out);
-        publish_rest(conn);
+        buf_reset(&conns->scratch); /* for pongs, which nobody gets */
+        websocket_feed(talk->websocket, conns->inbox, (size_t)got, timer_now_ms(), &conns->scratch);
+        publish_last_texts(talk);
     }
     conn_end(conn);
 }
 
-bool talk_is_dead(struct talk *talk)
+static bool talk_is_dead(struct partner *partner)
 {
+    struct talk *talk = (struct talk *)partner;
     return talk->append == NULL && ++talk->silent > SILENT_MOST;
 }
 
-void talk_end(struct conn *conn)
+static void talk_finish(struct conn *conn)
 {
     struct talk *talk = talk_of(conn);
     talk->ends = true;
-    if (talk->append || work_off(conn))
+    if (talk->append || answer_texts(conn))
         stream_set_aside(conn); /* until its text is in the log */
 }
+
+static const struct partner_ops talk_ops = {.watch = talk_watch,
+                                            .readable = talk_readable,
+                                            .resume = talk_resume,
+                                            .is_dead = talk_is_dead,
+                                            .finish = talk_finish,
+                                            .gone = talk_gone,
+                                            .free = talk_free};

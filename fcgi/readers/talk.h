@@ -1,10 +1,15 @@
-/* talk.h - what the client of a WebSocket says on its stream, and what it is answered.
+/* talk.h - what the client of a WebSocket says on its stream, and what it is answered: the partner
+ * (partner.h) of a WebSocket's stream.
  *
  * A text is published and answered with its cursor; or, with as=echo, it is sent back. One text is
  * worked on at a time, and while its answer has not gone out nothing more is read: a client that
  * does not read cannot make the daemon keep anything for it.
  *
- * What the server says by itself is stream.c's. Loop's thread only.
+ * A client of which nothing was heard for two heartbeats, and to which nothing could be said, is
+ * taken for dead. One that goes away right behind what it said has that published. When the daemon
+ * stops, the stream ends (RFC 6455, 7.4.1: 1001) once what is under way has been answered.
+ *
+ * Loop's thread only. Nothing here blocks.
  */
 #ifndef ENCKE_FCGI_TALK_H
 #define ENCKE_FCGI_TALK_H
@@ -14,42 +19,26 @@
 #include <stdint.h>
 
 #include "fcgi/conn/conn.h"
-#include "fcgi/wire/request.h"
+#include "fcgi/readers/partner.h"
+#include "fcgi/readers/publish.h"
 #include "fcgi/readers/wanted.h"
+#include "fcgi/wire/request.h"
 
-struct talk;
+/* What clients may say. */
+struct talk_rules {
+    struct publisher *publisher; /* of their texts */
+    bool may_create;             /* texts are published at all */
+    unsigned frames_per_s;       /* of one client, in the long run */
+};
 
-/* For the stream of that wish. Returns NULL with *complaint: what is wrong with the request's
- * fields, or NULL when out of memory. */
-struct talk *talk_new(const struct options *options, const struct request *request,
-                      const struct wanted *wanted, const char **complaint);
+/* The partner for the stream that is wanted; stream_open takes it over, or else free it by its ops.
+ * Returns NULL with *complaint: what is wrong with the request's fields, or NULL when out of
+ * memory. */
+struct partner *talk_new(const struct talk_rules *rules, const struct request *request,
+                         const struct wanted *wanted, const char **complaint);
 
-/* A text under way is stored all the same. NULL is allowed. */
-void talk_free(struct talk *talk);
-
-/* What a live stream with this talk waits for. */
-enum watch talk_watch(const struct talk *talk);
-
-/* There is something to read. The connection may have ended when this returns, here and below. */
-void talk_readable(struct conn *conn);
-
-/* The client is gone, perhaps right behind what it said: that is published, and answered to nobody.
- * Ends the connection. */
-void talk_last_words(struct conn *conn);
-
-/* Takes bytes that have come. */
+/* Takes bytes that have come on a stream with such a partner. The connection may have ended when
+ * this returns. */
 void talk_hear(struct conn *conn, const uint8_t *bytes, size_t len);
-
-/* The socket takes bytes again, and no frame is cut through: gives the answers that waited for
- * that. Returns false if the socket is full again, or the connection has ended. */
-bool talk_go_on(struct conn *conn);
-
-/* A heartbeat is due. Returns whether so many have passed since anything was heard, or anything
- * could be said, that the client is taken for dead. */
-bool talk_is_dead(struct talk *talk);
-
-/* Ends the WebSocket as the daemon is about to stop (RFC 6455, 7.4.1: 1001), when what is under way
- * has been answered. */
-void talk_end(struct conn *conn);
 
 #endif

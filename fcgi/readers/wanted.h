@@ -9,7 +9,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "fcgi/options.h"
 #include "fcgi/wire/request.h"
 #include "store/cursor.h"
 #include "store/message.h"

@@ -9,7 +9,7 @@
 #include "fcgi/wire/escape.h"
 #include "fcgi/wire/form.h"
 #include "fcgi/readers/publish.h"
-#include "fcgi/server.h"
+#include "fcgi/relay/backoff.h"
 #include "store/clock.h"
 
 /* A message on its way to the log. */
@@ -39,8 +39,10 @@ struct feed {
 };
 
 struct feeds {
-    struct server *server;
+    struct timers *timers;
     struct relay *relay;
+    struct publisher *publisher;
+    struct buf query; /* the latest that was asked */
     bool stopped;
     size_t count;
     struct feed feeds[];
@@ -60,7 +62,7 @@ static char *number_text(const json_t *number)
     }
 }
 
-static char *cursor_of(const json_t *value)
+static char *json_cursor(const json_t *value)
 {
     if (json_is_string(value) && json_string_length(value) <= FEED_CURSOR_MAX)
         return strdup(json_string_value(value));
@@ -81,21 +83,21 @@ bool feed_understand(const char *body, size_t len, const char *field, char **cur
     const json_t *messages = json_object_get(answer, "messages");
     bool nothing = (word && strcmp(word, "punt") == 0) ||
                    (json_is_array(messages) && json_array_size(messages) == 0);
-    *cursor = cursor_of(json_object_get(answer, field));
+    *cursor = json_cursor(json_object_get(answer, field));
     json_decref(answer);
     return !nothing;
 }
 
 /* ---- polling ---- */
 
-static void set_timer(struct feed *feed, uint64_t ms)
+static void set_feed_timer(struct feed *feed, uint64_t ms)
 {
-    timer_set(&feed->feeds->server->loop.timers, &feed->timer, ms);
+    timer_set(feed->feeds->timers, &feed->timer, ms);
 }
 
-static void ask(struct feed *feed)
+static void ask_upstream(struct feed *feed)
 {
-    struct buf *query = &feed->feeds->server->scratch;
+    struct buf *query = &feed->feeds->query;
     upstream_query_from(feed->upstream, feed->cursor, query);
     feed->began_ms = timer_now_ms();
     feed->polling = true;
@@ -103,7 +105,7 @@ static void ask(struct feed *feed)
         relay_keep(feed->feeds->relay, &feed->keeper, feed->upstream, query->bytes))
         return;
     feed->polling = false;
-    set_timer(feed, RELAY_RETRY_MS);
+    set_feed_timer(feed, FEED_RETRY_MS);
 }
 
 /* How long the next poll has to wait: an upstream that always answers at once is not asked as fast
@@ -115,18 +117,18 @@ static uint64_t pause_ms(const struct feed *feed)
     return lasted < pace ? pace - lasted : 0;
 }
 
-static void ask_in_time(struct feed *feed)
+static void ask_after_pause(struct feed *feed)
 {
     uint64_t ms = pause_ms(feed);
     if (ms > 0)
-        set_timer(feed, ms);
+        set_feed_timer(feed, ms);
     else
-        ask(feed);
+        ask_upstream(feed);
 }
 
 /* ---- appending ---- */
 
-static void set_cursor(struct feed *feed, char *cursor)
+static void set_feed_cursor(struct feed *feed, char *cursor)
 {
     if (!cursor)
         return;
@@ -138,21 +140,21 @@ static void on_feed_delivered(struct append *append);
 
 static const struct append_ops feed_ops = {.delivered = on_feed_delivered};
 
-static void append_first(struct feed *feed)
+static void append_first_item(struct feed *feed)
 {
     struct message *message = feed->items[0].message;
-    if (publish_message(&feed->feeds->server->publisher, message_hold(message), &feed_ops, feed,
+    if (publish_message(feed->feeds->publisher, message_hold(message), &feed_ops, feed,
                         &feed->append) != LOG_OK)
-        set_timer(feed, RELAY_RETRY_MS);
+        set_feed_timer(feed, FEED_RETRY_MS);
 }
 
-static void on_timer(struct timer *timer)
+static void on_feed_timer(struct timer *timer)
 {
     struct feed *feed = OWNER(struct feed, timer, timer);
     if (feed->item_count > 0)
-        append_first(feed);
+        append_first_item(feed);
     else if (!feed->polling)
-        ask(feed);
+        ask_upstream(feed);
 }
 
 /* Appends message, after what is on its way; takes both over. */
@@ -160,7 +162,7 @@ static void append_item(struct feed *feed, struct message *message, char *cursor
 {
     feed->items[feed->item_count++] = (struct item){message, cursor};
     if (feed->item_count == 1)
-        append_first(feed);
+        append_first_item(feed);
 }
 
 static void on_feed_delivered(struct append *append)
@@ -170,21 +172,21 @@ static void on_feed_delivered(struct append *append)
     if (feed->feeds->stopped)
         return;
     if (append->status != LOG_OK) {
-        set_timer(feed, RELAY_RETRY_MS);
+        set_feed_timer(feed, FEED_RETRY_MS);
         return;
     }
     message_drop(feed->items[0].message);
-    set_cursor(feed, feed->items[0].cursor);
+    set_feed_cursor(feed, feed->items[0].cursor);
     feed->appended++;
     feed->items[0] = feed->items[1];
     if (--feed->item_count > 0)
-        append_first(feed);
+        append_first_item(feed);
     else if (!feed->polling)
-        ask_in_time(feed);
+        ask_after_pause(feed);
 }
 
 /* The message that says no more than that something changed, and the cursor, if there is one. */
-static struct message *word(const struct feed *feed, const char *cursor)
+static struct message *word_message(const struct feed *feed, const char *cursor)
 {
     const char *field = feed->upstream->cursor_field;
     struct message *message = NULL;
@@ -216,13 +218,13 @@ static void note_shortened(struct feed *feed)
 }
 
 /* An answer as a message; or as the word, if the log does not take such messages from anybody. */
-static struct message *message_of(struct feed *feed, const struct buf *body, const char *cursor)
+static struct message *answer_message(struct feed *feed, const struct buf *body, const char *cursor)
 {
     struct text text = {body->bytes, body->len};
-    size_t most = (size_t)feed->feeds->server->options->max_message;
+    size_t most = feed->feeds->publisher->max_message;
     if (text.len > most || publish_complaint(text)) {
         note_shortened(feed);
-        return word(feed, cursor);
+        return word_message(feed, cursor);
     }
     feed->told = false;
     return message_new(feed->upstream->channel, text.bytes, text.len, clock_wall_ms());
@@ -231,9 +233,9 @@ static struct message *message_of(struct feed *feed, const struct buf *body, con
 /* ---- what the relay says ---- */
 
 /* What is wrong with an answer, or NULL. It is parsed on the loop, so it must not be large. */
-static const char *judge(const struct feed *feed, const struct fetch *fetch)
+static const char *feed_complaint(const struct feed *feed, const struct fetch *fetch)
 {
-    size_t max_message = (size_t)feed->feeds->server->options->max_message;
+    size_t max_message = feed->feeds->publisher->max_message;
     if (fetch->status >= 400)
         return "it answered the feed with an error (4xx)";
     if (fetch->body.len > (max_message > FEED_ANSWER_MAX ? max_message : FEED_ANSWER_MAX))
@@ -243,15 +245,15 @@ static const char *judge(const struct feed *feed, const struct fetch *fetch)
 }
 
 /* Takes an answer that is as it should be. Returns false when out of memory. */
-static bool take(struct feed *feed, const struct fetch *fetch)
+static bool take_answer(struct feed *feed, const struct fetch *fetch)
 {
     char *cursor;
     bool news = feed_understand(fetch->body.bytes, fetch->body.len, feed->upstream->cursor_field,
                                 &cursor) &&
                 fetch->status < 300;
     bool gap = feed->missed && !feed->cursor;
-    struct message *message = news  ? message_of(feed, &fetch->body, cursor)
-                              : gap ? word(feed, cursor)
+    struct message *message = news  ? answer_message(feed, &fetch->body, cursor)
+                              : gap ? word_message(feed, cursor)
                                     : NULL;
     if (!message && (news || gap)) {
         free(cursor);
@@ -263,18 +265,18 @@ static bool take(struct feed *feed, const struct fetch *fetch)
         append_item(feed, message, cursor);
         return true;
     }
-    set_cursor(feed, cursor);
+    set_feed_cursor(feed, cursor);
     if (feed->item_count == 0)
-        set_timer(feed, pause_ms(feed));
+        set_feed_timer(feed, pause_ms(feed));
     return true;
 }
 
-static const char *on_answered(struct keeper *keeper, const struct fetch *fetch)
+static const char *on_feed_answered(struct keeper *keeper, const struct fetch *fetch)
 {
     struct feed *feed = OWNER(struct feed, keeper, keeper);
-    const char *fault = judge(feed, fetch);
+    const char *fault = feed_complaint(feed, fetch);
     feed->polling = false;
-    if (!fault && !take(feed, fetch))
+    if (!fault && !take_answer(feed, fetch))
         fault = "there is no memory for its answer";
     if (!fault) {
         keeper->wrong_ms = 0;
@@ -285,21 +287,21 @@ static const char *on_answered(struct keeper *keeper, const struct fetch *fetch)
     if (keeper->wrong_ms == 0)
         keeper->wrong_ms = timer_now_ms();
     if (feed->item_count == 0)
-        set_timer(feed, relay_wait_ms(keeper->wrong_ms));
+        set_feed_timer(feed, backoff_ms(keeper->wrong_ms));
     return fault;
 }
 
-static void on_failed(struct keeper *keeper)
+static void on_feed_failed(struct keeper *keeper)
 {
     OWNER(struct feed, keeper, keeper)->missed = true;
 }
 
-static void on_reached(struct keeper *keeper)
+static void on_feed_reached(struct keeper *keeper)
 {
     struct feed *feed = OWNER(struct feed, keeper, keeper);
     keeper->wrong_ms = 0;
     struct message *message =
-        feed->missed && !feed->cursor && feed->item_count == 0 ? word(feed, NULL) : NULL;
+        feed->missed && !feed->cursor && feed->item_count == 0 ? word_message(feed, NULL) : NULL;
     if (!message)
         return; /* the next answer will tell */
     feed->missed = false;
@@ -309,9 +311,9 @@ static void on_reached(struct keeper *keeper)
 /* ---- life ---- */
 
 /* Reads where the feed stood from the channel's newest message that has a cursor. */
-static int resume(struct feed *feed, char *why, size_t why_size)
+static int resume_feed(struct feed *feed, char *why, size_t why_size)
 {
-    struct log *log = feed->feeds->server->log;
+    struct log *log = feed->feeds->publisher->log;
     const char *channel = feed->upstream->channel;
     struct message *message;
     uint64_t before = UINT64_MAX;
@@ -333,7 +335,7 @@ static int resume(struct feed *feed, char *why, size_t why_size)
     return 0;
 }
 
-struct feeds *feeds_open(struct server *server, struct relay *relay,
+struct feeds *feeds_open(struct loop *loop, struct relay *relay, struct publisher *publisher,
                          const struct upstreams *upstreams, char *why, size_t why_size)
 {
     struct feeds *feeds = calloc(1, sizeof *feeds + upstreams->count * sizeof *feeds->feeds);
@@ -341,24 +343,26 @@ struct feeds *feeds_open(struct server *server, struct relay *relay,
         snprintf(why, why_size, "out of memory");
         return NULL;
     }
-    feeds->server = server;
+    feeds->timers = &loop->timers;
     feeds->relay = relay;
+    feeds->publisher = publisher;
     for (size_t i = 0; i < upstreams->count; i++) {
         if (!upstreams->items[i].channel)
             continue;
         struct feed *feed = &feeds->feeds[feeds->count++];
-        *feed = (struct feed){
-            .keeper = {.answered = on_answered, .failed = on_failed, .reached = on_reached},
-            .feeds = feeds,
-            .upstream = &upstreams->items[i],
-            .timer.fire = on_timer};
-        if (resume(feed, why, why_size) != 0) {
+        *feed = (struct feed){.keeper = {.answered = on_feed_answered,
+                                         .failed = on_feed_failed,
+                                         .reached = on_feed_reached},
+                              .feeds = feeds,
+                              .upstream = &upstreams->items[i],
+                              .timer.fire = on_feed_timer};
+        if (resume_feed(feed, why, why_size) != 0) {
             feeds_close(feeds);
             return NULL;
         }
     }
     for (size_t i = 0; i < feeds->count; i++)
-        ask(&feeds->feeds[i]);
+        ask_upstream(&feeds->feeds[i]);
     return feeds;
 }
 
@@ -366,7 +370,7 @@ void feeds_stop(struct feeds *feeds)
 {
     feeds->stopped = true;
     for (size_t i = 0; i < feeds->count; i++)
-        timer_clear(&feeds->server->loop.timers, &feeds->feeds[i].timer);
+        timer_clear(feeds->timers, &feeds->feeds[i].timer);
 }
 
 void feeds_close(struct feeds *feeds)
@@ -384,6 +388,7 @@ void feeds_close(struct feeds *feeds)
         }
         free(feed->cursor);
     }
+    buf_free(&feeds->query);
     free(feeds);
 }
 

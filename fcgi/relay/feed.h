@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "fcgi/readers/publish.h"
 #include "fcgi/relay/relay.h"
 #include "fcgi/relay/upstream.h"
 #include "store/log.h"
@@ -23,6 +24,7 @@
 enum {
     FEED_PACE_MS = 100,           /* the least time between two polls, if the cursor moves on … */
     FEED_IDLE_PACE_MS = 1000,     /* … and if it does not */
+    FEED_RETRY_MS = 1000,         /* until what could not be appended or asked is tried again */
     FEED_CURSOR_MAX = 1024,       /* bytes; a longer one is none */
     FEED_ANSWER_MAX = 256 * 1024, /* bytes of an answer, if --max-message is not more */
     FEED_LOOK_BACK = 1000         /* messages that are looked at for a cursor after a restart */
@@ -32,7 +34,7 @@ struct feeds;
 
 /* Starts the feeds of all upstreams that have a channel. Blocks on the disk, for a short read
  * each. Returns NULL with one line in why. */
-struct feeds *feeds_open(struct server *server, struct relay *relay,
+struct feeds *feeds_open(struct loop *loop, struct relay *relay, struct publisher *publisher,
                          const struct upstreams *upstreams, char *why, size_t why_size);
 
 /* Appends nothing more; relay_release or relay_close ends the polls. */

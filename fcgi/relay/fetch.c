@@ -13,7 +13,7 @@
 /* ---- one request ---- */
 
 /* Ends the fetch from within a libcurl callback. */
-static size_t refuse(struct fetch *fetch, const char *why)
+static size_t refuse_answer(struct fetch *fetch, const char *why)
 {
     fetch->why = why;
     return 0;
@@ -44,7 +44,7 @@ static void trim(const char **value, size_t *len)
 }
 
 /* What is wrong with a Content-Type, or NULL once it is kept. */
-static const char *take_type(struct fetch *fetch, const char *value, size_t len)
+static const char *take_content_type(struct fetch *fetch, const char *value, size_t len)
 {
     trim(&value, &len);
     if (len > FETCH_TYPE_MAX)
@@ -55,7 +55,7 @@ static const char *take_type(struct fetch *fetch, const char *value, size_t len)
 }
 
 /* What is wrong with the head as a whole, or NULL. */
-static const char *judge_head(struct fetch *fetch)
+static const char *head_complaint(struct fetch *fetch)
 {
     long status = 0;
     curl_off_t promised = -1;
@@ -69,15 +69,15 @@ static const char *judge_head(struct fetch *fetch)
         return "its status is none of HTTP's";
     if (status / 100 == 3 && status != 304)
         return "it redirects elsewhere";
-    if (promised > fetch->target->fetcher->options->upstream_answer)
+    if (promised > fetch->target->fetcher->options.answer_max)
         return "its answer is too large (--upstream-answer)";
     return NULL;
 }
 
 /* What is wrong with a header that says how the body is encoded, or NULL: nothing but chunks was
  * asked for. */
-static const char *judge_encoding(const char *header, const char *line, size_t len,
-                                  const char *allowed)
+static const char *encoding_complaint(const char *header, const char *line, size_t len,
+                                      const char *allowed)
 {
     size_t name = strlen(header);
     if (len < name || strncasecmp(line, header, name) != 0)
@@ -91,27 +91,27 @@ static const char *judge_encoding(const char *header, const char *line, size_t l
 }
 
 /* What is wrong with one header line, or NULL. */
-static const char *take_line(struct fetch *fetch, const char *line, size_t len)
+static const char *take_header_line(struct fetch *fetch, const char *line, size_t len)
 {
     static const char type[] = "content-type:";
     const size_t type_len = sizeof type - 1;
     if (len == 0)
-        return judge_head(fetch);
+        return head_complaint(fetch);
     if (len > 5 && memcmp(line, "HTTP/", 5) == 0)
         take_status_line(fetch, line, len);
     else if (len > type_len && strncasecmp(line, type, type_len) == 0)
-        return take_type(fetch, line + type_len, len - type_len);
-    const char *fault = judge_encoding("content-encoding:", line, len, "");
-    return fault ? fault : judge_encoding("transfer-encoding:", line, len, "chunked");
+        return take_content_type(fetch, line + type_len, len - type_len);
+    const char *fault = encoding_complaint("content-encoding:", line, len, "");
+    return fault ? fault : encoding_complaint("transfer-encoding:", line, len, "chunked");
 }
 
-static size_t on_header(char *line, size_t one, size_t len, void *user)
+static size_t on_fetch_header(char *line, size_t one, size_t len, void *user)
 {
     (void)one; /* always 1 */
     struct fetch *fetch = user;
     fetch->head_len += len;
     if (fetch->head_len > FETCH_HEADERS_MAX)
-        return refuse(fetch, "its headers are too large");
+        return refuse_answer(fetch, "its headers are too large");
     size_t text = len;
     if (text > 0 && line[text - 1] == '\n')
         text--;
@@ -119,32 +119,32 @@ static size_t on_header(char *line, size_t one, size_t len, void *user)
         text--;
     for (size_t i = 0; i < text; i++)
         if (((unsigned char)line[i] < ' ' && line[i] != '\t') || line[i] == 0x7f)
-            return refuse(fetch, "a header of its answer has a control character");
+            return refuse_answer(fetch, "a header of its answer has a control character");
     if (fetch->whole_head)
         return len;
-    const char *fault = take_line(fetch, line, text);
-    return fault ? refuse(fetch, fault) : len;
+    const char *fault = take_header_line(fetch, line, text);
+    return fault ? refuse_answer(fetch, fault) : len;
 }
 
-static size_t on_body(char *bytes, size_t one, size_t len, void *user)
+static size_t on_fetch_body(char *bytes, size_t one, size_t len, void *user)
 {
     (void)one; /* always 1 */
     struct fetch *fetch = user;
     struct target *target = fetch->target;
-    size_t most = (size_t)target->fetcher->options->upstream_answer;
+    size_t most = (size_t)target->fetcher->options.answer_max;
     if (fetch->body.len + len > most)
-        return refuse(fetch, "its answer is too large (--upstream-answer)");
+        return refuse_answer(fetch, "its answer is too large (--upstream-answer)");
     if (fetch->body.len + len > FETCH_BODY_SMALL &&
         target->bodies_len + len > (most > FETCH_BODIES_MAX ? most : FETCH_BODIES_MAX))
-        return refuse(fetch, "too many large answers are under way");
+        return refuse_answer(fetch, "too many large answers are under way");
     target->bodies_len += len;
     buf_add(&fetch->body, bytes, len);
-    return buf_ok(&fetch->body) ? len : refuse(fetch, "there is no memory for its answer");
+    return buf_ok(&fetch->body) ? len : refuse_answer(fetch, "there is no memory for its answer");
 }
 
 /* CURLOPT_PREREQFUNCTION: the request is about to be sent, on a new connection or on a kept one. So
  * what fails from now on is not for want of a connection. */
-static int on_connected(void *user, char *ip, char *local_ip, int port, int local_port)
+static int on_fetch_connected(void *user, char *ip, char *local_ip, int port, int local_port)
 {
     (void)ip, (void)local_ip, (void)port, (void)local_port;
     struct fetch *fetch = user;
@@ -153,9 +153,9 @@ static int on_connected(void *user, char *ip, char *local_ip, int port, int loca
 }
 
 /* CURLOPT_QUICK_EXIT: should libcurl ever look up a name itself, it does not wait for that. */
-static bool set_up(struct fetch *fetch, const char *url)
+static bool set_fetch_options(struct fetch *fetch, const char *url)
 {
-    const struct options *options = fetch->target->fetcher->options;
+    const struct fetch_options *options = &fetch->target->fetcher->options;
     CURL *easy = fetch->easy;
     CURLcode bad = CURLE_OK;
 #define SET(option, value) bad |= curl_easy_setopt(easy, CURLOPT_##option, value)
@@ -164,7 +164,7 @@ static bool set_up(struct fetch *fetch, const char *url)
     SET(PROTOCOLS_STR, "http,https");
     SET(HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     SET(PATH_AS_IS, 1L);
-    SET(PROXY, options->upstream_proxy ? options->upstream_proxy : "");
+    SET(PROXY, options->proxy ? options->proxy : "");
     SET(NOPROXY, ""); /* or the environment's would count */
     SET(ERRORBUFFER, fetch->error);
     SET(SUPPRESS_CONNECT_HEADERS, 1L);
@@ -177,21 +177,21 @@ static bool set_up(struct fetch *fetch, const char *url)
     SET(TCP_KEEPINTVL, 10L);
     SET(BUFFERSIZE, 4096L);
     SET(MAXAGE_CONN, (long)FETCH_IDLE_S);
-    SET(HEADERFUNCTION, on_header);
+    SET(HEADERFUNCTION, on_fetch_header);
     SET(HEADERDATA, fetch);
-    SET(WRITEFUNCTION, on_body);
+    SET(WRITEFUNCTION, on_fetch_body);
     SET(WRITEDATA, fetch);
-    SET(PREREQFUNCTION, on_connected);
+    SET(PREREQFUNCTION, on_fetch_connected);
     SET(PREREQDATA, fetch);
-    if (options->upstream_ca) {
-        SET(CAINFO, options->upstream_ca);
+    if (options->ca) {
+        SET(CAINFO, options->ca);
         SET(CAPATH, NULL); /* nor does the system's folder count */
     }
 #undef SET
     return bad == CURLE_OK;
 }
 
-static void forget(struct fetch *fetch)
+static void forget_answer(struct fetch *fetch)
 {
     if (fetch->target)
         fetch->target->bodies_len -= fetch->body.len;
@@ -204,7 +204,7 @@ static void forget(struct fetch *fetch)
     fetch->error[0] = '\0';
 }
 
-static void end(struct fetch *fetch)
+static void end_fetch(struct fetch *fetch)
 {
     if (fetch->waiting)
         LIST_REMOVE(fetch, link);
@@ -225,11 +225,11 @@ static long left_ms(const struct fetch *fetch, int64_t seconds)
 }
 
 /* Hands the request to libcurl, together with the addresses. Returns false when out of memory. */
-static bool launch(struct fetch *fetch)
+static bool launch_fetch(struct fetch *fetch)
 {
     const struct fetcher *fetcher = fetch->target->fetcher;
     const struct lookup *lookup = &fetch->target->lookup;
-    long all_ms = left_ms(fetch, fetcher->options->upstream_timeout_s);
+    long all_ms = left_ms(fetch, fetcher->options.timeout_s);
     if (curl_easy_setopt(fetch->easy, CURLOPT_TIMEOUT_MS, all_ms) != CURLE_OK ||
         curl_easy_setopt(fetch->easy, CURLOPT_CONNECTTIMEOUT_MS, left_ms(fetch, FETCH_CONNECT_S)) !=
             CURLE_OK)
@@ -251,7 +251,7 @@ static bool launch(struct fetch *fetch)
 
 bool fetch_start(struct target *target, struct fetch *fetch, const char *url)
 {
-    forget(fetch);
+    forget_answer(fetch);
     fetch->target = target;
     fetch->began_ms = timer_now_ms();
     fetch->easy = curl_easy_init();
@@ -263,17 +263,17 @@ bool fetch_start(struct target *target, struct fetch *fetch, const char *url)
         fetch->waiting = true;
         lookup_start(&target->lookup);
     }
-    if (set_up(fetch, url) && (!known || launch(fetch)))
+    if (set_fetch_options(fetch, url) && (!known || launch_fetch(fetch)))
         return true;
-    end(fetch);
+    end_fetch(fetch);
     return false;
 }
 
 void fetch_cancel(struct fetch *fetch)
 {
     if (fetch->easy)
-        end(fetch);
-    forget(fetch);
+        end_fetch(fetch);
+    forget_answer(fetch);
 }
 
 /* Whether that went wrong before there was a connection, perhaps the second one of a request whose
@@ -285,7 +285,7 @@ static bool is_unreachable(CURLcode code)
            code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_PROXY;
 }
 
-static enum fetch_end judge(struct fetch *fetch, CURLcode code)
+static enum fetch_end fetch_end_of(struct fetch *fetch, CURLcode code)
 {
     if (code == CURLE_OK && fetch->whole_head)
         return FETCH_ANSWERED;
@@ -302,7 +302,7 @@ static enum fetch_end judge(struct fetch *fetch, CURLcode code)
 /* ---- targets ---- */
 
 /* The look-up is done: those who waited for it go on, or have failed. */
-static void on_looked_up(struct lookup *lookup, const char *fault)
+static void on_target_looked_up(struct lookup *lookup, const char *fault)
 {
     struct target *target = OWNER(struct target, lookup, lookup);
     if (lookup->addresses)
@@ -317,9 +317,9 @@ static void on_looked_up(struct lookup *lookup, const char *fault)
     while ((fetch = LIST_FIRST(&due)) != NULL) {
         LIST_REMOVE(fetch, link);
         fetch->waiting = false;
-        if (!fault && launch(fetch))
+        if (!fault && launch_fetch(fetch))
             continue;
-        end(fetch);
+        end_fetch(fetch);
         fetch->why = fault ? fault : "there is no memory for a request";
         fetch->done(fetch, fault ? FETCH_UNREACHABLE : FETCH_BROKEN);
     }
@@ -327,15 +327,15 @@ static void on_looked_up(struct lookup *lookup, const char *fault)
 
 int target_open(struct target *target, struct fetcher *fetcher, const char *url)
 {
-    const struct options *options = fetcher->options;
-    int64_t wait_s = options->upstream_timeout_s;
+    const struct fetch_options *options = &fetcher->options;
+    int64_t wait_s = options->timeout_s;
     *target = (struct target){.fetcher = fetcher};
     LIST_INIT(&target->waiting);
     CURLU *parts = curl_url();
     char *host = NULL, *port = NULL;
     errno = ENOMEM;
     int rc = -1;
-    const char *first = options->upstream_proxy ? options->upstream_proxy : url;
+    const char *first = options->proxy ? options->proxy : url;
     if (parts &&
         curl_url_set(parts, CURLUPART_URL, first, CURLU_GUESS_SCHEME | CURLU_NON_SUPPORT_SCHEME) ==
             CURLUE_OK &&
@@ -343,7 +343,7 @@ int target_open(struct target *target, struct fetcher *fetcher, const char *url)
         (curl_url_get(parts, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK))
         rc = lookup_open(&target->lookup, fetcher->curl_loop.loop, host, port,
                          1000 * (uint64_t)(wait_s < FETCH_CONNECT_S ? wait_s : FETCH_CONNECT_S),
-                         on_looked_up);
+                         on_target_looked_up);
     curl_free(host);
     curl_free(port);
     curl_url_cleanup(parts);
@@ -357,22 +357,22 @@ void target_close(struct target *target)
 
 /* ---- all requests ---- */
 
-static void on_done(CURL *easy, CURLcode code)
+static void on_fetch_done(CURL *easy, CURLcode code)
 {
     struct fetch *fetch;
     curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&fetch);
-    end(fetch);
-    enum fetch_end verdict = judge(fetch, code);
+    end_fetch(fetch);
+    enum fetch_end verdict = fetch_end_of(fetch, code);
     if (verdict == FETCH_UNREACHABLE)
         lookup_forget(&fetch->target->lookup);
     fetch->done(fetch, verdict);
 }
 
-int fetcher_open(struct fetcher *fetcher, struct loop *loop, const struct options *options,
+int fetcher_open(struct fetcher *fetcher, struct loop *loop, const struct fetch_options *options,
                  unsigned connections_max)
 {
-    *fetcher = (struct fetcher){.options = options};
-    if (curl_loop_open(&fetcher->curl_loop, loop, connections_max, on_done) != 0)
+    *fetcher = (struct fetcher){.options = *options};
+    if (curl_loop_open(&fetcher->curl_loop, loop, connections_max, on_fetch_done) != 0)
         return -1;
     fetcher->headers = curl_slist_append(NULL, "Accept-Encoding: identity");
     if (fetcher->headers)

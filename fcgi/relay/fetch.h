@@ -22,7 +22,6 @@
 #include "fcgi/relay/curl_loop.h"
 #include "fcgi/relay/lookup.h"
 #include "fcgi/io/loop.h"
-#include "fcgi/options.h"
 
 enum {
     FETCH_CONNECT_S = 10,      /* for the look-up, TCP and TLS together */
@@ -36,9 +35,17 @@ enum {
     FETCH_BODY_SMALL = 65536 /* … but so many of each are taken in any case */
 };
 
+/* What the operator said of requests. All is borrowed. */
+struct fetch_options {
+    const char *ca;     /* path; NULL: the system's */
+    const char *proxy;  /* URL; NULL: none */
+    int64_t timeout_s;  /* for one request, whole */
+    int64_t answer_max; /* bytes of the largest answer that is passed on */
+};
+
 struct fetcher {
     struct curl_loop curl_loop;
-    const struct options *options;
+    struct fetch_options options;
     struct curl_slist *headers; /* that every request has */
 };
 
@@ -80,7 +87,7 @@ struct fetch {
 };
 
 /* Returns 0, or -1 with errno set; either way fetcher_close. */
-int fetcher_open(struct fetcher *fetcher, struct loop *loop, const struct options *options,
+int fetcher_open(struct fetcher *fetcher, struct loop *loop, const struct fetch_options *options,
                  unsigned connections_max);
 
 /* All fetches have been cancelled or are done. All zero bytes is allowed. */

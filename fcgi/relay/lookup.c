@@ -21,7 +21,7 @@ struct lookup_job {
     int error; /* of getaddrinfo */
 };
 
-static void job_drop(struct lookup_job *job)
+static void lookup_job_drop(struct lookup_job *job)
 {
     if (!job || atomic_fetch_sub(&job->users, 1) > 1)
         return;
@@ -34,17 +34,17 @@ static void job_drop(struct lookup_job *job)
     free(job);
 }
 
-static void *run(void *argument)
+static void *run_lookup(void *argument)
 {
     struct lookup_job *job = argument;
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
     job->error = getaddrinfo(job->host, job->port, &hints, &job->found);
     eventfd_write(job->event_fd, 1);
-    job_drop(job);
+    lookup_job_drop(job);
     return NULL;
 }
 
-static struct lookup_job *job_start(const struct lookup *lookup)
+static struct lookup_job *lookup_job_start(const struct lookup *lookup)
 {
     struct lookup_job *job = calloc(1, sizeof *job);
     if (!job)
@@ -58,17 +58,17 @@ static struct lookup_job *job_start(const struct lookup *lookup)
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     bool started = job->event_fd >= 0 && job->host && job->port &&
-                   pthread_create(&thread, &attributes, run, job) == 0;
+                   pthread_create(&thread, &attributes, run_lookup, job) == 0;
     pthread_attr_destroy(&attributes);
     if (started)
         return job;
     atomic_store(&job->users, 1);
-    job_drop(job);
+    lookup_job_drop(job);
     return NULL;
 }
 
 /* Takes the addresses over. Returns what is wrong, or NULL. */
-static const char *take(struct lookup *lookup, const struct lookup_job *job)
+static const char *take_addresses(struct lookup *lookup, const struct lookup_job *job)
 {
     struct buf list = {0};
     if (job->error != 0)
@@ -93,30 +93,31 @@ static const char *take(struct lookup *lookup, const struct lookup_job *job)
     return NULL;
 }
 
-static void tell(struct lookup *lookup, const char *fault)
+static void tell_lookup_done(struct lookup *lookup, const char *fault)
 {
     timer_clear(&lookup->loop->timers, &lookup->timer);
     lookup->done(lookup, fault);
 }
 
-static void on_event(struct source *source, uint32_t events)
+static void on_lookup_event(struct source *source, uint32_t events)
 {
     (void)events;
     struct lookup *lookup = (struct lookup *)source;
     eventfd_t count;
     if (eventfd_read(lookup->event_fd, &count) != 0 || !lookup->job)
         return;
-    const char *fault = take(lookup, lookup->job);
-    job_drop(lookup->job);
+    const char *fault = take_addresses(lookup, lookup->job);
+    lookup_job_drop(lookup->job);
     lookup->job = NULL;
     if (lookup->timer.due_tick != 0) /* else nobody waits any more; the next one finds it known */
-        tell(lookup, fault);
+        tell_lookup_done(lookup, fault);
 }
 
-static void on_timer(struct timer *timer)
+static void on_lookup_timer(struct timer *timer)
 {
     struct lookup *lookup = OWNER(struct lookup, timer, timer);
-    tell(lookup, lookup->job ? "its name is not looked up in time" : "there is no thread for it");
+    tell_lookup_done(lookup, lookup->job ? "its name is not looked up in time"
+                                         : "there is no thread for it");
 }
 
 static bool is_address(const char *host)
@@ -128,8 +129,8 @@ static bool is_address(const char *host)
 int lookup_open(struct lookup *lookup, struct loop *loop, const char *host, const char *port,
                 uint64_t wait_ms, void (*done)(struct lookup *lookup, const char *fault))
 {
-    *lookup = (struct lookup){.source.ready = on_event,
-                              .timer.fire = on_timer,
+    *lookup = (struct lookup){.source.ready = on_lookup_event,
+                              .timer.fire = on_lookup_timer,
                               .loop = loop,
                               .host = strdup(host),
                               .port = strdup(port),
@@ -157,7 +158,7 @@ void lookup_start(struct lookup *lookup)
     if (lookup->timer.due_tick != 0)
         return;
     if (!lookup->job)
-        lookup->job = job_start(lookup);
+        lookup->job = lookup_job_start(lookup);
     timer_set(&lookup->loop->timers, &lookup->timer, lookup->job ? lookup->wait_ms : 0);
 }
 
@@ -172,7 +173,7 @@ void lookup_close(struct lookup *lookup)
     if (!lookup->loop)
         return;
     timer_clear(&lookup->loop->timers, &lookup->timer);
-    job_drop(lookup->job);
+    lookup_job_drop(lookup->job);
     if (lookup->event_fd >= 0) {
         loop_forget(lookup->loop, lookup->event_fd,
                     &lookup->source); /* the thread has it open, too */

@@ -3,8 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fcgi/conn/answer.h"
+#include "fcgi/conn/refusal.h"
 #include "fcgi/readers/render.h"
-#include "fcgi/server.h"
 #include "fcgi/relay/uplink.h"
 
 static struct uplink *uplink_to(struct relay *relay, const struct upstream *upstream)
@@ -14,28 +15,51 @@ static struct uplink *uplink_to(struct relay *relay, const struct upstream *upst
 
 /* ---- who asks ---- */
 
+/* A client's time is over. What is under way as it should is told the truth: there was nothing so
+ * far. */
+static void expire_relayed(struct conn *conn)
+{
+    const struct poll *poll = conn->in;
+    bool well = fetch_under_way(&poll->fetch) && poll->failing_ms == 0 && !poll->owed;
+    conn_answer(conn, render_word(!well));
+}
+
+static void leave_relayed(struct conn *conn, void *in)
+{
+    (void)conn;
+    struct poll *poll = in;
+    struct admission *admission = poll->uplink->relay->admission;
+    poll->uplink->clients--;
+    if (--poll->clients == 0)
+        poll->owed = false;
+    poll_unwanted(poll);
+    admission_leave(admission);
+}
+
+/* Held for the answer of an upstream: in a struct poll. */
+static const struct wait relayed_wait = {
+    .name = "relayed", .expired = expire_relayed, .left = leave_relayed};
+
 void relay_ask(struct relay *relay, struct conn *conn, const struct upstream *upstream,
                const char *query, uint64_t ms)
 {
-    struct server *server = relay->server;
     struct uplink *uplink = uplink_to(relay, upstream);
     uplink->asked++;
-    if (!server_admit(conn))
+    if (!admission_check(relay->admission, conn))
         return;
     struct poll *poll = poll_for(uplink, query, true);
     if (!poll && !relay_is_full(relay)) {
-        conn_refuse_for(conn, LOG_NO_MEMORY);
+        conn_refuse_for_log(conn, LOG_NO_MEMORY);
         return;
     }
     if (!poll) {
-        char header[RETRY_AFTER_SIZE];
-        conn_refuse(conn, 503, retry_after(header), "too many different requests are under way");
+        conn_refuse_for_now(conn, "too many different requests are under way");
         return;
     }
-    server->held++;
+    admission_enter(relay->admission);
     uplink->clients++;
     poll->clients++;
-    conn_relay(conn, poll, &poll->conns, ms);
+    conn_wait(conn, &poll->conns, &relayed_wait, poll, ms);
     if (fetch_under_way(&poll->fetch))
         uplink->coalesced++;
     else
@@ -59,37 +83,20 @@ bool relay_keep(struct relay *relay, struct keeper *keeper, const struct upstrea
     return true;
 }
 
-/* What is under way as it should is told the truth: there was nothing so far. */
-void relay_expired(struct conn *conn)
-{
-    const struct poll *poll = conn->u.poll;
-    bool well = fetch_under_way(&poll->fetch) && poll->failing_ms == 0 && !poll->owed;
-    conn_answer(conn, render_word(!well));
-}
-
-void relay_left(struct server *server, struct poll *poll)
-{
-    server->held--;
-    poll->uplink->clients--;
-    if (--poll->clients == 0)
-        poll->owed = false;
-    poll_unwanted(poll);
-    server_left(server);
-}
-
 /* ---- life ---- */
 
-struct relay *relay_open(struct server *server, const struct upstreams *upstreams,
-                         unsigned polls_max)
+struct relay *relay_open(struct loop *loop, struct admission *admission,
+                         const struct upstreams *upstreams, const struct relay_options *options)
 {
     struct relay *relay = calloc(1, sizeof *relay + upstreams->count * sizeof *relay->uplinks);
     if (!relay)
         return NULL;
-    relay->server = server;
+    relay->timers = &loop->timers;
+    relay->admission = admission;
     relay->upstreams = upstreams;
-    relay->polls_max = polls_max;
-    int rc = fetcher_open(&relay->fetcher, &server->loop, server->options,
-                          polls_max + (unsigned)upstreams->count); /* each may have a keeper */
+    relay->polls_max = options->polls_max;
+    unsigned fetches_max = options->polls_max + (unsigned)upstreams->count; /* keepers' too */
+    int rc = fetcher_open(&relay->fetcher, loop, &options->fetch, fetches_max);
     for (size_t i = 0; rc == 0 && i < upstreams->count; i++)
         rc = uplink_open(&relay->uplinks[i], relay, &upstreams->items[i]);
     if (rc == 0)
@@ -99,12 +106,12 @@ struct relay *relay_open(struct server *server, const struct upstreams *upstream
 }
 
 /* Ends all that is under way, once `end` has made its clients leave. */
-static void stop(struct relay *relay, void (*end)(struct poll *poll))
+static void stop_polls(struct relay *relay, void (*end)(struct poll *poll))
 {
     relay->stopped = true;
     for (size_t i = 0; i < relay->upstreams->count; i++) {
         struct uplink *uplink = &relay->uplinks[i];
-        timer_clear(&relay->server->loop.timers, &uplink->retry_timer);
+        timer_clear(relay->timers, &uplink->retry_timer);
         struct poll *next;
         for (struct poll *poll = uplink->polls; poll; poll = next) {
             next = poll->hh.next;
@@ -115,27 +122,26 @@ static void stop(struct relay *relay, void (*end)(struct poll *poll))
     }
 }
 
-static void say_punt(struct poll *poll)
+static void punt_clients(struct poll *poll)
 {
     poll_answer(poll, render_word(false));
 }
 
 void relay_release(struct relay *relay)
 {
-    stop(relay, say_punt);
+    stop_polls(relay, punt_clients);
 }
 
-static void hang_up(struct poll *poll)
+static void end_clients(struct poll *poll)
 {
-    while (!LIST_EMPTY(&poll->conns))
-        conn_end(LIST_FIRST(&poll->conns));
+    conns_end_list(&poll->conns);
 }
 
 void relay_close(struct relay *relay)
 {
     if (!relay)
         return;
-    stop(relay, hang_up);
+    stop_polls(relay, end_clients);
     for (size_t i = 0; i < relay->upstreams->count; i++)
         target_close(&relay->uplinks[i].target);
     fetcher_close(&relay->fetcher);

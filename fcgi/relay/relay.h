@@ -22,73 +22,37 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "fcgi/conn/admission.h"
 #include "fcgi/conn/conn.h"
 #include "fcgi/relay/fetch.h"
+#include "fcgi/relay/keeper.h"
 #include "fcgi/relay/upstream.h"
 
-enum {
-    RELAY_WAIT_MS = 1000,      /* for what has just begun to fail; it grows with the trouble … */
-    RELAY_WAIT_MAX_MS = 30000, /* … up to this */
-    RELAY_RETRY_MS = 1000,     /* between two tries of what fails */
-    RELAY_LOOK_MS = 100,       /* between two looks at such a try */
-    RELAY_PROOF_MS = 2000,     /* held so long, and twice what it took to fail, a try is good */
-    RELAY_MEMORY_MS = 60000    /* how long a query that failed is remembered with nobody waiting */
-};
-
 struct relay;
-struct poll;
 
-/* Who wants a poll to be under way even with no client waiting; one at most an upstream. Its
- * functions must not call relay_keep. */
-struct keeper {
-    uint64_t wrong_ms; /* since when the answers that it got were wrong; 0: they were not. Then … */
-    uint64_t lasted_ms; /* … how long the latest of them took. Both count as a poll's failing. */
-    /* Here is an answer, until this returns. The poll is no longer kept. Returns NULL, or what is
-     * wrong with the answer (a few words), for the operator; clients get it all the same. */
-    const char *(*answered)(struct keeper *keeper, const struct fetch *fetch);
-    /* There was an error, or the poll has to wait for its upstream. It is kept, and tried again.
-     * Perhaps called from within relay_keep, and perhaps several times. */
-    void (*failed)(struct keeper *keeper);
-    /* After that: it works again. The poll is kept, and its request under way. */
-    void (*reached)(struct keeper *keeper);
+/* What the operator said of the requests, and of how many there may be. */
+struct relay_options {
+    struct fetch_options fetch;
+    unsigned polls_max; /* different requests under way at once, keepers' not counted */
 };
 
 /* Returns NULL with errno set when out of memory or descriptors; otherwise relay_close. */
-struct relay *relay_open(struct server *server, const struct upstreams *upstreams,
-                         unsigned polls_max);
+struct relay *relay_open(struct loop *loop, struct admission *admission,
+                         const struct upstreams *upstreams, const struct relay_options *options);
 void relay_close(struct relay *relay); /* ends what waits; NULL is allowed */
 
 /* Holds conn for the answer of that upstream to that query (see upstream.h), for ms at most. It may
- * be answered already when this returns: with a 503, if too many are held or asked for. */
+ * have been answered when this returns: with a 503, if too many are held or asked for. */
 void relay_ask(struct relay *relay, struct conn *conn, const struct upstream *upstream,
                const char *query, uint64_t ms);
 
-/* Lets a poll be under way until it is answered; --upstream-requests does not bound these. Returns
+/* Keeps a poll under way until it is answered; --upstream-requests does not bound these. Returns
  * false when out of memory, or after relay_release. */
 bool relay_keep(struct relay *relay, struct keeper *keeper, const struct upstream *upstream,
                 const char *query);
 
-/* How long to wait with telling of what has been failing since then, or with trying it again: 1, 2,
- * 4 … 30 seconds, less up to a tenth. */
-uint64_t relay_wait_ms(uint64_t since_ms);
-
-/* A client's time is over: answers it. Called by conn.c. */
-void relay_expired(struct conn *conn);
-
-/* A connection has left the poll's list, for whatever reason; called by conn.c. */
-void relay_left(struct server *server, struct poll *poll);
-
-/* Answers all who wait, as the daemon is about to stop, and asks for nothing any more. */
+/* Answers all who wait, as the daemon is about to stop, and makes no more requests. */
 void relay_release(struct relay *relay);
-
-enum relay_error {
-    RELAY_UNREACHABLE, /* no look-up, connection or TLS */
-    RELAY_TIMEOUT,
-    RELAY_STATUS, /* 5xx; or an answer that the keeper finds wrong */
-    RELAY_BROKEN, /* cut short, reset, malformed */
-    RELAY_REFUSED /* too large, a redirect, not passed on for safety */
-};
-enum { RELAY_ERRORS = RELAY_REFUSED + 1 };
 
 /* How an upstream is doing. */
 struct relay_stats {

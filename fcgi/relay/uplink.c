@@ -4,19 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fcgi/conn/answer.h"
 #include "fcgi/io/diag.h"
 #include "fcgi/readers/render.h"
-#include "fcgi/server.h"
-
-static struct timers *relay_timers(struct relay *relay)
-{
-    return &relay->server->loop.timers;
-}
+#include "fcgi/relay/backoff.h"
 
 /* ---- what the operator hears ---- */
 
 /* Says it, unless something was said of this upstream a minute ago. */
-static void note_trouble(struct uplink *uplink, enum relay_error error, const char *what)
+static void note_uplink_trouble(struct uplink *uplink, enum relay_error error, const char *what)
 {
     enum { MINUTE_MS = 60000 };
     uint64_t now = timer_now_ms();
@@ -33,7 +29,7 @@ static void note_trouble(struct uplink *uplink, enum relay_error error, const ch
          uplink->upstream->name, uplink->last_error);
 }
 
-static void note_recovery(struct uplink *uplink)
+static void note_uplink_recovery(struct uplink *uplink)
 {
     if (uplink->warned)
         diag(DIAG_INFO, "upstream %s answers again", uplink->upstream->name);
@@ -42,7 +38,7 @@ static void note_recovery(struct uplink *uplink)
 }
 
 /* Told once, and again only after it had become better by a tenth. */
-static void note_too_many(struct uplink *uplink)
+static void note_polls_full(struct uplink *uplink)
 {
     struct relay *relay = uplink->relay;
     uplink->turned_away++;
@@ -56,7 +52,7 @@ static void note_too_many(struct uplink *uplink)
 
 /* ---- the life of a poll ---- */
 
-static void on_fetched(struct fetch *fetch, enum fetch_end end);
+static void on_poll_fetched(struct fetch *fetch, enum fetch_end end);
 static void on_poll_timer(struct timer *timer);
 
 void poll_set_keeper(struct poll *poll, struct keeper *keeper)
@@ -72,7 +68,7 @@ void poll_free(struct poll *poll)
     struct uplink *uplink = poll->uplink;
     struct relay *relay = uplink->relay;
     fetch_cancel(&poll->fetch);
-    timer_clear(relay_timers(relay), &poll->timer);
+    timer_clear(relay->timers, &poll->timer);
     poll_set_keeper(poll, NULL);
     HASH_DEL(uplink->polls, poll);
     relay->polls--;
@@ -89,13 +85,13 @@ void poll_unwanted(struct poll *poll)
         return;
     fetch_cancel(&poll->fetch);
     if (poll->failing_ms != 0 && !poll->uplink->relay->stopped)
-        timer_set(relay_timers(poll->uplink->relay), &poll->timer, RELAY_MEMORY_MS);
+        timer_set(poll->uplink->relay->timers, &poll->timer, RELAY_MEMORY_MS);
     else
         poll_free(poll);
 }
 
 /* Makes room by forgetting a failed poll that nobody waits for. */
-static void forget_one(struct relay *relay)
+static void forget_failed_poll(struct relay *relay)
 {
     for (size_t i = 0; i < relay->upstreams->count; i++)
         for (struct poll *poll = relay->uplinks[i].polls; poll; poll = poll->hh.next)
@@ -112,7 +108,7 @@ static struct poll *poll_new(struct uplink *uplink, const char *query)
     if (!poll)
         return NULL;
     poll->uplink = uplink;
-    poll->fetch.done = on_fetched;
+    poll->fetch.done = on_poll_fetched;
     poll->timer.fire = on_poll_timer;
     LIST_INIT(&poll->conns);
     memcpy(poll->query, query, len + 1);
@@ -127,16 +123,10 @@ static struct poll *poll_new(struct uplink *uplink, const char *query)
 
 /* ---- requests ---- */
 
-uint64_t relay_wait_ms(uint64_t since_ms)
-{
-    uint64_t ms = RELAY_WAIT_MS + timer_now_ms() - since_ms;
-    return timer_jittered(ms < RELAY_WAIT_MAX_MS ? ms : RELAY_WAIT_MAX_MS);
-}
-
 /* How long those who wait for the poll have to. */
-static uint64_t wait_ms(const struct poll *poll)
+static uint64_t poll_wait_ms(const struct poll *poll)
 {
-    return relay_wait_ms(poll->uplink->down_ms != 0 ? poll->uplink->down_ms : poll->failing_ms);
+    return backoff_ms(poll->uplink->down_ms != 0 ? poll->uplink->down_ms : poll->failing_ms);
 }
 
 void poll_answer(struct poll *poll, struct frame *frame)
@@ -150,63 +140,63 @@ void poll_answer(struct poll *poll, struct frame *frame)
 }
 
 /* Has what waits on the uplink tried again, soon. */
-static void retry_soon(struct uplink *uplink)
+static void schedule_retry(struct uplink *uplink)
 {
     if (uplink->retry_timer.due_tick == 0)
-        timer_set(relay_timers(uplink->relay), &uplink->retry_timer, RELAY_RETRY_MS);
+        timer_set(uplink->relay->timers, &uplink->retry_timer, RELAY_RETRY_MS);
 }
 
 /* Lets a client wait for no longer than makes sense with what fails. */
-static void shorten_wait(struct poll *poll, struct conn *conn)
+static void shorten_client_wait(struct poll *poll, struct conn *conn)
 {
-    timer_hasten(relay_timers(poll->uplink->relay), &conn->timer, wait_ms(poll));
+    timer_hasten(poll->uplink->relay->timers, &conn->timer, poll_wait_ms(poll));
 }
 
 /* Nothing is under way for the poll, and will not be at once: the latest client, and the keeper,
  * are to wait, as the others do already. */
-static void put_off(struct poll *poll)
+static void poll_put_off(struct poll *poll)
 {
     if (poll->clients > 0)
-        shorten_wait(poll, LIST_FIRST(&poll->conns));
+        shorten_client_wait(poll, LIST_FIRST(&poll->conns));
     poll->owed = poll->clients > 0;
     if (poll->keeper)
         poll->keeper->failed(poll->keeper);
-    retry_soon(poll->uplink);
+    schedule_retry(poll->uplink);
 }
 
 /* The poll's request has failed. */
-static void fail(struct poll *poll)
+static void poll_failed(struct poll *poll)
 {
     poll->lasted_ms = timer_now_ms() - poll->began_ms;
-    timer_clear(relay_timers(poll->uplink->relay), &poll->timer);
+    timer_clear(poll->uplink->relay->timers, &poll->timer);
     fetch_cancel(&poll->fetch); /* what came of it is of no use */
     struct conn *conn;
     LIST_FOREACH (conn, &poll->conns, link)
-        shorten_wait(poll, conn);
-    put_off(poll);
+        shorten_client_wait(poll, conn);
+    poll_put_off(poll);
     poll_unwanted(poll);
 }
 
 /* So has it, but not for want of a connection. */
-static void fail_alone(struct poll *poll, enum relay_error error, const char *what)
+static void poll_fail(struct poll *poll, enum relay_error error, const char *what)
 {
-    note_trouble(poll->uplink, error, what);
+    note_uplink_trouble(poll->uplink, error, what);
     /* a request that was held for long before it failed was no failure of this kind */
     uint64_t now = timer_now_ms();
     if (poll->failing_ms == 0 || now - poll->began_ms > RELAY_WAIT_MAX_MS)
         poll->failing_ms = now;
-    fail(poll);
+    poll_failed(poll);
 }
 
-static void go_down(struct uplink *uplink, const char *what)
+static void uplink_go_down(struct uplink *uplink, const char *what)
 {
-    note_trouble(uplink, RELAY_UNREACHABLE, what);
+    note_uplink_trouble(uplink, RELAY_UNREACHABLE, what);
     if (uplink->down_ms == 0)
         uplink->down_ms = timer_now_ms();
 }
 
 /* Makes the poll's request. */
-static void request(struct poll *poll)
+static void poll_request(struct poll *poll)
 {
     struct uplink *uplink = poll->uplink;
     char *url = upstream_url(uplink->upstream, poll->query);
@@ -215,16 +205,16 @@ static void request(struct poll *poll)
     poll->began_ms = uplink->tried_ms = timer_now_ms();
     poll->held_ms = 0;
     if (!started) {
-        fail_alone(poll, RELAY_BROKEN, "there is no memory for a request");
+        poll_fail(poll, RELAY_BROKEN, "there is no memory for a request");
         return;
     }
     uplink->requests++;
     if (uplink->down_ms != 0 || poll->failing_ms != 0)
-        timer_set(relay_timers(uplink->relay), &poll->timer, RELAY_LOOK_MS);
+        timer_set(uplink->relay->timers, &poll->timer, RELAY_LOOK_MS);
 }
 
 /* Whether some request of the uplink is still connecting. */
-static bool is_connecting(const struct uplink *uplink)
+static bool is_uplink_connecting(const struct uplink *uplink)
 {
     for (struct poll *poll = uplink->polls; poll; poll = poll->hh.next)
         if (fetch_under_way(&poll->fetch) && !poll->fetch.connected)
@@ -241,22 +231,22 @@ void poll_pursue(struct poll *poll)
 {
     const struct uplink *uplink = poll->uplink;
     if ((poll->failing_ms != 0 && is_just_now(poll->began_ms)) ||
-        (uplink->down_ms != 0 && (is_just_now(uplink->tried_ms) || is_connecting(uplink))))
-        put_off(poll);
+        (uplink->down_ms != 0 && (is_just_now(uplink->tried_ms) || is_uplink_connecting(uplink))))
+        poll_put_off(poll);
     else
-        request(poll);
+        poll_request(poll);
 }
 
 /* ---- the way back ---- */
 
-static bool waits(const struct poll *poll)
+static bool poll_waits(const struct poll *poll)
 {
     return !fetch_under_way(&poll->fetch) && !poll->busy && (poll->clients > 0 || poll->keeper);
 }
 
 /* Whether that poll is to be tried before the other: a keeper's, unless it was tried just now, and
  * else the one that was tried the longest time ago. */
-static bool is_sooner(const struct poll *poll, const struct poll *other)
+static bool is_poll_sooner(const struct poll *poll, const struct poll *other)
 {
     bool first = poll->keeper && !is_just_now(poll->began_ms);
     bool other_first = other->keeper && !is_just_now(other->began_ms);
@@ -269,37 +259,37 @@ static void on_retry_timer(struct timer *timer)
     struct uplink *uplink = OWNER(struct uplink, timer, retry_timer);
     struct poll *next = NULL;
     for (struct poll *poll = uplink->polls; poll; poll = poll->hh.next)
-        if (waits(poll) && (!next || is_sooner(poll, next)))
+        if (poll_waits(poll) && (!next || is_poll_sooner(poll, next)))
             next = poll;
     if (!next)
         return;
-    retry_soon(uplink);
-    if (uplink->down_ms != 0 ? !is_connecting(uplink) : !is_just_now(next->began_ms))
-        request(next);
+    schedule_retry(uplink);
+    if (uplink->down_ms != 0 ? !is_uplink_connecting(uplink) : !is_just_now(next->began_ms))
+        poll_request(next);
 }
 
 /* Tells those who have waited for it that the poll works again. */
-static void tell_owed(struct poll *poll)
+static void poll_tell_owed(struct poll *poll)
 {
     if (poll->owed)
         poll_answer(poll, render_word(true));
 }
 
 /* The uplink is up again: tells all who waited for that. */
-static void come_back(struct uplink *uplink)
+static void uplink_come_back(struct uplink *uplink)
 {
     uplink->down_ms = 0;
-    note_recovery(uplink);
+    note_uplink_recovery(uplink);
     struct keeper *keeper = NULL; /* an upstream has but one */
     struct poll *next;
     for (struct poll *poll = uplink->polls; poll; poll = next) {
         next = poll->hh.next;
-        if (!waits(poll))
+        if (!poll_waits(poll))
             continue;
-        tell_owed(poll);
+        poll_tell_owed(poll);
         keeper = poll->keeper ? poll->keeper : keeper;
         if (poll->keeper)
-            request(poll);
+            poll_request(poll);
         poll_unwanted(poll);
     }
     if (keeper)
@@ -307,21 +297,21 @@ static void come_back(struct uplink *uplink)
 }
 
 /* A poll that was failing is fine: what else fails is tried at once. */
-static void be_fine(struct poll *poll)
+static void poll_be_fine(struct poll *poll)
 {
     struct uplink *uplink = poll->uplink;
     poll->failing_ms = 0;
-    note_recovery(uplink);
+    note_uplink_recovery(uplink);
     for (struct poll *other = uplink->polls; other; other = other->hh.next)
-        if (waits(other) && !is_just_now(other->began_ms))
-            request(other);
+        if (poll_waits(other) && !is_just_now(other->began_ms))
+            poll_request(other);
 }
 
 /* Looks at a request under way on an uplink that is down, or of a poll that was failing. */
-static void look(struct poll *poll)
+static void poll_look(struct poll *poll)
 {
     struct uplink *uplink = poll->uplink;
-    struct timers *timers = relay_timers(uplink->relay);
+    struct timers *timers = uplink->relay->timers;
     if (!poll->fetch.connected) {
         timer_set(timers, &poll->timer, RELAY_LOOK_MS);
         return;
@@ -337,11 +327,11 @@ static void look(struct poll *poll)
         timer_set(timers, &poll->timer, proof_ms - held_ms);
     poll->busy = true;
     if (uplink->down_ms != 0)
-        come_back(uplink);
+        uplink_come_back(uplink);
     if (proven && poll->failing_ms != 0)
-        be_fine(poll);
+        poll_be_fine(poll);
     if (poll->failing_ms == 0) {
-        tell_owed(poll);
+        poll_tell_owed(poll);
         if (poll->keeper)
             poll->keeper->reached(poll->keeper);
     }
@@ -353,38 +343,38 @@ static void on_poll_timer(struct timer *timer)
 {
     struct poll *poll = OWNER(struct poll, timer, timer);
     if (fetch_under_way(&poll->fetch))
-        look(poll);
+        poll_look(poll);
     else
         poll_free(poll); /* it has been remembered for long enough */
 }
 
 /* ---- answers ---- */
 
-static void give(struct poll *poll)
+static void poll_give_answer(struct poll *poll)
 {
     struct uplink *uplink = poll->uplink;
     struct fetch *fetch = &poll->fetch;
     struct keeper *keeper = poll->keeper;
-    timer_clear(relay_timers(uplink->relay), &poll->timer);
+    timer_clear(uplink->relay->timers, &poll->timer);
     poll_set_keeper(poll, NULL);
     const char *fault = keeper ? keeper->answered(keeper, fetch) : NULL;
     poll->busy = true;
     if (fault)
-        note_trouble(uplink, RELAY_STATUS, fault);
+        note_uplink_trouble(uplink, RELAY_STATUS, fault);
     else
         uplink->answers++;
     poll_answer(poll, frame_relayed(fetch->status, fetch->reason, fetch->type, fetch->body.bytes,
                                     fetch->body.len));
     if (!fault && poll->failing_ms != 0)
-        be_fine(poll);
+        poll_be_fine(poll);
     else if (!fault)
-        note_recovery(uplink);
+        note_uplink_recovery(uplink);
     poll->failing_ms = 0;
     poll->busy = false;
     poll_unwanted(poll);
 }
 
-static void on_fetched(struct fetch *fetch, enum fetch_end end)
+static void on_poll_fetched(struct fetch *fetch, enum fetch_end end)
 {
     static const enum relay_error errors[] = {[FETCH_TIMED_OUT] = RELAY_TIMEOUT,
                                               [FETCH_BROKEN] = RELAY_BROKEN,
@@ -392,24 +382,24 @@ static void on_fetched(struct fetch *fetch, enum fetch_end end)
     struct poll *poll = OWNER(struct poll, fetch, fetch);
     struct uplink *uplink = poll->uplink;
     if (end == FETCH_UNREACHABLE) {
-        go_down(uplink, fetch->why);
-        fail(poll);
+        uplink_go_down(uplink, fetch->why);
+        poll_failed(poll);
         return;
     }
     bool is_try = fetch->connected && poll->began_ms >= uplink->down_ms;
     if (uplink->down_ms != 0 && (end == FETCH_ANSWERED || end == FETCH_REFUSED || is_try)) {
         poll->busy = true; /* what came for it is for its own clients */
-        come_back(uplink);
+        uplink_come_back(uplink);
         poll->busy = false;
     }
     char what[64];
     if (end == FETCH_ANSWERED && fetch->status < 500) {
-        give(poll);
+        poll_give_answer(poll);
     } else if (end == FETCH_ANSWERED) {
         snprintf(what, sizeof what, "it answered %d", fetch->status);
-        fail_alone(poll, RELAY_STATUS, what);
+        poll_fail(poll, RELAY_STATUS, what);
     } else {
-        fail_alone(poll, errors[end], fetch->why);
+        poll_fail(poll, errors[end], fetch->why);
     }
 }
 
@@ -426,13 +416,13 @@ struct poll *poll_for(struct uplink *uplink, const char *query, bool limited)
     struct poll *poll;
     HASH_FIND_STR(uplink->polls, query, poll);
     if (!poll && limited && relay_is_full(relay))
-        forget_one(relay);
+        forget_failed_poll(relay);
     if (!poll && limited && relay_is_full(relay))
-        note_too_many(uplink);
+        note_polls_full(uplink);
     else if (!poll)
         poll = poll_new(uplink, query);
     if (poll && !fetch_under_way(&poll->fetch))
-        timer_clear(relay_timers(relay), &poll->timer); /* it is wanted again */
+        timer_clear(relay->timers, &poll->timer); /* it is wanted again */
     return poll;
 }
 

@@ -23,7 +23,7 @@
 
 #include "fcgi/conn/conn.h"
 #include "fcgi/relay/fetch.h"
-#include "fcgi/relay/relay.h"
+#include "fcgi/relay/keeper.h"
 #include "fcgi/relay/upstream.h"
 #include "store/table.h"
 
@@ -63,8 +63,17 @@ struct uplink {
     char last_error[160];
 };
 
+enum {
+    RELAY_RETRY_MS = 1000,  /* between two tries of what fails */
+    RELAY_LOOK_MS = 100,    /* between two looks at such a try */
+    RELAY_PROOF_MS = 2000,  /* held so long, and twice what it took to fail, a try is good */
+    RELAY_MEMORY_MS = 60000 /* how long a query that failed is remembered with nobody waiting */
+};
+
+/* All uplinks, and what they share. */
 struct relay {
-    struct server *server;
+    struct timers *timers;
+    struct admission *admission;
     struct fetcher fetcher;
     const struct upstreams *upstreams;
     unsigned polls;     /* all */

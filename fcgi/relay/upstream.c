@@ -13,7 +13,7 @@ static const char NO_MEMORY[] = "finds no memory";
 
 /* ---- the options ---- */
 
-static bool name_valid(const char *name, size_t len)
+static bool upstream_name_valid(const char *name, size_t len)
 {
     return channel_name_valid((struct text){name, len}); /* one rule for all names */
 }
@@ -22,13 +22,14 @@ static bool name_valid(const char *name, size_t len)
 static const char *split_name(const char *given, const char **name, size_t *name_len)
 {
     const char *equals = strchr(given, '=');
-    bool named = equals && name_valid(given, (size_t)(equals - given));
+    bool named = equals && upstream_name_valid(given, (size_t)(equals - given));
     *name = named ? given : DEFAULT_NAME;
     *name_len = named ? (size_t)(equals - given) : strlen(DEFAULT_NAME);
     return named ? equals + 1 : given;
 }
 
-static struct upstream *find(const struct upstreams *upstreams, const char *name, size_t len)
+static struct upstream *find_upstream(const struct upstreams *upstreams, const char *name,
+                                      size_t len)
 {
     for (size_t i = 0; i < upstreams->count; i++)
         if (text_is((struct text){name, len}, upstreams->items[i].name))
@@ -38,12 +39,12 @@ static struct upstream *find(const struct upstreams *upstreams, const char *name
 
 const struct upstream *upstreams_find(const struct upstreams *upstreams, struct text name)
 {
-    return name.bytes ? find(upstreams, name.bytes, name.len)
-                      : find(upstreams, DEFAULT_NAME, strlen(DEFAULT_NAME));
+    return name.bytes ? find_upstream(upstreams, name.bytes, name.len)
+                      : find_upstream(upstreams, DEFAULT_NAME, strlen(DEFAULT_NAME));
 }
 
 /* A part of the URL, empty if it has none; NULL when out of memory. */
-static char *part_of(CURLU *url, CURLUPart part)
+static char *url_part(CURLU *url, CURLUPart part)
 {
     char *text = NULL;
     CURLUcode code = curl_url_get(url, part, &text, 0);
@@ -53,7 +54,7 @@ static char *part_of(CURLU *url, CURLUPart part)
 }
 
 /* What is wrong with the URL's text, or NULL with upstream->url set. */
-static const char *parse_url(struct upstream *upstream, const char *text)
+static const char *parse_upstream_url(struct upstream *upstream, const char *text)
 {
     for (const char *c = text; *c; c++)
         if ((unsigned char)*c <= ' ' || (unsigned char)*c >= 0x7f)
@@ -69,7 +70,7 @@ static const char *parse_url(struct upstream *upstream, const char *text)
     if (code != CURLUE_OK || !mark)
         return "needs a URL such as https://comet.example.org/subscribe (and a name before it is "
                "letters, digits, and . _ -)";
-    char *scheme = part_of(upstream->url, CURLUPART_SCHEME);
+    char *scheme = url_part(upstream->url, CURLUPART_SCHEME);
     bool known = scheme && (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0);
     free(scheme);
     if (known && mark[3] == '/')
@@ -78,9 +79,9 @@ static const char *parse_url(struct upstream *upstream, const char *text)
 }
 
 /* Takes the URL apart. Returns NULL, or what went wrong. */
-static const char *keep_parts(struct upstream *upstream)
+static const char *keep_url_parts(struct upstream *upstream)
 {
-    upstream->query = part_of(upstream->url, CURLUPART_QUERY);
+    upstream->query = url_part(upstream->url, CURLUPART_QUERY);
     upstream->query_copy = upstream->query ? strdup(upstream->query) : NULL;
     upstream->fixed = malloc(sizeof *upstream->fixed);
     if (!upstream->query_copy || !upstream->fixed)
@@ -96,14 +97,14 @@ static const char *keep_parts(struct upstream *upstream)
     curl_url_set(bare, CURLUPART_USER, NULL, 0);
     curl_url_set(bare, CURLUPART_PASSWORD, NULL, 0);
     curl_url_set(bare, CURLUPART_OPTIONS, NULL, 0);
-    upstream->shown = part_of(bare, CURLUPART_URL);
+    upstream->shown = url_part(bare, CURLUPART_URL);
     curl_url_cleanup(bare);
     return upstream->shown ? NULL : NO_MEMORY;
 }
 
 /* What of an option's value may be printed: not what may be a secret, before an '@' or behind a
  * '?'. Which is which is not sure if the value is wrong. */
-static void show(char *out, size_t size, const char *given)
+static void show_url(char *out, size_t size, const char *given)
 {
     const char *name;
     size_t name_len;
@@ -120,35 +121,35 @@ static void show(char *out, size_t size, const char *given)
     diag_printable(out);
 }
 
-static int complain(char *why, size_t why_size, const char *option, const char *given,
-                    const char *what)
+static int complain_of_upstream(char *why, size_t why_size, const char *option, const char *given,
+                                const char *what)
 {
     char shown[128];
-    show(shown, sizeof shown, given);
+    show_url(shown, sizeof shown, given);
     snprintf(why, why_size, "--%s %s %s", option, shown, what);
     return -1;
 }
 
-static int add(struct upstreams *upstreams, const char *given, char *why, size_t why_size)
+static int add_upstream(struct upstreams *upstreams, const char *given, char *why, size_t why_size)
 {
     static const char option[] = "upstream";
     const char *name;
     size_t name_len;
     const char *url = split_name(given, &name, &name_len);
-    if (find(upstreams, name, name_len))
-        return complain(why, why_size, option, given,
-                        "is the second of its name: give each a name, as in NAME=URL");
+    if (find_upstream(upstreams, name, name_len))
+        return complain_of_upstream(why, why_size, option, given,
+                                    "is the second of its name: give each a name, as in NAME=URL");
     struct upstream *upstream = &upstreams->items[upstreams->count++];
-    const char *fault = parse_url(upstream, url);
+    const char *fault = parse_upstream_url(upstream, url);
     if (fault)
-        return complain(why, why_size, option, given, fault);
+        return complain_of_upstream(why, why_size, option, given, fault);
     upstream->name = strndup(name, name_len);
     upstream->cursor_param = strdup("id");
     upstream->cursor_field = strdup("id");
     fault = upstream->name && upstream->cursor_param && upstream->cursor_field
-                ? keep_parts(upstream)
+                ? keep_url_parts(upstream)
                 : NO_MEMORY;
-    return fault ? complain(why, why_size, option, given, fault) : 0;
+    return fault ? complain_of_upstream(why, why_size, option, given, fault) : 0;
 }
 
 static const char *set_params(struct upstream *upstream, const char *list)
@@ -163,7 +164,7 @@ static const char *set_params(struct upstream *upstream, const char *list)
 
 static const char *set_channel(struct upstream *upstream, const char *channel)
 {
-    if (!name_valid(channel, strlen(channel)))
+    if (!upstream_name_valid(channel, strlen(channel)))
         return CHANNEL_NAME_RULE;
     if (upstream->channel)
         return "gives one upstream two channels";
@@ -198,20 +199,21 @@ static const char *channel_twice(const struct upstreams *upstreams)
 }
 
 /* Applies one of the options that say more about an upstream. */
-static int refine(struct upstreams *upstreams, const struct given *given, const char *option,
-                  const char *(*set)(struct upstream *upstream, const char *value), char *why,
-                  size_t why_size)
+static int refine_upstreams(struct upstreams *upstreams, const struct given *given,
+                            const char *option,
+                            const char *(*set)(struct upstream *upstream, const char *value),
+                            char *why, size_t why_size)
 {
     for (size_t i = 0; i < given->count; i++) {
         const char *name;
         size_t name_len;
         const char *value = split_name(given->texts[i], &name, &name_len);
-        struct upstream *upstream = find(upstreams, name, name_len);
+        struct upstream *upstream = find_upstream(upstreams, name, name_len);
         const char *fault = upstream ? set(upstream, value)
                                      : "is for an upstream that is not there: say NAME=... with "
                                        "the name of an --upstream";
         if (fault)
-            return complain(why, why_size, option, given->texts[i], fault);
+            return complain_of_upstream(why, why_size, option, given->texts[i], fault);
     }
     return 0;
 }
@@ -253,37 +255,38 @@ static int check_ca(const char *path, char *why, size_t why_size)
 }
 
 /* Checks what all upstreams share. */
-static int check_way(const struct options *options, char *why, size_t why_size)
+static int check_ca_and_proxy(const struct upstream_options *options, char *why, size_t why_size)
 {
-    const char *ca = options->upstream_ca, *proxy = options->upstream_proxy;
+    const char *ca = options->ca, *proxy = options->proxy;
     const char *fault = proxy ? proxy_fault(proxy) : NULL;
     if (fault)
-        return complain(why, why_size, "upstream-proxy", proxy, fault);
+        return complain_of_upstream(why, why_size, "upstream-proxy", proxy, fault);
     return ca ? check_ca(ca, why, why_size) : 0;
 }
 
-int upstreams_open(struct upstreams *upstreams, const struct options *options, char *why,
+int upstreams_open(struct upstreams *upstreams, const struct upstream_options *options, char *why,
                    size_t why_size)
 {
     *upstreams = (struct upstreams){0};
-    if (options->upstream.count > 0)
-        upstreams->items = calloc(options->upstream.count, sizeof *upstreams->items);
-    if (!upstreams->items && options->upstream.count > 0)
-        return complain(why, why_size, "upstream", "", NO_MEMORY);
-    for (size_t i = 0; i < options->upstream.count; i++)
-        if (add(upstreams, options->upstream.texts[i], why, why_size) != 0)
+    if (options->upstream->count > 0)
+        upstreams->items = calloc(options->upstream->count, sizeof *upstreams->items);
+    if (!upstreams->items && options->upstream->count > 0)
+        return complain_of_upstream(why, why_size, "upstream", "", NO_MEMORY);
+    for (size_t i = 0; i < options->upstream->count; i++)
+        if (add_upstream(upstreams, options->upstream->texts[i], why, why_size) != 0)
             return -1;
-    if (check_way(options, why, why_size) != 0 ||
-        refine(upstreams, &options->upstream_params, "upstream-params", set_params, why,
-               why_size) != 0 ||
-        refine(upstreams, &options->upstream_channel, "upstream-channel", set_channel, why,
-               why_size) != 0)
+    if (check_ca_and_proxy(options, why, why_size) != 0 ||
+        refine_upstreams(upstreams, options->params, "upstream-params", set_params, why,
+                         why_size) != 0 ||
+        refine_upstreams(upstreams, options->channel, "upstream-channel", set_channel, why,
+                         why_size) != 0)
         return -1;
-    if (refine(upstreams, &options->upstream_cursor, "upstream-cursor", set_cursor, why,
-               why_size) != 0)
+    if (refine_upstreams(upstreams, options->cursor, "upstream-cursor", set_cursor, why,
+                         why_size) != 0)
         return -1;
     const char *twice = channel_twice(upstreams);
-    return twice ? complain(why, why_size, "upstream-channel", twice, "is fed by two upstreams")
+    return twice ? complain_of_upstream(why, why_size, "upstream-channel", twice,
+                                        "is fed by two upstreams")
                  : 0;
 }
 
@@ -324,7 +327,7 @@ static void put_encoded(struct buf *out, struct text text)
     }
 }
 
-static void put_field(struct buf *out, struct text name, struct text value)
+static void put_query_field(struct buf *out, struct text name, struct text value)
 {
     if (out->len > 0)
         buf_add(out, "&", 1);
@@ -334,7 +337,7 @@ static void put_field(struct buf *out, struct text name, struct text value)
 }
 
 /* Whether the name is in a list whose elements are separated by commas. */
-static bool listed(const char *list, struct text name)
+static bool is_param_listed(const char *list, struct text name)
 {
     struct text rest = text_of(list), one;
     while (text_list_next(&rest, &one))
@@ -343,7 +346,7 @@ static bool listed(const char *list, struct text name)
     return false;
 }
 
-static bool fixed(const struct upstream *upstream, struct text name)
+static bool is_param_fixed(const struct upstream *upstream, struct text name)
 {
     for (size_t i = 0; i < upstream->fixed->count; i++)
         if (text_equal(upstream->fixed->fields[i].name, name))
@@ -352,25 +355,25 @@ static bool fixed(const struct upstream *upstream, struct text name)
 }
 
 /* timeout is what the client tells the relay: clients with different patience ask the same. */
-static bool may_pass(const struct upstream *upstream, struct text name)
+static bool may_param_pass(const struct upstream *upstream, struct text name)
 {
-    if (text_is(name, "upstream") || fixed(upstream, name))
+    if (text_is(name, "upstream") || is_param_fixed(upstream, name))
         return false;
-    return upstream->params ? listed(upstream->params, name) : !text_is(name, "timeout");
+    return upstream->params ? is_param_listed(upstream->params, name) : !text_is(name, "timeout");
 }
 
-static const char *put_form(const struct upstream *upstream, const struct form *form,
-                            struct buf *query)
+static const char *put_client_fields(const struct upstream *upstream, const struct form *form,
+                                     struct buf *query)
 {
     if (form->overflow)
         return "too many fields";
     for (size_t i = 0; i < form->count; i++) {
         struct text name = form->fields[i].name, value = form->fields[i].value;
-        if (!may_pass(upstream, name))
+        if (!may_param_pass(upstream, name))
             continue;
         if (memchr(name.bytes, '\0', name.len) || memchr(value.bytes, '\0', value.len))
             return "a field contains a NUL byte";
-        put_field(query, name, value);
+        put_query_field(query, name, value);
         if (query->len > UPSTREAM_QUERY_MAX)
             return "the query is too long to be passed on";
     }
@@ -382,9 +385,9 @@ const char *upstream_query(const struct upstream *upstream, const struct request
 {
     buf_reset(query);
     buf_puts(query, upstream->query);
-    const char *complaint = put_form(upstream, &request->query, query);
+    const char *complaint = put_client_fields(upstream, &request->query, query);
     if (!complaint)
-        complaint = put_form(upstream, &request->form, query);
+        complaint = put_client_fields(upstream, &request->form, query);
     buf_add(query, "", 1);
     return complaint;
 }
@@ -393,18 +396,18 @@ void upstream_query_from(const struct upstream *upstream, const char *cursor, st
 {
     struct text param = text_of(upstream->cursor_param);
     buf_reset(query);
-    if (cursor && fixed(upstream, param)) {
+    if (cursor && is_param_fixed(upstream, param)) {
         /* the operator said where to begin; from now on the cursor says it */
         for (size_t i = 0; i < upstream->fixed->count; i++) {
             const struct field *field = &upstream->fixed->fields[i];
             if (!text_is(field->name, upstream->cursor_param))
-                put_field(query, field->name, field->value);
+                put_query_field(query, field->name, field->value);
         }
     } else {
         buf_puts(query, upstream->query);
     }
     if (cursor)
-        put_field(query, param, text_of(cursor));
+        put_query_field(query, param, text_of(cursor));
     buf_add(query, "", 1);
 }
 

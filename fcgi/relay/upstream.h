@@ -13,8 +13,8 @@
 #include <stddef.h>
 
 #include "fcgi/io/buf.h"
+#include "fcgi/io/given.h"
 #include "fcgi/wire/form.h"
-#include "fcgi/options.h"
 #include "fcgi/wire/request.h"
 
 enum {
@@ -35,6 +35,12 @@ struct upstream {
     char *cursor_field; /* … as this field of the last answer said */
 };
 
+/* The --upstream options, as they were given. */
+struct upstream_options {
+    const struct given *upstream, *params, *channel, *cursor;
+    const char *ca, *proxy; /* NULL: none */
+};
+
 struct upstreams {
     struct upstream *items;
     size_t count;
@@ -42,7 +48,7 @@ struct upstreams {
 
 /* Reads the --upstream options. Returns 0, or -1 with one line in why that says what is wrong;
  * either way upstreams_free. */
-int upstreams_open(struct upstreams *upstreams, const struct options *options, char *why,
+int upstreams_open(struct upstreams *upstreams, const struct upstream_options *options, char *why,
                    size_t why_size);
 void upstreams_free(struct upstreams *upstreams);
 

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "fcgi/conn/reading.h"
 #include "fcgi/options_parse.h"
 #include "fcgi/server.h"
 #include "tests/fuzz/fuzz.h"
@@ -208,7 +209,7 @@ static int connect_to(bool websocket)
     CLAIM(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == 0, "%s",
           strerror(errno));
     setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
-    conn_accept(&server, pair[1], websocket);
+    (websocket ? conn_accept_websocket : conn_accept_fastcgi)(&server.conns, pair[1]);
     return pair[0];
 }
 
@@ -397,10 +398,11 @@ static void expect_nothing(void)
     pass(3600 * 1000);
     unsigned streams = 0;
     for (int kind = 0; kind < STREAM_KINDS; kind++)
-        streams += server.streams[kind];
-    CLAIM(server.conns == 0 && server.held == 0 && streams == 0 && server.streams_behind == 0,
-          "%u connections, %u holds, %u streams are left, %u of them behind", server.conns,
-          server.held, streams, server.streams_behind);
+        streams += server.readers.streams[kind];
+    CLAIM(server.conns.count == 0 && server.admission.waiting == 0 && streams == 0 &&
+              server.readers.streams_behind == 0,
+          "%u connections are left, %u wait, %u streams, %u of them behind", server.conns.count,
+          server.admission.waiting, streams, server.readers.streams_behind);
     CLAIM(server.loop.timers.count == 0, "%u timers are left", server.loop.timers.count);
 }
 

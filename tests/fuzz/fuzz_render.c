@@ -314,7 +314,8 @@ static void check_answers(const struct page *page)
         struct page part = *page;
         part.messages += from;
         part.count -= from;
-        struct frame *frame = render_behind(&strips, &scratch, EPOCH, channels, 1, &part, SIZE_MAX);
+        struct frame *frame =
+            render_from_strip(&strips, &scratch, EPOCH, channels, 1, &part, SIZE_MAX);
         CLAIM(frame, "no memory");
         expect_json(frame, &part);
         frame_drop(frame);

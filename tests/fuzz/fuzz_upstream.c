@@ -12,13 +12,16 @@ static struct upstreams upstreams;
 /* One that takes all, one that takes two fields, one with fields of the operator's. */
 static void open_them(void)
 {
-    static struct options options = {
-        .upstream = {.count = 3,
-                     .texts = {"http://example.org/subscribe", "few=https://example.org:8443/a/b",
-                               "own=http://user:secret@example.org/s?key=k%26ey&seen=0"}},
-        .upstream_params = {.count = 1, .texts = {"few=seen,host"}},
-        .upstream_channel = {.count = 1, .texts = {"own=news"}},
-    };
+    static const struct given given = {3,
+                                       {"http://example.org/subscribe",
+                                        "few=https://example.org:8443/a/b",
+                                        "own=http://user:secret@example.org/s?key=k%26ey&seen=0"},
+                                       NULL};
+    static const struct given params = {1, {"few=seen,host"}, NULL};
+    static const struct given channel = {1, {"own=news"}, NULL};
+    static const struct given none = {0};
+    const struct upstream_options options = {
+        .upstream = &given, .params = &params, .channel = &channel, .cursor = &none};
     char why[512];
     CLAIM(upstreams_open(&upstreams, &options, why, sizeof why) == 0, "%s", why);
 }

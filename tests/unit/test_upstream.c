@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fcgi/options.h"
 #include "fcgi/relay/upstream.h"
 
 static struct upstreams upstreams;
@@ -39,10 +40,21 @@ static void give(struct given *given, const char *text)
     given->texts[given->count++] = text;
 }
 
+static int open_upstreams(void)
+{
+    const struct upstream_options given = {.upstream = &options.upstream,
+                                           .params = &options.upstream_params,
+                                           .channel = &options.upstream_channel,
+                                           .cursor = &options.upstream_cursor,
+                                           .ca = options.upstream_ca,
+                                           .proxy = options.upstream_proxy};
+    return upstreams_open(&upstreams, &given, why, sizeof why);
+}
+
 static void open_them(void)
 {
     upstreams_free(&upstreams);
-    if (upstreams_open(&upstreams, &options, why, sizeof why) != 0)
+    if (open_upstreams() != 0)
         fail_msg("refused: %s", why);
 }
 
@@ -206,7 +218,7 @@ static void what_is_wrong_is_refused_in_one_line(void **state)
         if (cases[i].cursor)
             give(&options.upstream_cursor, cases[i].cursor);
         *why = '\0';
-        int rc = upstreams_open(&upstreams, &options, why, sizeof why);
+        int rc = open_upstreams();
         upstreams_free(&upstreams);
         if ((rc == 0) != (cases[i].said == NULL))
             fail_msg("%s: %d %s", cases[i].upstream ? cases[i].upstream : "-", rc, why);
@@ -226,7 +238,7 @@ static void too_many_fields_of_the_operator_s_are_refused(void **state)
     options = (struct options){0};
     strcat(url, "a");
     give(&options.upstream, url);
-    assert_int_equal(upstreams_open(&upstreams, &options, why, sizeof why), -1);
+    assert_int_equal(open_upstreams(), -1);
     assert_non_null(strstr(why, "too many fields"));
 }
 
@@ -241,7 +253,7 @@ static void two_of_one_name_are_refused(void **state)
         options = (struct options){0};
         give(&options.upstream, pairs[i][0]);
         give(&options.upstream, pairs[i][1]);
-        assert_int_equal(upstreams_open(&upstreams, &options, why, sizeof why), -1);
+        assert_int_equal(open_upstreams(), -1);
         assert_non_null(strstr(why, "second of its name"));
         upstreams_free(&upstreams);
     }
@@ -268,7 +280,7 @@ static void nothing_is_said_twice(void **state)
             if (cases[i].channels[j])
                 give(&options.upstream_channel, cases[i].channels[j]);
         }
-        assert_int_equal(upstreams_open(&upstreams, &options, why, sizeof why), -1);
+        assert_int_equal(open_upstreams(), -1);
         if (!strstr(why, cases[i].said))
             fail_msg("%s", why);
         upstreams_free(&upstreams);
@@ -295,7 +307,7 @@ static void a_proxy_has_a_scheme_and_a_port(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         options = (struct options){.upstream_proxy = cases[i].proxy};
         give(&options.upstream, "http://a.example/");
-        bool good = upstreams_open(&upstreams, &options, why, sizeof why) == 0;
+        bool good = open_upstreams() == 0;
         upstreams_free(&upstreams);
         if (good != cases[i].good || (!good && strstr(why, "secret")))
             fail_msg("%s: %s", cases[i].proxy, good ? "taken" : why);
@@ -323,7 +335,7 @@ static void certificates_must_be_some(void **state)
         size_t len = strlen(cases[i].text);
         assert_int_equal(ftruncate(fd, 0), 0);
         assert_int_equal(pwrite(fd, cases[i].text, len, 0), len);
-        int rc = upstreams_open(&upstreams, &options, why, sizeof why);
+        int rc = open_upstreams();
         upstreams_free(&upstreams);
         if ((rc == 0) != (cases[i].said == NULL) || (rc != 0 && !strstr(why, cases[i].said)))
             fail_msg("%s: %s", cases[i].text, rc == 0 ? "taken" : why);
@@ -342,7 +354,7 @@ static void certificates_must_be_readable(void **state)
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
         options = (struct options){.upstream_ca = paths[i][0]};
         give(&options.upstream, "https://a.example/");
-        assert_int_equal(upstreams_open(&upstreams, &options, why, sizeof why), -1);
+        assert_int_equal(open_upstreams(), -1);
         if (!strstr(why, paths[i][0]) || !strstr(why, paths[i][1]))
             fail_msg("%s", why);
         upstreams_free(&upstreams);
@@ -358,7 +370,7 @@ static void names_have_64_bytes_at_most(void **state)
     options = (struct options){0};
     snprintf(given, sizeof given, "%065d=http://a.example/", 0);
     give(&options.upstream, given);
-    assert_int_equal(upstreams_open(&upstreams, &options, why, sizeof why), -1);
+    assert_int_equal(open_upstreams(), -1);
 }
 
 static void a_complaint_tells_no_secret(void **state)
@@ -374,7 +386,7 @@ static void a_complaint_tells_no_secret(void **state)
     for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
         options = (struct options){0};
         give(&options.upstream, urls[i]);
-        assert_int_equal(upstreams_open(&upstreams, &options, why, sizeof why), -1);
+        assert_int_equal(open_upstreams(), -1);
         if (strstr(why, "hunter2"))
             fail_msg("%s", why);
         upstreams_free(&upstreams);
@@ -394,7 +406,7 @@ static void a_complaint_shows_what_it_is_about(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         options = (struct options){0};
         give(&options.upstream, cases[i][0]);
-        assert_int_equal(upstreams_open(&upstreams, &options, why, sizeof why), -1);
+        assert_int_equal(open_upstreams(), -1);
         if (!strstr(why, cases[i][1]))
             fail_msg("%s", why);
         upstreams_free(&upstreams);

@@ -1,0 +1,38 @@
+#include "fcgi/readers/readers.h"
+
+void readers_init(struct readers *readers, struct log *log, struct conns *conns,
+                  struct admission *admission)
+{
+    readers->log = log;
+    readers->conns = conns;
+    readers->admission = admission;
+    LIST_INIT(&readers->behind);
+    groups_init(&readers->groups, readers, admission, &conns->scratch);
+    pages_init(&readers->pages, log, &readers->round, &conns->scratch);
+}
+
+void readers_news(struct readers *readers, const struct log_news *news)
+{
+    groups_news(&readers->groups, news);
+    round_end(&readers->round);
+}
+
+bool readers_news_can_wait(const struct readers *readers)
+{
+    enum { NEWS_BYTES = 8 << 20 };
+    return unsent_is_too_much(&readers->conns->unsent) || readers->round.rendered >= NEWS_BYTES;
+}
+
+void readers_tidy(struct readers *readers)
+{
+    strips_free(&readers->strips);
+    pages_free(&readers->pages);
+}
+
+void readers_free(struct readers *readers)
+{
+    conns_end_list(&readers->behind);
+    groups_end_all(&readers->groups);
+    groups_sweep(&readers->groups, 0);
+    readers_tidy(readers);
+}

@@ -1,0 +1,58 @@
+/* readers.h - all who read messages, and what they share.
+ *
+ * A long poll is held (hold.h), a stream goes on (stream.h). Both wait in groups (group.h), and get
+ * what is rendered once for all who lack the same (round.h, pages.h, strip.h).
+ *
+ * Loop's thread only.
+ */
+#ifndef ENCKE_FCGI_READERS_H
+#define ENCKE_FCGI_READERS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fcgi/conn/admission.h"
+#include "fcgi/conn/conn.h"
+#include "fcgi/readers/group.h"
+#include "fcgi/readers/pages.h"
+#include "fcgi/readers/round.h"
+#include "fcgi/readers/strip.h"
+#include "fcgi/readers/transport.h"
+#include "store/log.h"
+
+struct readers {
+    struct log *log;
+    struct conns *conns;
+    struct admission *admission;
+    uint64_t heartbeat_ms; /* the longest that a stream says nothing */
+    uint64_t stream_ms; /* the longest that a stream lasts which is to end when it has caught up */
+    struct groups groups; /* all who wait for news */
+    struct pages pages;   /* for streams */
+    struct strips strips; /* for long polls */
+    struct round round;   /* for all who get the news of this moment */
+
+    struct conn_list behind;        /* streams that catch up, or take nothing */
+    unsigned streams[STREAM_KINDS]; /* streams */
+    unsigned streams_behind;        /* of these */
+    uint64_t polls_round;           /* the loop's round in which polls were given … */
+    size_t polls_round_bytes;       /* … so much */
+};
+
+/* heartbeat_ms and stream_ms are the caller's to set. */
+void readers_init(struct readers *readers, struct log *log, struct conns *conns,
+                  struct admission *admission);
+
+/* Gives what the log has drained to all who wait for it. */
+void readers_news(struct readers *readers, const struct log_news *news);
+
+/* Whether this round of news has given so much that the next readers had better take it from the
+ * log, each in its turn. */
+bool readers_news_can_wait(const struct readers *readers);
+
+/* Frees what is only kept to save rendering it again. */
+void readers_tidy(struct readers *readers);
+
+/* Ends every reader that waits, and frees all. */
+void readers_free(struct readers *readers);
+
+#endif
