@@ -8,9 +8,9 @@
 
 enum { IOV_AT_ONCE = 1024 }; /* the kernel's UIO_MAXIOV */
 
-/* Writes message i of the page, or, if the page has none, the word of its reset. */
-static void put_item(struct buf *out, const struct shape *shape, bool bare, const char *epoch,
-                     const struct page *page, size_t i)
+/* Writes message i of the page; or, if the page has no messages, its reset and the cursor. */
+static void put_batch_item(struct buf *out, const struct shape *shape, bool bare, const char *epoch,
+                           const struct page *page, size_t i)
 {
     const struct transport *transport = transport_of(shape->format);
     buf_reset(out);
@@ -24,7 +24,7 @@ static void put_item(struct buf *out, const struct shape *shape, bool bare, cons
         transport->put_cursor(out, shape, epoch, page->next);
 }
 
-static bool add_frame(struct batch *batch, struct frame *frame, uint64_t seq)
+static bool add_batch_frame(struct batch *batch, struct frame *frame, uint64_t seq)
 {
     if (!frame)
         return false;
@@ -52,9 +52,9 @@ struct batch *batch_new(struct buf *scratch, const struct shape *shape, const ch
     batch->iov = count ? calloc(count, sizeof *batch->iov) : NULL;
     bool complete = count == 0 || (batch->frames && batch->iov);
     for (size_t i = 0; complete && i < count && batch->len < BATCH_BYTES; i++) {
-        put_item(scratch, shape, batch->bare, epoch, page, i);
-        complete = add_frame(batch, transport_frame(shape, scratch),
-                             i < page->count ? page->messages[i]->seq : page->next);
+        put_batch_item(scratch, shape, batch->bare, epoch, page, i);
+        complete = add_batch_frame(batch, transport_frame(shape, scratch),
+                                   i < page->count ? page->messages[i]->seq : page->next);
         if (complete)
             batch->frames[i]->messages = i < page->count;
     }
@@ -86,10 +86,10 @@ void batch_drop(struct batch *batch)
     free(batch);
 }
 
-/* Fills iov with frames from the first on, the call before each; returns how many parts these are.
- */
-static size_t call_frames(const struct batch *batch, uint32_t first, struct frame *call,
-                          struct iovec iov[IOV_AT_ONCE])
+/* Fills iov with the frames from the first on, and the call before each. Returns how many parts
+ * these are. */
+static size_t interleave_calls(const struct batch *batch, uint32_t first, struct frame *call,
+                               struct iovec iov[IOV_AT_ONCE])
 {
     size_t count = 0;
     for (uint32_t i = first; i < batch->count && count < IOV_AT_ONCE; i++) {
@@ -99,8 +99,10 @@ static size_t call_frames(const struct batch *batch, uint32_t first, struct fram
     return count;
 }
 
-/* Sends frames from the first on. Returns the bytes taken, 0 for a full socket, -1 for no peer. */
-static ssize_t send_frames(const struct batch *batch, uint32_t first, struct frame *call, int fd)
+/* Sends the frames from the first on. Returns how many bytes the socket took, 0 if it is full, -1
+ * if the peer is gone. */
+static ssize_t send_batch_frames(const struct batch *batch, uint32_t first, struct frame *call,
+                                 int fd)
 {
     struct iovec called[IOV_AT_ONCE];
     size_t count = batch->count - first;
@@ -108,7 +110,7 @@ static ssize_t send_frames(const struct batch *batch, uint32_t first, struct fra
                              .msg_iovlen = count < IOV_AT_ONCE ? count : IOV_AT_ONCE};
     if (call) {
         message.msg_iov = called;
-        message.msg_iovlen = call_frames(batch, first, call, called);
+        message.msg_iovlen = interleave_calls(batch, first, call, called);
     }
     ssize_t took;
     do
@@ -119,15 +121,16 @@ static ssize_t send_frames(const struct batch *batch, uint32_t first, struct fra
     return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1;
 }
 
-/* The stream has been given frame, whole or its beginning. */
-static void note(const struct frame *frame, struct progress *progress, uint64_t *messages)
+/* The stream has been given the frame, whole or its beginning. */
+static void note_frame_given(const struct frame *frame, struct progress *progress,
+                             uint64_t *messages)
 {
     progress->cursor = (struct cursor){CURSOR_AT, frame->seq};
     *messages += frame->messages;
 }
 
-/* From the batch's first frame on the stream knows of its gap. */
-static void learn(const struct batch *batch, struct progress *progress)
+/* The stream has been given bytes of the first frame: it knows of the batch's gap. */
+static void note_told(const struct batch *batch, struct progress *progress)
 {
     if (!batch->told || batch->told == progress->told)
         return;
@@ -141,22 +144,22 @@ int batch_send(const struct batch *batch, struct frame *call, int fd, struct pro
     size_t call_len = call ? call->len : 0;
     uint32_t next = 0;
     while (next < batch->count) {
-        ssize_t took = send_frames(batch, next, call, fd);
+        ssize_t took = send_batch_frames(batch, next, call, fd);
         if (took < 0)
             return -1;
         size_t left = (size_t)took;
         for (; next < batch->count && left >= call_len + batch->frames[next]->len; next++) {
             left -= call_len + batch->frames[next]->len;
-            note(batch->frames[next], progress, messages);
+            note_frame_given(batch->frames[next], progress, messages);
         }
         if (left > 0) {
             progress->rest = (struct rest){.call = call ? frame_hold(call) : NULL,
                                            .frame = frame_hold(batch->frames[next]),
                                            .sent = (uint32_t)left};
-            note(progress->rest.frame, progress, messages);
+            note_frame_given(progress->rest.frame, progress, messages);
         }
         if (took > 0)
-            learn(batch, progress);
+            note_told(batch, progress);
         if (left > 0 || took == 0)
             return 0;
     }

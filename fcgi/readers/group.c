@@ -7,7 +7,7 @@
 #include "fcgi/io/timer.h"
 #include "fcgi/readers/transport.h"
 
-/* A channel that somebody reads. */
+/* A channel that is read by a group. */
 struct channel {
     UT_hash_handle hh;
     LIST_HEAD(, member) members;
@@ -18,14 +18,14 @@ struct channel {
 STAILQ_HEAD(channel_list, channel);
 STAILQ_HEAD(group_list, group);
 
-/* One group's wish for one channel. */
+/* One group reads one channel. */
 struct member {
     LIST_ENTRY(member) link; /* among the channel's members */
     struct channel *channel;
     struct group *group;
 };
 
-enum { OVERHEAD = 24 }; /* the allocator's share of an element, and its table's */
+enum { OVERHEAD = 24 }; /* bytes that the allocator and the hash table add to an element, about */
 
 void groups_init(struct groups *groups, struct readers *readers, struct admission *admission,
                  struct buf *scratch)
@@ -34,7 +34,7 @@ void groups_init(struct groups *groups, struct readers *readers, struct admissio
     TAILQ_INIT(&groups->deserted);
 }
 
-/* ---- who wants what ---- */
+/* ---- making and joining ---- */
 
 static size_t channel_bytes(const char *name)
 {
@@ -46,8 +46,8 @@ static size_t group_bytes(size_t key_len, size_t channels)
     return 2 * OVERHEAD + sizeof(struct group) + key_len + channels * sizeof(struct member);
 }
 
-/* What makes two readers want the same, as text: the shape and the sorted channels. The callback
- * comes first, so that the group can point to it. The result is the buffer's. */
+/* A text that is equal for readers who want the same: the shape and the sorted channels. The
+ * callback comes first, so that the group can point to it. The text stays the buffer's. */
 static const char *group_key(struct buf *scratch, const struct wanted *wanted)
 {
     const struct shape *shape = &wanted->shape;
@@ -291,7 +291,7 @@ void groups_news(struct groups *groups, const struct log_news *news)
     forget_news(groups, &channels, &woken);
 }
 
-/* ---- walking through ---- */
+/* ---- all groups ---- */
 
 void groups_release(struct groups *groups)
 {

@@ -1,10 +1,10 @@
-/* group.h - readers that want the same, and which of them news concerns.
+/* group.h - readers that want the same, and which of them are to get which news.
  *
- * Readers that want the same - the same channels in the same shape - form a group. Whoever waits in
- * one has found nothing newer than its cursor, and only the loop moves the head; so all that wait
- * in a group lack the same messages, and get the same bytes: rendered once, framed once, sent to
- * each (invariants 3 and 4 of the design). One that waits needs no cursor. Groups that lack the
- * same share what is rendered, too (round.h).
+ * Readers that want the same channels in the same shape form a group. Each that waits in it has
+ * found nothing newer than its cursor, and only the loop moves the head. So all that wait in a
+ * group lack the same messages, and get the same bytes: rendered once, framed once, sent to each
+ * (invariants 3 and 4 of the design). None needs a cursor while it waits. Groups that lack the same
+ * messages share what is rendered, too (round.h).
  *
  *     channel "main" ---- member ---- group {main; json; 1000} ---- conn, conn, conn ...
  *               \------- member ---- group {main, news; events} --- conn ...
@@ -44,7 +44,7 @@ struct readers_ops {
 
 struct group {
     UT_hash_handle hh;
-    struct readers *readers;       /* of which it is a part */
+    struct readers *readers;       /* whose group it is */
     const struct readers_ops *ops; /* static */
     char *key;
     struct shape shape;     /* callback points into key */
@@ -55,7 +55,7 @@ struct group {
     unsigned news;          /* channels with news in this round */
     size_t bytes;           /* that it takes, without its channels */
     STAILQ_ENTRY(group) next_woken;
-    bool deserted; /* nobody is in it: it is among the groups that are kept for a moment */
+    bool deserted; /* nobody is in it, and it is kept for a moment: see group_leave */
     uint64_t deserted_ms;
     TAILQ_ENTRY(group) next_deserted;
     size_t member_count;
@@ -75,8 +75,8 @@ struct groups {
 void groups_init(struct groups *groups, struct readers *readers, struct admission *admission,
                  struct buf *scratch);
 
-/* What goes before each frame of a bare batch (batch.h) to the group's readers: the group's own, or
- * NULL when out of memory. scratch is overwritten. */
+/* What goes before each frame of a bare batch (batch.h) to the group's readers. It stays the
+ * group's. NULL when out of memory. scratch is overwritten. */
 struct frame *group_call(struct group *group, struct buf *scratch);
 
 /* The group of all that want the same as wanted, which is copied. One reader more is in it: see

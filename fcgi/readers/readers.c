@@ -8,7 +8,7 @@ void readers_init(struct readers *readers, struct log *log, struct conns *conns,
     readers->admission = admission;
     LIST_INIT(&readers->behind);
     groups_init(&readers->groups, readers, admission, &conns->scratch);
-    pages_init(&readers->pages, log, &readers->round, &conns->scratch);
+    batches_init(&readers->batches, log, &readers->round, &conns->scratch);
 }
 
 void readers_news(struct readers *readers, const struct log_news *news)
@@ -26,7 +26,7 @@ bool readers_news_can_wait(const struct readers *readers)
 void readers_tidy(struct readers *readers)
 {
     strips_free(&readers->strips);
-    pages_free(&readers->pages);
+    batches_free(&readers->batches);
 }
 
 void readers_free(struct readers *readers)

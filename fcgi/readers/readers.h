@@ -1,7 +1,7 @@
 /* readers.h - all who read messages, and what they share.
  *
  * A long poll is held (hold.h), a stream goes on (stream.h). Both wait in groups (group.h), and get
- * what is rendered once for all who lack the same (round.h, pages.h, strip.h).
+ * what is rendered once for all who lack the same (round.h, batches.h, strip.h).
  *
  * Loop's thread only.
  */
@@ -14,7 +14,7 @@
 #include "fcgi/conn/admission.h"
 #include "fcgi/conn/conn.h"
 #include "fcgi/readers/group.h"
-#include "fcgi/readers/pages.h"
+#include "fcgi/readers/batches.h"
 #include "fcgi/readers/round.h"
 #include "fcgi/readers/strip.h"
 #include "fcgi/readers/transport.h"
@@ -26,10 +26,10 @@ struct readers {
     struct admission *admission;
     uint64_t heartbeat_ms; /* the longest that a stream says nothing */
     uint64_t stream_ms; /* the longest that a stream lasts which is to end when it has caught up */
-    struct groups groups; /* all who wait for news */
-    struct pages pages;   /* for streams */
-    struct strips strips; /* for long polls */
-    struct round round;   /* for all who get the news of this moment */
+    struct groups groups;   /* all who wait for news */
+    struct batches batches; /* for streams */
+    struct strips strips;   /* for long polls */
+    struct round round;     /* for all who get the news of this moment */
 
     struct conn_list behind;        /* streams that catch up, or take nothing */
     unsigned streams[STREAM_KINDS]; /* streams */

@@ -4,31 +4,11 @@
 #include <string.h>
 
 #include "fcgi/wire/escape.h"
-#include "fcgi/readers/strip.h"
-
-void render_cursor(struct buf *out, const char *epoch, uint64_t seq)
-{
-    char *room = buf_room(out, CURSOR_SIZE);
-    if (room)
-        out->len += strlen(cursor_print(room, epoch, seq));
-}
-
-void render_message(struct buf *out, const char *epoch, const struct message *message)
-{
-    buf_puts(out, "{\"id\":\"");
-    render_cursor(out, epoch, message->seq);
-    buf_puts(out, "\",\"channel\":\"");
-    buf_puts(out, message_channel(message));
-    buf_puts(out, "\",\"time\":");
-    buf_number(out, message->time_ms);
-    buf_puts(out, ",\"data\":");
-    escape_json(out, message_data(message), message->data_len);
-    buf_puts(out, "}");
-}
+#include "fcgi/readers/json.h"
 
 /* ---- pages ---- */
 
-/* A page as an answer is made of it, of which the answer may give only the first messages. */
+/* An answer that is made of a page; it may have only the first of its messages. */
 struct answer {
     struct buf *out;
     enum format format;
@@ -38,18 +18,18 @@ struct answer {
 };
 
 enum {
-    /* left free in front of what is written: an answer's beginning tells its end */
+    /* bytes left free in front of the messages: the answer's beginning tells where it ends */
     BEGIN_ROOM = sizeof "{'id':'','messages':[" + CURSOR_SIZE
 };
 
-static uint64_t next_of(const struct answer *answer)
+static uint64_t answer_next(const struct answer *answer)
 {
     const struct page *page = answer->page;
     return answer->count < page->count ? page->messages[answer->count - 1]->seq : page->next;
 }
 
-static void put_message(const struct answer *answer, const struct message *message,
-                        struct buf *html)
+static void put_answer_message(const struct answer *answer, const struct message *message,
+                               struct buf *html)
 {
     struct buf *out = answer->out;
     if (answer->format == FORMAT_HTML) {
@@ -64,17 +44,17 @@ static void put_message(const struct answer *answer, const struct message *messa
         buf_puts(out, "\n");
     } else {
         buf_puts(out, answer->count > 0 ? "," : "");
-        render_message(out, answer->epoch, message);
+        json_put_message(out, answer->epoch, message);
     }
 }
 
 /* Writes messages until they have `most` bytes. */
-static void put_messages(struct answer *answer, size_t most)
+static void put_answer_messages(struct answer *answer, size_t most)
 {
     struct buf *out = answer->out, html = {0};
     size_t from = out->len;
     while (answer->count < answer->page->count && out->len - from < most && buf_ok(out)) {
-        put_message(answer, answer->page->messages[answer->count], &html);
+        put_answer_message(answer, answer->page->messages[answer->count], &html);
         answer->count++;
     }
     out->failed |= html.failed;
@@ -92,30 +72,30 @@ static void put_json_end(const struct answer *answer)
 static void put_html_end(const struct answer *answer)
 {
     buf_puts(answer->out, "\",\"id\":\"");
-    render_cursor(answer->out, answer->epoch, next_of(answer));
+    json_put_cursor(answer->out, answer->epoch, answer_next(answer));
     buf_puts(answer->out, "\"}\n");
 }
 
-static const char *word(bool news)
+static const char *word_text(bool news)
 {
     return news ? "{\"ret\":\"new\"}\n" : "{\"ret\":\"punt\"}\n";
 }
 
 struct frame *render_word(bool news)
 {
-    return frame_new(200, TYPE_JSON, NULL, word(news), strlen(word(news)));
+    return frame_new(200, TYPE_JSON, NULL, word_text(news), strlen(word_text(news)));
 }
 
 /* Starts an answer in the buffer. */
-static void start(struct buf *out)
+static void start_answer(struct buf *out)
 {
     buf_reset(out);
     if (buf_room(out, BEGIN_ROOM))
         out->len = BEGIN_ROOM;
 }
 
-/* Frames what was written, with the beginning before it; NULL if there was no memory for it. */
-static struct frame *frame_answer(const struct answer *answer, const char *type, const char *header,
+/* Frames what was written, with begin before it. NULL when out of memory. */
+static struct frame *answer_frame(const struct answer *answer, const char *type, const char *header,
                                   const char *begin)
 {
     if (!buf_ok(answer->out))
@@ -129,23 +109,23 @@ static struct frame *frame_answer(const struct answer *answer, const char *type,
     return frame;
 }
 
-static struct frame *frame_json(const struct answer *answer)
+static struct frame *answer_frame_json(const struct answer *answer)
 {
     char id[CURSOR_SIZE], begin[BEGIN_ROOM];
     char *end = stpcpy(begin, "{\"id\":\"");
-    end = stpcpy(end, cursor_print(id, answer->epoch, next_of(answer)));
+    end = stpcpy(end, cursor_print(id, answer->epoch, answer_next(answer)));
     stpcpy(end, "\",\"messages\":[");
-    return frame_answer(answer, TYPE_JSON, NULL, begin);
+    return answer_frame(answer, TYPE_JSON, NULL, begin);
 }
 
 /* Plain text has no place for the cursor and the gap. */
-static struct frame *frame_says(const struct answer *answer)
+static struct frame *answer_frame_says(const struct answer *answer)
 {
     char id[CURSOR_SIZE], header[CURSOR_SIZE + 64];
     snprintf(header, sizeof header, "Last-Event-ID: %s\r\n%s",
-             cursor_print(id, answer->epoch, next_of(answer)),
+             cursor_print(id, answer->epoch, answer_next(answer)),
              answer->page->reset ? "Encke-Reset: true\r\n" : "");
-    return frame_answer(answer, TYPE_TEXT, header, "");
+    return answer_frame(answer, TYPE_TEXT, header, "");
 }
 
 struct frame *render_page(struct buf *scratch, enum format format, const char *epoch,
@@ -154,16 +134,16 @@ struct frame *render_page(struct buf *scratch, enum format format, const char *e
     struct answer answer = {scratch, format, epoch, page, 0};
     if (format == FORMAT_WORD)
         return render_word(page->count > 0 || page->reset);
-    start(scratch);
-    put_messages(&answer, most);
+    start_answer(scratch);
+    put_answer_messages(&answer, most);
     if (format == FORMAT_SAYS)
-        return frame_says(&answer);
+        return answer_frame_says(&answer);
     if (format == FORMAT_HTML) {
         put_html_end(&answer);
-        return frame_answer(&answer, TYPE_JSON, NULL, "{\"html\":\"");
+        return answer_frame(&answer, TYPE_JSON, NULL, "{\"html\":\"");
     }
     put_json_end(&answer);
-    return frame_json(&answer);
+    return answer_frame_json(&answer);
 }
 
 struct frame *render_from_strip(struct strips *strips, struct buf *scratch, const char *epoch,
@@ -171,10 +151,10 @@ struct frame *render_from_strip(struct strips *strips, struct buf *scratch, cons
                                 size_t most)
 {
     struct answer answer = {scratch, FORMAT_JSON, epoch, page, 0};
-    start(scratch);
+    start_answer(scratch);
     answer.count = strip_page(strips, scratch, epoch, channels, count, page, most);
     put_json_end(&answer);
-    return frame_json(&answer);
+    return answer_frame_json(&answer);
 }
 
 struct frame *render_nothing(struct buf *scratch, enum format format, const char *epoch,

@@ -1,5 +1,5 @@
-/* render.h - writes answers: pages of messages as JSON, as the board's HTML, as plain text, or as
- * one word. How streams write them is transport.c's business.
+/* render.h - writes the answers of polls: pages of messages as JSON, as the board's HTML, as plain
+ * text, or as one word. What streams get is written in transport.c.
  *
  * Loop's thread only.
  */
@@ -16,14 +16,13 @@
 #include "fcgi/readers/wanted.h"
 #include "store/log.h"
 
-/* The framed answer that gives page to a reader of the log of that epoch: all of it, or as much as
- * takes `most` bytes (at least 1; it ends with the message that reaches them), with more to ask
- * for. scratch is overwritten. Returns one reference, or NULL when out of memory. */
+/* The framed answer with the messages of the page, which was read from the log of that epoch. It
+ * ends with the message that reaches `most` bytes (at least 1), and then says that there is more.
+ * scratch is overwritten. Returns one reference, or NULL when out of memory. */
 struct frame *render_page(struct buf *scratch, enum format format, const char *epoch,
                           const struct page *page, size_t most);
 
-/* The same as JSON, for a page that was read from count channels and has messages: they are cut out
- * of a strip. */
+/* The same as JSON, cut out of a strip. The page was read from count channels and has messages. */
 struct frame *render_from_strip(struct strips *strips, struct buf *scratch, const char *epoch,
                                 const char *const *channels, size_t count, const struct page *page,
                                 size_t most);
@@ -34,13 +33,6 @@ struct frame *render_nothing(struct buf *scratch, enum format format, const char
 
 /* The word alone: {"ret":"new"}, or {"ret":"punt"}. */
 struct frame *render_word(bool news);
-
-/* Appends the cursor's text. */
-void render_cursor(struct buf *out, const char *epoch, uint64_t seq);
-
-/* Appends a message as the JSON object that all readers of JSON get:
- * {"id":…,"channel":…,"time":…,"data":…} */
-void render_message(struct buf *out, const char *epoch, const struct message *message);
 
 /* `{"id":"<cursor of seq>"}` */
 struct frame *render_id(const char *epoch, uint64_t seq);

@@ -6,7 +6,7 @@
 #include "fcgi/readers/render.h"
 #include "store/table.h"
 
-/* Of a frame or a batch, the one that is not NULL. */
+/* An answer of polls (frame) or a batch of streams; the other is NULL. */
 struct rendering {
     UT_hash_handle hh;
     struct frame *frame;
@@ -14,16 +14,16 @@ struct rendering {
     char key[];
 };
 
-/* All that decides the bytes but the messages themselves. */
+/* All that decides the bytes, but for the messages. */
 struct key {
     uint64_t next, count;
-    const struct gap *told; /* by streams */
+    const struct gap *told; /* that streams learn of */
     enum format format;
     uint16_t request_id;
     bool more, reset;
 };
 
-static bool write_key(struct buf *out, const struct shape *shape, const struct page *page)
+static bool write_round_key(struct buf *out, const struct shape *shape, const struct page *page)
 {
     struct key key;
     memset(&key, 0, sizeof key); /* its padding too */
@@ -43,16 +43,16 @@ static bool write_key(struct buf *out, const struct shape *shape, const struct p
     return buf_ok(out);
 }
 
-static struct rendering *find(struct round *round, const struct shape *shape,
-                              const struct page *page)
+static struct rendering *find_rendering(struct round *round, const struct shape *shape,
+                                        const struct page *page)
 {
     struct rendering *rendering = NULL;
-    if (write_key(&round->key, shape, page))
+    if (write_round_key(&round->key, shape, page))
         HASH_FIND(hh, round->renderings, round->key.bytes, round->key.len, rendering);
     return rendering;
 }
 
-static void forget(struct round *round, struct rendering *rendering)
+static void drop_rendering(struct round *round, struct rendering *rendering)
 {
     HASH_DEL(round->renderings, rendering);
     frame_drop(rendering->frame);
@@ -60,21 +60,22 @@ static void forget(struct round *round, struct rendering *rendering)
     free(rendering);
 }
 
-static void forget_all(struct round *round)
+static void drop_renderings(struct round *round)
 {
     struct rendering *rendering, *next;
     HASH_ITER (hh, round->renderings, rendering, next)
-        forget(round, rendering);
+        drop_rendering(round, rendering);
     round->kept = 0;
 }
 
-/* Keeps a frame or a batch for whoever asks for the same next; what finds no memory is rendered
- * again then. */
-static void keep(struct round *round, struct frame *frame, struct batch *batch, size_t bytes)
+/* Keeps a frame or a batch for whoever needs the same next. Without memory for it, it will be
+ * rendered again. */
+static void keep_rendering(struct round *round, struct frame *frame, struct batch *batch,
+                           size_t bytes)
 {
     round->rendered += bytes;
     if (round->kept + bytes > ROUND_KEPT_MAX)
-        forget_all(round);
+        drop_renderings(round);
     struct rendering *rendering =
         buf_ok(&round->key) ? malloc(sizeof *rendering + round->key.len) : NULL;
     if (!rendering)
@@ -95,30 +96,30 @@ struct frame *round_frame(struct round *round, struct buf *scratch, enum format 
                           const char *epoch, const struct page *page, size_t most)
 {
     const struct shape shape = {.format = format, .callback = ""};
-    struct rendering *rendering = find(round, &shape, page);
+    struct rendering *rendering = find_rendering(round, &shape, page);
     if (rendering)
         return frame_hold(rendering->frame);
     struct frame *frame = render_page(scratch, format, epoch, page, most);
     if (frame)
-        keep(round, frame, NULL, frame->len);
+        keep_rendering(round, frame, NULL, frame->len);
     return frame;
 }
 
 struct batch *round_batch(struct round *round, struct buf *scratch, const struct shape *shape,
                           const char *epoch, const struct page *page)
 {
-    struct rendering *rendering = find(round, shape, page);
+    struct rendering *rendering = find_rendering(round, shape, page);
     if (rendering)
         return batch_hold(rendering->batch);
     struct batch *batch = batch_new(scratch, shape, epoch, page);
     if (batch)
-        keep(round, NULL, batch, batch->len);
+        keep_rendering(round, NULL, batch, batch->len);
     return batch;
 }
 
 void round_end(struct round *round)
 {
-    forget_all(round);
+    drop_renderings(round);
     buf_free(&round->key);
     round->rendered = 0;
 }

@@ -1,8 +1,8 @@
-/* round.h - what is rendered in one round of news, for all who get the same.
+/* round.h - what is rendered in one round of news is kept, for all who get the same.
  *
- * Groups that differ - in their channels, in the limit of an answer, in the callback of a script -
- * lack the same messages in most rounds of news. What they get then is the same, so it is rendered
- * once: what is kept here goes by the messages that are in it, not by who gets it.
+ * Groups may differ in their channels, in the limit of an answer, or in the callback of a script,
+ * and still lack the same messages in most rounds of news. Then they get the same bytes, which are
+ * rendered once: an entry here is found by the messages that are in it, not by who gets it.
  *
  * Loop's thread only.
  */
@@ -21,13 +21,13 @@ struct rendering;
 
 /* All zero bytes is a round that has just begun. */
 struct round {
-    struct rendering *renderings; /* by what is in them */
+    struct rendering *renderings; /* by the messages in them */
     struct buf key;
-    size_t kept;     /* bytes of these */
-    size_t rendered; /* bytes in this round, kept or not */
+    size_t kept;     /* bytes of them */
+    size_t rendered; /* bytes that were rendered in this round, kept or not */
 };
 
-enum { ROUND_KEPT_MAX = 4 << 20 }; /* bytes; beyond, what is kept is forgotten */
+enum { ROUND_KEPT_MAX = 4 << 20 }; /* bytes; when it would be more, all are dropped first */
 
 /* The answer that gives page to polls, as render_page makes it. Returns one reference, or NULL when
  * out of memory. */
@@ -38,7 +38,7 @@ struct frame *round_frame(struct round *round, struct buf *scratch, enum format 
 struct batch *round_batch(struct round *round, struct buf *scratch, const struct shape *shape,
                           const char *epoch, const struct page *page);
 
-/* Forgets all: the round is over. */
+/* The round is over: drops all. */
 void round_end(struct round *round);
 
 #endif

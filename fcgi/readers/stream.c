@@ -185,7 +185,7 @@ static void catch_up(struct conn *conn)
     struct stream *stream = conn->in;
     enum log_status status;
     struct batch *page =
-        pages_get(&readers_of(stream)->pages, stream->group, &stream->progress, &status);
+        batches_get(&readers_of(stream)->batches, stream->group, &stream->progress, &status);
     if (!page) {
         conn_end(conn);
         return;
@@ -340,7 +340,7 @@ void stream_open(struct readers *readers, struct conn *conn, const struct wanted
         return;
     }
     enum log_status status;
-    struct batch *first = pages_get(&readers->pages, stream->group, &stream->progress, &status);
+    struct batch *first = batches_get(&readers->batches, stream->group, &stream->progress, &status);
     if (!first) {
         stream_free(stream);
         conn_refuse_for_log(conn, status);
@@ -407,7 +407,7 @@ static void wake_streams(struct group *group, uint64_t before)
             each_live_stream(group, put_news_off, &news.before);
             return;
         }
-        struct batch *batch = pages_news(&readers->pages, group, news.before.seq);
+        struct batch *batch = batches_news(&readers->batches, group, news.before.seq);
         if (!batch) {
             each_live_stream(group, cut_stream_off, NULL);
             return;

@@ -1,12 +1,12 @@
 /* strip.h - runs of messages as JSON text, rendered once.
  *
- * Long polls that come back after a pause, thousands at once when a web server was restarted, begin
- * at different cursors and end at the same head: their answers are pieces of one text. A strip is
- * such a text, of one set of channels, with the place at which each message begins in it; a page is
- * cut out of it, and what came since is added to its end.
+ * When a web server was restarted, thousands of long polls come back at once. They begin at
+ * different cursors and end at the same head, so their answers are pieces of one text. A strip is
+ * such a text, of one set of channels, with the place at which each message begins in it. An answer
+ * is cut out of it, and what came since is added to its end.
  *
- * What a page holds is decided by the log, as ever. Strips only save rendering it: of a page whose
- * messages are not just those of a strip, a new one is made.
+ * The log decides which messages an answer has. Strips only save rendering them: where no strip has
+ * just these messages in a row, a new one is made.
  *
  * Loop's thread only.
  */
@@ -20,8 +20,8 @@
 #include "store/log.h"
 
 enum {
-    STRIPS = 4,           /* sets of channels, or ages of readers, that are kept */
-    STRIP_BYTES = 2 << 20 /* of text; a run that does not fit is not kept */
+    STRIPS = 4,           /* that are kept: for different channels, or readers of different age */
+    STRIP_BYTES = 2 << 20 /* of text; a longer run is not kept */
 };
 
 struct strips {
@@ -29,18 +29,18 @@ struct strips {
         struct buf channels; /* their names, a NUL behind each */
         struct buf text;     /* {…},{…},…, with a comma behind the last */
         struct buf places;   /* of struct place: where each message begins */
-        uint64_t used;       /* by the how many-th page, last */
+        uint64_t used;       /* the number of the page for which it was used last */
     } strips[STRIPS];
-    uint64_t pages;
+    uint64_t pages; /* that were cut out of strips so far */
 };
 
-/* Appends the messages of the page, which was read from count channels (sorted; at least one
- * message), to out: JSON objects with commas between them. It ends with the one that reaches `most`
- * bytes. Returns how many these are. */
+/* Appends the messages of the page to out, as JSON objects with commas between them, up to the one
+ * that reaches `most` bytes. The page was read from count channels (sorted) and has at least one
+ * message. Returns how many messages were appended. */
 size_t strip_page(struct strips *strips, struct buf *out, const char *epoch,
                   const char *const *channels, size_t count, const struct page *page, size_t most);
 
-/* Forgets all; they may be used again. */
+/* Frees all. They may be used again. */
 void strips_free(struct strips *strips);
 
 #endif

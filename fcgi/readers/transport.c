@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "fcgi/wire/escape.h"
-#include "fcgi/readers/render.h"
+#include "fcgi/readers/json.h"
 #include "fcgi/wire/websocket.h"
 #include "store/cursor.h"
 
@@ -17,7 +17,7 @@ static void put_nothing(struct buf *out)
 static void put_json_cursor(struct buf *out, const char *epoch, uint64_t seq)
 {
     buf_puts(out, "{\"id\":\"");
-    render_cursor(out, epoch, seq);
+    json_put_cursor(out, epoch, seq);
     buf_puts(out, "\"}");
 }
 
@@ -25,7 +25,7 @@ static void put_line(struct buf *out, const struct shape *shape, const char *epo
                      const struct message *message)
 {
     (void)shape;
-    render_message(out, epoch, message);
+    json_put_message(out, epoch, message);
     buf_puts(out, "\n");
 }
 
@@ -88,9 +88,9 @@ static void put_script_reset(struct buf *out, const struct shape *shape)
 
 /* ---- events: Server-Sent Events (HTML standard, 9.2) ---- */
 
-/* How long a browser waits until it connects again; each its own time, so that not all come back
- * at once. It stands in the block of the first event: some clients make an empty message of a block
- * of its own. */
+/* How long a browser waits until it connects again: a random time, so that not all come back at
+ * once. It stands in the block of the first event, since some clients make an empty message of a
+ * block of its own. */
 static void put_retry(struct buf *out)
 {
     enum { LEAST_MS = 1000, SPREAD_MS = 2000 };
@@ -100,7 +100,7 @@ static void put_retry(struct buf *out)
 static void put_event_id(struct buf *out, const char *epoch, uint64_t seq)
 {
     buf_puts(out, "id: ");
-    render_cursor(out, epoch, seq);
+    json_put_cursor(out, epoch, seq);
     buf_puts(out, "\n");
 }
 
@@ -120,11 +120,12 @@ static void put_event_json(struct buf *out, const struct shape *shape, const cha
     (void)shape;
     put_event_id(out, epoch, message->seq);
     buf_puts(out, "data: ");
-    render_message(out, epoch, message);
+    json_put_message(out, epoch, message);
     buf_puts(out, "\n\n");
 }
 
-/* An event of its own type: it has data, since some clients take over an id only with data. */
+/* An event of a type of its own. It has data, since some clients ignore the id of an event without
+ * data. */
 static void put_event_cursor(struct buf *out, const struct shape *shape, const char *epoch,
                              uint64_t seq)
 {
@@ -151,7 +152,7 @@ static void put_event_reset(struct buf *out, const struct shape *shape)
 /* ---- websocket: the lines of streaming, a text frame each ---- */
 
 /* Appends text as a frame, and frees it. */
-static void put_frame(struct buf *out, struct buf *text)
+static void put_text_frame(struct buf *out, struct buf *text)
 {
     if (buf_ok(text))
         websocket_put_text(out, text->bytes, text->len);
@@ -164,8 +165,8 @@ static void put_frame_message(struct buf *out, const struct shape *shape, const 
 {
     (void)shape;
     struct buf text = {0};
-    render_message(&text, epoch, message);
-    put_frame(out, &text);
+    json_put_message(&text, epoch, message);
+    put_text_frame(out, &text);
 }
 
 static void put_frame_cursor(struct buf *out, const struct shape *shape, const char *epoch,
@@ -174,7 +175,7 @@ static void put_frame_cursor(struct buf *out, const struct shape *shape, const c
     (void)shape;
     struct buf text = {0};
     put_json_cursor(&text, epoch, seq);
-    put_frame(out, &text);
+    put_text_frame(out, &text);
 }
 
 /* A ping, which the client must answer, and a text, since pages do not see pings. */

@@ -1,10 +1,10 @@
-/* transport.h - how streams put messages into bytes: lines of JSON, scripts in an iframe,
- * Server-Sent Events, WebSocket frames. One row of a table each, in transport.c.
+/* transport.h - how streams write messages: as lines of JSON, scripts in an iframe, Server-Sent
+ * Events, or WebSocket frames. Each is a row of the table in transport.c.
  *
  * Every transport says the same things: at its opening what a client needs to begin; a message; a
- * cursor, to go on from; a heartbeat, which carries the cursor too; and a reset: the cursor could
- * not be honoured, and what follows is what log_read gives then. A reset moves no cursor: who loses
- * the line right behind it asks from where it did, and is told again.
+ * cursor to go on from; a heartbeat, which carries the cursor too; and a reset: the cursor could
+ * not be honoured, and what follows is what log_read gives in that case. A reset moves no cursor: a
+ * client that loses the connection right behind it asks from its old cursor, and is told again.
  *
  * Loop's thread only.
  */
@@ -25,7 +25,7 @@ struct transport {
     const char *type;   /* the response's content type; NULL: these are WebSocket frames */
     const char *header; /* further header lines, or NULL */
     void (*put_opening)(struct buf *out);
-    /* what stands before a message, the same for all messages, other for each callback; NULL:
+    /* what stands before each message: it depends only on the callback. NULL:
      * nothing. What put_message writes goes on from there. */
     void (*put_call)(struct buf *out, const struct shape *shape);
     void (*put_message)(struct buf *out, const struct shape *shape, const char *epoch,
@@ -45,8 +45,8 @@ const char *transport_name(enum stream_kind kind);
 /* What the put functions wrote, framed for the wire; NULL when out of memory. */
 struct frame *transport_frame(const struct shape *shape, const struct buf *content);
 
-/* The beginning of a stream's response, with content; NULL when out of memory. Nothing stands
- * before a WebSocket's content: its handshake is over. */
+/* The beginning of a stream's response: its headers and content; NULL when out of memory. A
+ * WebSocket has no headers any more: its handshake is over. */
 struct frame *transport_opening(const struct shape *shape, const struct buf *content);
 
 #endif

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fcgi/readers/json.h"
 #include "fcgi/readers/render.h"
 #include "fcgi/readers/strip.h"
 
@@ -75,7 +76,7 @@ static void check_bytes(struct strips *strips, const struct fake *fake, unsigned
     size_t given = 0;
     for (; given < page.count && want.len + (given > 0) < most; given++) {
         buf_puts(&want, given > 0 ? "," : "");
-        render_message(&want, epoch, page.messages[given]);
+        json_put_message(&want, epoch, page.messages[given]);
     }
     if (page.count > 0) {
         assert_int_equal(strip_page(strips, &got, epoch, channels, count, &page, most), given);
