@@ -63,14 +63,13 @@ void unsent_drop(struct unsent *unsent, struct rest *rest)
     *rest = (struct rest){0};
 }
 
-/* Whether it has a share in its frame's bytes that is not below the average; one always has. */
+/* Whether its share of its frame's bytes is at least the average: at least one has so much. */
 static bool is_worth_it(const struct rest *rest, size_t average)
 {
     return rest->frame->len >= average * rest->frame->lacking;
 }
 
-/* Those that are passed over go to the end of the line, so that nobody walks past them each time.
- */
+/* Those that are passed over go to the end of the list, so as not to be passed over each time. */
 struct conn *unsent_worst(struct unsent *unsent)
 {
     struct rest *oldest = TAILQ_FIRST(&unsent->rests), *latest = unsent->latest;

@@ -1,15 +1,15 @@
-/* unsent.h - what sockets have not taken, of all readers together, and its bound.
+/* unsent.h - counts and bounds the bytes that sockets have not taken, of all readers together.
  *
  * The rest of an answer is kept until its reader has taken it, and so is the one frame of a stream
- * that its socket cut through. How much that is, readers choose: by what they ask for, and by not
- * reading. So all of it is counted, a frame once however many lack it; and where it is more than
- * the bound, those who have taken nothing for longest are cut off; or, while all have taken
- * something a moment ago, who has come last (and where that does not do, the former again). They
- * lose nothing: a client goes on from the cursor that it has.
+ * that its socket cut through. Readers decide how much that is: by what they ask for, and by not
+ * reading. So all of it is counted, a frame once however many readers lack it. When it is more than
+ * the bound, readers are cut off: those that have taken nothing for longest; but while all have
+ * taken something a moment ago, the one that came last. They lose nothing: a client goes on from
+ * the cursor that it has.
  *
- * A reader is not cut off for a frame that it shares with many, which would free next to nothing,
- * while there are others; nor the only one, whatever it lacks: it would ask for the same again, and
- * never get it.
+ * A reader that shares its frame with many is passed over while there are others, since cutting it
+ * off frees next to nothing. The only reader is never cut off, whatever it lacks: it would ask for
+ * the same again, and never get it.
  *
  * Loop's thread only.
  */
@@ -28,18 +28,18 @@ struct conn;
 /* What one connection still has to send. All zero bytes: nothing. */
 struct rest {
     TAILQ_ENTRY(rest) link;
-    struct conn *conn;   /* whose it is, once it is counted; else NULL */
-    struct frame *call;  /* that goes before it: one reference; NULL: none */
+    struct conn *conn;   /* the reader, once the rest is counted; else NULL */
+    struct frame *call;  /* sent before the frame: one reference; NULL: none */
     struct frame *frame; /* one reference; NULL: nothing is left */
     uint32_t sent;       /* bytes of both */
-    int queued;          /* bytes that its socket holds, at the last look */
-    uint64_t moved_ms;   /* when some were taken, by the clock of timer.h */
+    int queued;          /* bytes that the socket held at the last look */
+    uint64_t moved_ms;   /* when it took some last, by the clock of timer.h */
 };
 TAILQ_HEAD(rest_list, rest);
 
 struct unsent {
-    struct rest_list rests; /* who has taken nothing for longest first */
-    struct rest *latest;    /* the one that came last; NULL: it is gone */
+    struct rest_list rests; /* the one whose reader has taken nothing for longest comes first */
+    struct rest *latest;    /* the one that was counted last; NULL: it is gone */
     size_t count;           /* of them */
     size_t bytes;           /* of their frames */
     size_t bytes_max;
@@ -51,18 +51,19 @@ struct unsent {
  * socket is full, -1 when the peer is gone. */
 int rest_send(struct rest *rest, int fd);
 
-enum { UNSENT_MOMENT_MS = 1000 }; /* whoever took something so recently is a reader */
+enum { UNSENT_MOMENT_MS = 1000 }; /* a reader that took something so recently still reads */
 
 void unsent_init(struct unsent *unsent, size_t bytes_max);
 
-/* The connection's socket is full, and has taken what rest says: counts the rest, if it is not yet,
- * and puts it at the end of the line. */
+/* The connection's socket is full, and has taken what rest says: counts the rest, if it is not
+ * counted yet, and puts it at the end of the list. */
 void unsent_note(struct unsent *unsent, struct rest *rest, struct conn *conn);
 
-/* It is taken, or will not be: drops the frames. A rest that is none is left alone. */
+/* The rest is sent, or will not be: drops its frames. One of which nothing is left is ignored. */
 void unsent_drop(struct unsent *unsent, struct rest *rest);
 
-/* Whether it is more than half of what it may be: time to give less at once; and more. */
+/* Whether it is more than half of the bound, so that it is time to give less at once; and whether
+ * it is more than all of it. */
 static inline bool unsent_is_much(const struct unsent *unsent)
 {
     return unsent->bytes > unsent->bytes_max / 2;
@@ -73,11 +74,11 @@ static inline bool unsent_is_too_much(const struct unsent *unsent)
     return unsent->bytes > unsent->bytes_max;
 }
 
-/* Who is to be cut off; NULL while it is not too much, or one reader's alone. */
+/* The reader to cut off next. NULL while it is not too much, or there is only one. */
 struct conn *unsent_worst(struct unsent *unsent);
 
-/* One reader is cut off: counts it, and tells the operator, once, and again only after it had
- * become half as much (unsent_note_better). */
+/* A reader is cut off: counts it, and tells the operator, once, and again only after
+ * unsent_note_better has found that no more than half of the bound was unsent. */
 void unsent_note_cut_off(struct unsent *unsent);
 void unsent_note_better(struct unsent *unsent);
 

@@ -1,9 +1,9 @@
-/* curl_loop.h - libcurl's multi interface on the daemon's own loop: its sockets are the loop's, and
- * its deadlines a descriptor of the loop's.
+/* curl_loop.h - runs libcurl's multi interface on the daemon's own loop, which watches its sockets
+ * and its deadlines.
  *
- * libcurl needs no thread and never waits so: it is called when one of its sockets is ready or its
- * deadline is over (libcurl-multi(3), "multi_socket"). What is added to `multi` is given back by
- * `done`, once, when its transfer is over.
+ * So libcurl needs no thread and never waits: it is called when one of its sockets is ready or its
+ * deadline is over (libcurl-multi(3), "multi_socket"). `done` is called once for each transfer that
+ * was added to `multi`, when it is over.
  *
  * Loop's thread only.
  */
@@ -20,7 +20,7 @@ struct curl_loop {
     struct loop *loop;
     int timer_fd; /* libcurl's deadlines: they are too short for the loop's timers */
     struct source timer_source;
-    bool due_now; /* libcurl is to be called as soon as possible: setting that again costs much */
+    bool due_now; /* libcurl is to be called as soon as possible; setting the timer again is slow */
     /* Called by the loop. easy is still in multi: take it out. It may change multi as it likes. */
     void (*done)(CURL *easy, CURLcode code);
 };

@@ -18,8 +18,8 @@ struct item {
     char *cursor;            /* where the feed is once it is committed; NULL: where it was */
 };
 
-/* Always something goes on: a poll is kept, an append waits for its commit, or the timer is set,
- * for the next try to append or for the next poll. */
+/* At any time one of three goes on: a poll is kept, an append waits for its commit, or the timer is
+ * set, for the next try to append or for the next poll. */
 struct feed {
     struct keeper keeper;
     struct feeds *feeds;
@@ -30,10 +30,10 @@ struct feed {
     struct append *append; /* of the first one, under way */
     struct timer timer;
     bool polling;       /* a poll is kept */
-    uint64_t began_ms;  /* the latest poll's beginning */
-    bool moved;         /* the latest answer's cursor was a new one */
-    bool missed;        /* something may have been */
-    bool told;          /* that answers are shortened */
+    uint64_t began_ms;  /* when the latest poll began */
+    bool moved;         /* the latest answer had a new cursor */
+    bool missed;        /* an answer may have been missed */
+    bool told;          /* the operator knows that answers are shortened */
     uint64_t appended;  /* messages */
     uint64_t shortened; /* of these, to the word */
 };
@@ -50,7 +50,7 @@ struct feeds {
 
 /* ---- what an answer says ---- */
 
-/* A number as it was written, if it was written as short as it can be; NULL: no memory. */
+/* A number as text, as short as it can be written. NULL when out of memory. */
 static char *number_text(const json_t *number)
 {
     for (size_t digits = 15;; digits++) {
@@ -108,8 +108,8 @@ static void ask_upstream(struct feed *feed)
     set_feed_timer(feed, FEED_RETRY_MS);
 }
 
-/* How long the next poll has to wait: an upstream that always answers at once is not asked as fast
- * as it can. */
+/* How long the next poll has to wait, so that an upstream which always answers at once is not asked
+ * all the time. */
 static uint64_t pause_ms(const struct feed *feed)
 {
     uint64_t pace = feed->moved ? FEED_PACE_MS : FEED_IDLE_PACE_MS;
@@ -157,7 +157,7 @@ static void on_feed_timer(struct timer *timer)
         ask_upstream(feed);
 }
 
-/* Appends message, after what is on its way; takes both over. */
+/* Appends the message, after what is on its way. Takes over both. */
 static void append_item(struct feed *feed, struct message *message, char *cursor)
 {
     feed->items[feed->item_count++] = (struct item){message, cursor};
@@ -185,7 +185,7 @@ static void on_feed_delivered(struct append *append)
         ask_after_pause(feed);
 }
 
-/* The message that says no more than that something changed, and the cursor, if there is one. */
+/* A message that only says that something changed, with the cursor, if there is one. */
 static struct message *word_message(const struct feed *feed, const char *cursor)
 {
     const char *field = feed->upstream->cursor_field;
@@ -217,7 +217,7 @@ static void note_shortened(struct feed *feed)
     feed->told = true;
 }
 
-/* An answer as a message; or as the word, if the log does not take such messages from anybody. */
+/* An answer as a message; or the word that there is one, if it is unfit for a message. */
 static struct message *answer_message(struct feed *feed, const struct buf *body, const char *cursor)
 {
     struct text text = {body->bytes, body->len};
@@ -232,7 +232,9 @@ static struct message *answer_message(struct feed *feed, const struct buf *body,
 
 /* ---- what the relay says ---- */
 
-/* What is wrong with an answer, or NULL. It is parsed on the loop, so it must not be large. */
+/* What is wrong with an answer, or NULL. It is parsed on the loop's thread, so it must not be
+ * large.
+ */
 static const char *feed_complaint(const struct feed *feed, const struct fetch *fetch)
 {
     size_t max_message = feed->feeds->publisher->max_message;
@@ -244,7 +246,7 @@ static const char *feed_complaint(const struct feed *feed, const struct fetch *f
     return NULL;
 }
 
-/* Takes an answer that is as it should be. Returns false when out of memory. */
+/* Takes an answer with which nothing is wrong. Returns false when out of memory. */
 static bool take_answer(struct feed *feed, const struct fetch *fetch)
 {
     char *cursor;
@@ -310,7 +312,7 @@ static void on_feed_reached(struct keeper *keeper)
 
 /* ---- life ---- */
 
-/* Reads where the feed stood from the channel's newest message that has a cursor. */
+/* Takes over the cursor of the channel's newest message that has one. */
 static int resume_feed(struct feed *feed, char *why, size_t why_size)
 {
     struct log *log = feed->feeds->publisher->log;

@@ -1,11 +1,11 @@
-/* feed.h - upstreams whose news are appended to a channel of the log, so that readers on any
- * transport hear of them.
+/* feed.h - a feed appends the answers of an upstream to a channel of the log, so that readers on
+ * any transport get them.
  *
  * A feed keeps a poll of its upstream under way, whether or not clients wait for one. An answer
- * that says that something changed is appended as it came; once that is committed, the next poll
- * goes on from the cursor that the answer carried. The answer and its cursor are one message, so
- * after a restart the channel's newest message with a cursor tells where to go on: if every answer
- * has one, nothing is missed, and nothing is there twice.
+ * that says that something changed is appended as it came. Once it is committed, the next poll goes
+ * on from the cursor that the answer carried. The answer and its cursor are one message, so after a
+ * restart the channel's newest message with a cursor tells where to go on. If every answer has a
+ * cursor, nothing is missed, and nothing is appended twice.
  *
  * Loop's thread only.
  */
@@ -27,7 +27,7 @@ enum {
     FEED_RETRY_MS = 1000,         /* until what could not be appended or asked is tried again */
     FEED_CURSOR_MAX = 1024,       /* bytes; a longer one is none */
     FEED_ANSWER_MAX = 256 * 1024, /* bytes of an answer, if --max-message is not more */
-    FEED_LOOK_BACK = 1000         /* messages that are looked at for a cursor after a restart */
+    FEED_LOOK_BACK = 1000         /* messages among which a cursor is looked for after a restart */
 };
 
 struct feeds;
@@ -47,14 +47,14 @@ struct feed_stats {
     const char *channel; /* NULL: none is fed, and the rest is empty */
     const char *cursor;  /* where the next poll goes on; NULL: nowhere in particular */
     uint64_t appended;   /* messages */
-    uint64_t shortened;  /* of these, to the word that there was an answer */
+    uint64_t shortened;  /* of these, to the word that something changed */
 };
 void feed_stats(const struct feeds *feeds, const struct upstream *upstream,
                 struct feed_stats *stats);
 
-/* Whether body[0, len), a good answer's, says that something changed: it is not empty, and not the
- * JSON object of an upstream that says otherwise ("ret":"punt", or "messages":[]). *cursor is the
- * value of the object's field, a string or a number, or else NULL; free it. Pure. */
+/* Whether body[0, len), of a good answer, says that something changed: it is not empty, and not a
+ * JSON object that says otherwise ("ret":"punt", or "messages":[]). *cursor is the value of the
+ * object's field, if that is a string or a number, else NULL; free it. Pure. */
 bool feed_understand(const char *body, size_t len, const char *field, char **cursor);
 
 #endif

@@ -74,8 +74,8 @@ static const char *head_complaint(struct fetch *fetch)
     return NULL;
 }
 
-/* What is wrong with a header that says how the body is encoded, or NULL: nothing but chunks was
- * asked for. */
+/* What is wrong with a header that says how the body is encoded, or NULL: no encoding but chunks
+ * was asked for. */
 static const char *encoding_complaint(const char *header, const char *line, size_t len,
                                       const char *allowed)
 {
@@ -142,8 +142,8 @@ static size_t on_fetch_body(char *bytes, size_t one, size_t len, void *user)
     return buf_ok(&fetch->body) ? len : refuse_answer(fetch, "there is no memory for its answer");
 }
 
-/* CURLOPT_PREREQFUNCTION: the request is about to be sent, on a new connection or on a kept one. So
- * what fails from now on is not for want of a connection. */
+/* CURLOPT_PREREQFUNCTION: the request is about to be sent, on a new connection or a kept one. What
+ * fails from now on does not fail because there is no connection. */
 static int on_fetch_connected(void *user, char *ip, char *local_ip, int port, int local_port)
 {
     (void)ip, (void)local_ip, (void)port, (void)local_port;
@@ -217,7 +217,7 @@ static void end_fetch(struct fetch *fetch)
     fetch->resolve = NULL;
 }
 
-/* What is left of a time that began with the fetch; libcurl takes 0 for no limit. */
+/* What is left of a time limit that began with the fetch. Not 0, which is no limit for libcurl. */
 static long left_ms(const struct fetch *fetch, int64_t seconds)
 {
     int64_t left = seconds * 1000 - (int64_t)(timer_now_ms() - fetch->began_ms);
@@ -276,8 +276,8 @@ void fetch_cancel(struct fetch *fetch)
     forget_answer(fetch);
 }
 
-/* Whether that went wrong before there was a connection, perhaps the second one of a request whose
- * kept connection had turned out to be dead. */
+/* Whether it failed before there was a connection. That can be the second one of a request, if the
+ * kept connection that it used first was dead. */
 static bool is_unreachable(CURLcode code)
 {
     return code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST ||
@@ -301,7 +301,7 @@ static enum fetch_end fetch_end_of(struct fetch *fetch, CURLcode code)
 
 /* ---- targets ---- */
 
-/* The look-up is done: those who waited for it go on, or have failed. */
+/* The look-up is done: the fetches that waited for it go on, or fail. */
 static void on_target_looked_up(struct lookup *lookup, const char *fault)
 {
     struct target *target = OWNER(struct target, lookup, lookup);

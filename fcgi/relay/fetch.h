@@ -1,11 +1,11 @@
 /* fetch.h - requests to distant servers, made by libcurl.
  *
- * It knows libcurl and nothing of who asks. A fetch is one GET to a target: started, and then
- * either cancelled or done. Nothing here blocks: names are looked up by lookup.h, which is done
- * once for all who wait for the same target, and given to libcurl as addresses.
+ * A fetch is one GET to a target: it is started, and then either cancelled or done. Nothing here
+ * blocks: a name is looked up by lookup.h, once for all fetches that wait for the same target, and
+ * libcurl gets its addresses.
  *
- * The distant server is not trusted: how long an answer may take and how large it may be is
- * limited, redirects are not followed, and a header that could break ours is refused.
+ * The distant server is not trusted: the time that an answer may take and its size are limited,
+ * redirects are not followed, and a header that could break ours is refused.
  *
  * Loop's thread only.
  */
@@ -26,7 +26,7 @@
 enum {
     FETCH_CONNECT_S = 10,      /* for the look-up, TCP and TLS together */
     FETCH_IDLE_S = 5,          /* a connection kept for longer is not used again: servers end them,
-                                  some with a last word that would be taken for an answer */
+                                  and some send something first that looks like an answer */
     FETCH_HEADERS_MAX = 65536, /* bytes of all header lines */
     FETCH_REASON_MAX = 64,     /* bytes of a status line's reason; the rest is cut off */
     FETCH_TYPE_MAX = 255,      /* bytes of a Content-Type */
@@ -46,7 +46,7 @@ struct fetch_options {
 struct fetcher {
     struct curl_loop curl_loop;
     struct fetch_options options;
-    struct curl_slist *headers; /* that every request has */
+    struct curl_slist *headers; /* of every request */
 };
 
 /* Where connections go: a distant server, or the proxy in front of it. */
@@ -62,7 +62,7 @@ enum fetch_end {
     FETCH_UNREACHABLE, /* no look-up, no connection, or no TLS */
     FETCH_TIMED_OUT,   /* connected, but not answered in time */
     FETCH_BROKEN,      /* cut short, reset, malformed */
-    FETCH_REFUSED      /* answered with what is not taken */
+    FETCH_REFUSED      /* the answer is one that is not taken */
 };
 
 struct fetch {

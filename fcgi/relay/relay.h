@@ -1,18 +1,18 @@
-/* relay.h - requests that are held here and asked for at a distant comet server, once for all who
- * ask the same.
+/* relay.h - relayed requests: they are held here, and a distant comet server (the upstream) is
+ * asked once for all clients that ask the same.
  *
  *     conn, conn, conn ... --- poll {upstream "default"; "ns=1"} --- fetch ---> upstream
  *     conn, feed ------------- poll {upstream "default"; "id=7"} --- fetch --->    "
  *
- * A poll is one query to one upstream: one request, under way as long as somebody waits for it.
- * Its answer goes to all of them as it came, rendered once. Who joins late gets it, too.
+ * A poll is one query to one upstream: one request, which is under way as long as somebody waits
+ * for it. Its answer goes to all of them as it came, framed once. A client that joins late gets it,
+ * too.
  *
- * When there is no answer to give, clients are told {"ret":"new"}, so that they look for
- * themselves; but not before they have waited, the longer the longer it has been failing, so that
- * those who ask again at once do not spin; or until it works again, of which they are told at once.
- * An upstream that cannot be reached is tried by one request at a time. Any other failure concerns
- * only its own query, or a mad query of one client would stop all others. The states of both are in
- * uplink.h.
+ * When there is no answer, clients are told {"ret":"new"}, so that they look for themselves. But
+ * first they wait, the longer the longer it has been failing (backoff.h), so that clients that ask
+ * again at once do not spin. When it works again they are told at once. An upstream that cannot be
+ * reached is tried by one request at a time. Any other failure concerns only its own query:
+ * otherwise a broken query of one client would stop all others. The states of both are in uplink.h.
  *
  * Loop's thread only.
  */
@@ -56,14 +56,14 @@ void relay_release(struct relay *relay);
 
 /* How an upstream is doing. */
 struct relay_stats {
-    bool tried;           /* anything was ever asked of it */
+    bool tried;           /* it was ever asked for anything */
     bool down;            /* it is out of reach */
     uint64_t trouble_ms;  /* how long there has been no success; 0: all is well */
     unsigned clients;     /* that wait now */
     unsigned under_way;   /* requests */
-    uint64_t asked;       /* by clients */
-    uint64_t requests;    /* made */
-    uint64_t coalesced;   /* asked, and joined to a request under way */
+    uint64_t asked;       /* requests of clients */
+    uint64_t requests;    /* that were made to the upstream */
+    uint64_t coalesced;   /* requests of clients that joined one under way */
     uint64_t answers;     /* good ones */
     uint64_t turned_away; /* clients, as there were too many different requests */
     uint64_t errors[RELAY_ERRORS];

@@ -11,7 +11,7 @@
 
 /* ---- what the operator hears ---- */
 
-/* Says it, unless something was said of this upstream a minute ago. */
+/* Counts it, and warns the operator, unless of this upstream that was done within a minute. */
 static void note_uplink_trouble(struct uplink *uplink, enum relay_error error, const char *what)
 {
     enum { MINUTE_MS = 60000 };
@@ -77,8 +77,8 @@ void poll_free(struct poll *poll)
     free(poll);
 }
 
-/* Nobody waits for it any more. One that failed is remembered for a while, or whoever asks again
- * would always be the first. */
+/* One that failed is remembered for a while: otherwise a client that asks again would always be the
+ * first, and wait the shortest time. */
 void poll_unwanted(struct poll *poll)
 {
     if (poll->busy || poll->clients > 0 || poll->keeper)
@@ -90,7 +90,7 @@ void poll_unwanted(struct poll *poll)
         poll_free(poll);
 }
 
-/* Makes room by forgetting a failed poll that nobody waits for. */
+/* Makes room by freeing a failed poll that nobody waits for. */
 static void forget_failed_poll(struct relay *relay)
 {
     for (size_t i = 0; i < relay->upstreams->count; i++)
@@ -139,21 +139,21 @@ void poll_answer(struct poll *poll, struct frame *frame)
     frame_drop(frame);
 }
 
-/* Has what waits on the uplink tried again, soon. */
+/* Has the polls that wait on the uplink tried again soon. */
 static void schedule_retry(struct uplink *uplink)
 {
     if (uplink->retry_timer.due_tick == 0)
         timer_set(uplink->relay->timers, &uplink->retry_timer, RELAY_RETRY_MS);
 }
 
-/* Lets a client wait for no longer than makes sense with what fails. */
+/* Lets a client of a poll that fails wait for no longer than poll_wait_ms. */
 static void shorten_client_wait(struct poll *poll, struct conn *conn)
 {
     timer_hasten(poll->uplink->relay->timers, &conn->timer, poll_wait_ms(poll));
 }
 
-/* Nothing is under way for the poll, and will not be at once: the latest client, and the keeper,
- * are to wait, as the others do already. */
+/* Nothing is under way for the poll, and will not be at once: the latest client and the keeper wait
+ * too, as the other clients do already. */
 static void poll_put_off(struct poll *poll)
 {
     if (poll->clients > 0)
@@ -169,7 +169,7 @@ static void poll_failed(struct poll *poll)
 {
     poll->lasted_ms = timer_now_ms() - poll->began_ms;
     timer_clear(poll->uplink->relay->timers, &poll->timer);
-    fetch_cancel(&poll->fetch); /* what came of it is of no use */
+    fetch_cancel(&poll->fetch); /* what has arrived of an answer is of no use */
     struct conn *conn;
     LIST_FOREACH (conn, &poll->conns, link)
         shorten_client_wait(poll, conn);
@@ -177,11 +177,11 @@ static void poll_failed(struct poll *poll)
     poll_unwanted(poll);
 }
 
-/* So has it, but not for want of a connection. */
+/* The poll's request has failed, though there was a connection. */
 static void poll_fail(struct poll *poll, enum relay_error error, const char *what)
 {
     note_uplink_trouble(poll->uplink, error, what);
-    /* a request that was held for long before it failed was no failure of this kind */
+    /* what comes after a request that was held for long is a new failure */
     uint64_t now = timer_now_ms();
     if (poll->failing_ms == 0 || now - poll->began_ms > RELAY_WAIT_MAX_MS)
         poll->failing_ms = now;
@@ -244,8 +244,8 @@ static bool poll_waits(const struct poll *poll)
     return !fetch_under_way(&poll->fetch) && !poll->busy && (poll->clients > 0 || poll->keeper);
 }
 
-/* Whether that poll is to be tried before the other: a keeper's, unless it was tried just now, and
- * else the one that was tried the longest time ago. */
+/* Whether the poll is to be tried before the other: first a keeper's, unless it was tried just now;
+ * then the one that was tried the longest time ago. */
 static bool is_poll_sooner(const struct poll *poll, const struct poll *other)
 {
     bool first = poll->keeper && !is_just_now(poll->began_ms);
@@ -268,14 +268,14 @@ static void on_retry_timer(struct timer *timer)
         poll_request(next);
 }
 
-/* Tells those who have waited for it that the poll works again. */
+/* Tells the clients that have waited for the poll that it works again. */
 static void poll_tell_owed(struct poll *poll)
 {
     if (poll->owed)
         poll_answer(poll, render_word(true));
 }
 
-/* The uplink is up again: tells all who waited for that. */
+/* The uplink is up again: tells all clients that waited for that. */
 static void uplink_come_back(struct uplink *uplink)
 {
     uplink->down_ms = 0;
@@ -296,7 +296,7 @@ static void uplink_come_back(struct uplink *uplink)
         keeper->reached(keeper);
 }
 
-/* A poll that was failing is fine: what else fails is tried at once. */
+/* A poll that was failing is fine: the others that fail are tried at once. */
 static void poll_be_fine(struct poll *poll)
 {
     struct uplink *uplink = poll->uplink;
@@ -345,7 +345,7 @@ static void on_poll_timer(struct timer *timer)
     if (fetch_under_way(&poll->fetch))
         poll_look(poll);
     else
-        poll_free(poll); /* it has been remembered for long enough */
+        poll_free(poll); /* it has been remembered long enough */
 }
 
 /* ---- answers ---- */
@@ -388,7 +388,7 @@ static void on_poll_fetched(struct fetch *fetch, enum fetch_end end)
     }
     bool is_try = fetch->connected && poll->began_ms >= uplink->down_ms;
     if (uplink->down_ms != 0 && (end == FETCH_ANSWERED || end == FETCH_REFUSED || is_try)) {
-        poll->busy = true; /* what came for it is for its own clients */
+        poll->busy = true; /* its answer is for its own clients, who must not be told "new" now */
         uplink_come_back(uplink);
         poll->busy = false;
     }

@@ -1,5 +1,4 @@
-/* uplink.h - an upstream as the relay meets it: its polls, and how both are doing. For relay.c
- * alone.
+/* uplink.h - the relay's side of an upstream: its polls, and how both are doing. For relay.c alone.
  *
  * An uplink is up or down, and each of its polls is fine or failing:
  *
@@ -40,9 +39,9 @@ struct poll {
     uint64_t held_ms;      /* since when that is known to be connected; 0: it is not */
     uint64_t lasted_ms;    /* how long the latest failure took */
     uint64_t failing_ms;   /* since when its requests fail; 0: it is fine */
-    bool owed;             /* a client has waited since before the request under way */
+    bool owed;             /* a client has waited since before the request under way was made */
     bool busy;             /* it must not be freed yet */
-    struct timer timer;    /* under way: when to look at it; unwanted: the end of its memory */
+    struct timer timer;    /* under way: when to look at it; unwanted: when to forget it */
     char query[];
 };
 
@@ -57,7 +56,7 @@ struct uplink {
     uint64_t tried_ms;   /* when its latest request was made */
     struct timer retry_timer;
     bool warned;      /* the operator knows of the trouble */
-    uint64_t told_ms; /* when the latest warning was; 0: never */
+    uint64_t told_ms; /* when the operator was warned last; 0: never */
     unsigned clients;
     uint64_t asked, requests, coalesced, answers, turned_away, errors[RELAY_ERRORS];
     char last_error[160];
@@ -79,7 +78,7 @@ struct relay {
     unsigned polls;     /* all */
     unsigned kept;      /* those with a keeper, which are not limited */
     unsigned polls_max; /* those without */
-    bool full;          /* they were too many, and the operator has been told */
+    bool full;          /* there were too many, and the operator has been told */
     bool stopped;
     struct uplink uplinks[]; /* as many as upstreams */
 };
@@ -90,22 +89,22 @@ int uplink_open(struct uplink *uplink, struct relay *relay, const struct upstrea
 /* Whether there are as many polls as may be, of those that are limited. */
 bool relay_is_full(const struct relay *relay);
 
-/* The poll of that query, perhaps a new one. NULL: there is no memory; or there are too many, if
- * they are limited, and then relay_is_full. */
+/* The poll of that query; a new one if there is none. NULL: out of memory; or it is limited and
+ * there are too many, and then relay_is_full. */
 struct poll *poll_for(struct uplink *uplink, const char *query, bool limited);
 
 void poll_set_keeper(struct poll *poll, struct keeper *keeper);
 
-/* Makes the poll's request, or puts it off: if it fails and was made just now, or if the uplink is
- * down and any was. Somebody wants it, and it is not under way. */
+/* Makes the poll's request. Puts it off if the poll fails and the last request was made just now,
+ * or if the uplink is down and any request was. Somebody wants it, and it is not under way. */
 void poll_pursue(struct poll *poll);
 
 /* Answers all clients with the frame, of which it takes over the caller's reference (NULL: out of
  * memory, their connections end). The poll stays. */
 void poll_answer(struct poll *poll, struct frame *frame);
 
-/* Frees the poll, or remembers it for a while if it fails; unless somebody wants it, or it is
- * busy. */
+/* If nobody wants the poll and it is not busy: frees it, or, if it fails, remembers it for a while.
+ */
 void poll_unwanted(struct poll *poll);
 
 /* Frees it, with nobody waiting. */

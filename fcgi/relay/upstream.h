@@ -1,8 +1,8 @@
-/* upstream.h - the distant comet servers that `subscribe` is relayed to, as the operator gave them,
- * and the queries with which they are asked.
+/* upstream.h - upstreams are the distant comet servers to which `subscribe` is relayed: the options
+ * that name them, and the queries with which they are asked.
  *
  * The operator fixes scheme, host, port and path. Clients can only add fields to the query, and
- * none that the operator's own query has; nothing of theirs goes in unencoded.
+ * none that the operator's own query has. All that they add is encoded anew.
  *
  * No I/O. Loop's thread only.
  */
@@ -29,10 +29,10 @@ struct upstream {
     char *query;        /* the operator's, as given; "" for none */
     char *query_copy;   /* what `fixed` points into */
     struct form *fixed; /* the operator's fields */
-    char *params;       /* names that clients may add, parted by commas; NULL: all */
-    char *channel;      /* that is fed; NULL: none */
-    char *cursor_param; /* with which the feed says where it is … */
-    char *cursor_field; /* … as this field of the last answer said */
+    char *params;       /* fields that clients may add, separated by commas; NULL: all */
+    char *channel;      /* that its feed appends to; NULL: it has none */
+    char *cursor_param; /* the field by which the feed asks for what is newer than its cursor … */
+    char *cursor_field; /* … which this field of the last answer told */
 };
 
 /* The --upstream options, as they were given. */
@@ -55,9 +55,9 @@ void upstreams_free(struct upstreams *upstreams);
 /* The upstream of that name, or if name is absent the one named "default". NULL: there is none. */
 const struct upstream *upstreams_find(const struct upstreams *upstreams, struct text name);
 
-/* Writes the query that asks upstream what a client's request asks for: the operator's fields, and
- * the client's that may pass, encoded anew; never `upstream`, and `timeout` only if it is listed.
- * Returns NULL, or what is wrong with the client's fields: one JSON-safe sentence, static. */
+/* Writes the query for a client's request: the operator's fields, and those of the client's that
+ * may pass, encoded anew. `upstream` never passes, and `timeout` only if it is listed. Returns
+ * NULL, or what is wrong with the client's fields: one JSON-safe sentence, static. */
 const char *upstream_query(const struct upstream *upstream, const struct request *request,
                            struct buf *query);
 
