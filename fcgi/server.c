@@ -20,15 +20,15 @@
 #include "fcgi/wire/request.h"
 
 enum {
-    OWN_DESCRIPTORS = 24, /* stdio, epoll, the log's files, the memory file, the listener … */
-    UPSTREAM_SHARE = 8,   /* one in so many may be a request to an upstream, … */
-    POLL_DESCRIPTORS = 2, /* … which has so many while it tries two addresses */
+    OWN_DESCRIPTORS = 24, /* stdio, epoll, the files of the log, the memory file, the listeners … */
+    UPSTREAM_SHARE = 8,   /* one connection in so many may be for a request to an upstream, … */
+    POLL_DESCRIPTORS = 2, /* … which has so many descriptors while it tries two addresses */
     SPARE_SHARE = 8,      /* one in so many connections is kept free of holds, for short requests */
     GROUPS_SHARE =
         1600, /* bytes that the channels of one held request may take, on the average … */
     GROUPS_LEAST = 1 << 20, /* … or of all of them together */
-    SWEEP_MS = 1000,        /* for which groups are kept that nobody is in */
-    TIDY_MS = 1000,         /* after much has been let go, until it is given back */
+    SWEEP_MS = 1000,        /* for which a group is kept that nobody is in */
+    TIDY_MS = 1000,         /* after much memory was freed, until it is given back to the system */
     TIDY_FROM = 4 << 20,    /* bytes that are much */
     LOOK_MS = 500,  /* between two looks at the log's files while something happens to them */
     DRAIN_MS = 1500 /* what a drain may take before it cuts connections off */
@@ -65,7 +65,7 @@ static void on_sweep(struct timer *timer)
     groups_sweep(&OWNER(struct server, timer, sweep_timer)->readers.groups, SWEEP_MS);
 }
 
-static void tidy_soon(struct server *server)
+static void schedule_tidy(struct server *server)
 {
     size_t kept = kept_for_readers(server);
     if (kept > server->most_kept)
@@ -76,7 +76,7 @@ static void tidy_soon(struct server *server)
 }
 
 /* Does what must not be done while a list of connections is walked. */
-static void settle(struct loop *loop)
+static void settle_server(struct loop *loop)
 {
     struct server *server = OWNER(struct server, loop, loop);
     struct unsent *unsent = &server->conns.unsent;
@@ -86,14 +86,15 @@ static void settle(struct loop *loop)
         conn_end(worst);
     }
     unsent_note_better(unsent);
-    tidy_soon(server);
+    schedule_tidy(server);
     if (!TAILQ_EMPTY(&server->readers.groups.deserted) && server->sweep_timer.due_tick == 0)
         timer_set(&loop->timers, &server->sweep_timer, SWEEP_MS);
 }
 
 /* ---- draining ---- */
 
-/* Looks from time to time whether all are served: what raced in on kept connections is, too. */
+/* Looks from time to time whether all are served, those too that came in late on kept connections.
+ */
 static void on_drain_timer(struct timer *timer)
 {
     struct server *server = OWNER(struct server, timer, drain_timer);
@@ -164,7 +165,7 @@ static void watch_log_files(struct server *server, uint32_t events)
                 &server->log_files_source);
 }
 
-/* Something happened to the log's files; and to the database, much does in each checkpoint: so the
+/* Something happened to the log's files. In each checkpoint much happens to the database, so the
  * next look comes a while later. */
 static void on_log_files(struct source *source, uint32_t events)
 {
@@ -279,7 +280,7 @@ static void say_relay(const struct upstream *upstream)
          upstream->channel ? upstream->channel : "");
 }
 
-/* Nobody asks upstreams before all else is ready. */
+/* Upstreams are asked only when all else is ready. */
 static int open_relay(struct server *server, char *why, size_t why_size)
 {
     const struct upstreams *upstreams = &server->upstreams;
@@ -312,7 +313,7 @@ static int watch_all(struct server *server)
     server->sweep_timer.fire = on_sweep;
     server->look_timer.fire = on_look_timer;
     struct loop *loop = &server->loop;
-    loop->settle = settle;
+    loop->settle = settle_server;
     if (door_open(&server->fastcgi) != 0 || door_open(&server->websocket) != 0 ||
         loop_watch(loop, log_fd(server->log), TURN_NOW, EPOLLIN, &server->log_source) != 0 ||
         (log_watch_fd(server->log) >= 0 && loop_watch(loop, log_watch_fd(server->log), TURN_NOW,

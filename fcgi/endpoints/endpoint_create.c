@@ -20,13 +20,13 @@ static struct text random_message(char bytes[RANDOM_LEN + 1])
     return (struct text){bytes, RANDOM_LEN};
 }
 
-/* What a create says: nothing is said twice, and nothing that it does not know. */
+/* What a create says. No field may be given twice, and no other field at all. */
 struct said {
     struct text message; /* absent or empty: none was given */
     const char *channel;
 };
 
-/* Takes a field. Returns what is wrong with it, or NULL. */
+/* Takes over one field. Returns what is wrong with it, or NULL. */
 static const char *take_create_field(struct said *said, const struct field *field)
 {
     if (text_is(field->name, "msg")) {
@@ -52,7 +52,7 @@ static const char *take_create_fields(struct said *said, const struct form *form
     return complaint;
 }
 
-/* A body that is no form is the message, JSON too. */
+/* A body that is no form is the message, even if it is JSON. */
 static const char *take_create_body(struct said *said, const struct request *request)
 {
     if (request->body_cut)
@@ -65,7 +65,8 @@ static const char *take_create_body(struct said *said, const struct request *req
     return NULL;
 }
 
-/* Reads it all. Returns 0, or what to refuse it with, and in why the reason. */
+/* Reads the fields and the body. Returns 0, or the HTTP status to refuse it with, and in why the
+ * reason. */
 static int read_create(struct said *said, const struct request *request, size_t max_message,
                        char *why, size_t why_size)
 {

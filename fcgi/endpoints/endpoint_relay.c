@@ -1,4 +1,4 @@
-/* subscribe, for a distant comet server: the request is held here and asked for there. */
+/* subscribe, of an upstream: the request is held here, and the distant comet server is asked. */
 #include "fcgi/conn/answer.h"
 #include "fcgi/conn/refusal.h"
 #include "fcgi/relay/relay.h"
@@ -32,7 +32,8 @@ bool endpoint_relayed(struct service *service, struct conn *conn, const struct r
     } else if (!buf_ok(query)) {
         conn_refuse_for_log(conn, LOG_NO_MEMORY);
     } else if (request->head) {
-        conn_answer(conn, render_word(false)); /* as if its time were over; nobody is asked */
+        conn_answer(conn,
+                    render_word(false)); /* as if its time were over; the upstream is not asked */
     } else {
         relay_ask(service->relay, conn, upstream, query->bytes, relay_hold_ms(service, request));
     }

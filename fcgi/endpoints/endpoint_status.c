@@ -11,14 +11,14 @@
 #define ENCKE_VERSION "unknown"
 #endif
 
-enum { BUSIEST_MAX = 20 }; /* channels that are named: there may be any number */
+enum { BUSIEST_MAX = 20 }; /* channels that are listed, of any number */
 
 struct busiest {
     size_t most, count;
     struct {
         const char *name;
         unsigned readers;
-    } channels[BUSIEST_MAX + 1]; /* the most readers first, then by name; one of room */
+    } channels[BUSIEST_MAX + 1]; /* the most readers first, then by name; room for one more */
 };
 
 static bool is_busier(unsigned readers, const char *name, unsigned than, const char *other)
@@ -40,7 +40,7 @@ static void note_busy_channel(void *context, const char *name, unsigned readers)
         busiest->count++;
 }
 
-/* The busiest channels and their readers. All channels are looked at, so only on request. */
+/* The busiest channels and their readers. Only on request, since it looks at all channels. */
 static json_t *busiest_of(const struct readers *readers, size_t most)
 {
     struct busiest busiest = {.most = most};
@@ -52,7 +52,7 @@ static json_t *busiest_of(const struct readers *readers, size_t most)
     return channels;
 }
 
-/* A count as JSON; they are far from 2^63. */
+/* A count as JSON. No count comes near 2^63. */
 static json_t *json_count(uint64_t number)
 {
     return json_integer((json_int_t)number);
@@ -109,7 +109,7 @@ static json_t *status_of(const struct service *service)
     const struct conns *conns = service->conns;
     const struct readers *readers = service->readers;
     const struct admission *admission = readers->admission;
-    unsigned holds = admission->waiting; /* but for the streams */
+    unsigned holds = admission->waiting; /* less the streams, below */
     struct log_stats log;
     log_stats(readers->log, &log);
     char head[CURSOR_SIZE];
@@ -147,7 +147,8 @@ static json_t *status_of(const struct service *service)
     /* clang-format on */
 }
 
-/* json_dumps goes on where it found no memory for a part: so all of it is asked for first. */
+/* json_dumps leaves out a part for which it finds no memory. So the room for all of it is made
+ * first. */
 static void dump_json(struct buf *out, const json_t *json)
 {
     size_t len = json ? json_dumpb(json, NULL, 0, JSON_INDENT(2)) : 0;
@@ -173,7 +174,7 @@ void endpoint_status(struct service *service, struct conn *conn, const struct re
     buf_reset(out);
     dump_json(out, status);
     json_decref(status);
-    buf_puts(out, "\n"); /* for whoever asks with curl */
+    buf_puts(out, "\n"); /* for those who ask with curl */
     if (buf_ok(out))
         conn_answer(conn, frame_new(200, TYPE_JSON, NULL, out->bytes, out->len));
     else

@@ -34,8 +34,9 @@ void endpoint_iframe(struct service *service, struct conn *conn, const struct re
     open_stream(service, conn, request, &terms);
 }
 
-/* A browser connects again to the address that it was given first, id and all; where it has come
- * to since, only the header says (HTML standard, 9.2.4), or what stands for it in the address. */
+/* A browser that connects again uses the address that it was given first, with the old id in it.
+ * Only the header Last-Event-ID says how far it has come (HTML standard, 9.2.4), or the field of
+ * that name in the address. So it counts for more than id. */
 void endpoint_events(struct service *service, struct conn *conn, const struct request *request)
 {
     struct terms terms = {.formats = {{"text", FORMAT_EVENTS}, {"json", FORMAT_EVENTS_JSON}},

@@ -20,15 +20,15 @@ void endpoint_update(struct service *service, struct conn *conn, const struct re
         hold_poll(service->readers, conn, &wanted);
 }
 
-/* A client of these two that sends no id wants only what comes, or it would be answered at once,
- * for ever. */
-static void from_now(struct wanted *wanted)
+/* A client of subscribe or longpolling that sends no id wants only what comes. Otherwise it would
+ * be answered at once, each time. */
+static void default_to_now(struct wanted *wanted)
 {
     if (wanted->cursor.kind == CURSOR_START)
         wanted->cursor.kind = CURSOR_NOW;
 }
 
-/* subscribe is update for clients that only want the word, and then look for themselves. */
+/* subscribe is update for clients that only want to know that there is something new. */
 void endpoint_subscribe(struct service *service, struct conn *conn, const struct request *request)
 {
     struct terms terms = {.formats = {{"json", FORMAT_WORD}, {"html", FORMAT_WORD}}};
@@ -38,7 +38,7 @@ void endpoint_subscribe(struct service *service, struct conn *conn, const struct
     if (!understand_poll(service, conn, request, &terms, &wanted))
         return;
     wanted.shape.limit = 1;
-    from_now(&wanted);
+    default_to_now(&wanted);
     hold_poll(service->readers, conn, &wanted);
 }
 
@@ -49,6 +49,6 @@ void endpoint_longpolling(struct service *service, struct conn *conn, const stru
     struct wanted wanted;
     if (!understand_poll(service, conn, request, &terms, &wanted))
         return;
-    from_now(&wanted);
+    default_to_now(&wanted);
     hold_poll(service->readers, conn, &wanted);
 }

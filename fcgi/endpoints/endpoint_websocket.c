@@ -1,5 +1,5 @@
-/* websocket - a stream on which the client speaks too. Its handshake is handshake.c's, what the
- * client says talk.c's; the rest is a stream like the others. */
+/* websocket - a stream on which the client speaks too. handshake.c reads its handshake, and talk.c
+ * what the client says. The rest is a stream like the others. */
 #include "fcgi/endpoints/endpoint.h"
 #include "fcgi/conn/answer.h"
 #include "fcgi/conn/refusal.h"
@@ -17,7 +17,8 @@ void endpoint_websocket(struct service *service, struct conn *conn, const struct
                                   "address to that socket"));
 }
 
-/* What was asked for, and a talk for it; or an answer that says what is wrong, and NULL. */
+/* Reads what is wanted, and makes a talk for it. Returns NULL if something is wrong, and then the
+ * request has been answered. */
 static struct partner *make_talk(const struct service *service, struct conn *conn,
                                  const struct request *request, struct wanted *wanted)
 {

@@ -9,7 +9,7 @@
 
 struct route {
     const char *name;
-    unsigned methods;  /* enum method, or-ed; a HEAD is a GET */
+    unsigned methods;  /* a bit for each enum method; a HEAD is a GET */
     bool guarded;      /* it changes something: see origin.h */
     const char *allow; /* the methods in words */
     endpoint *handle;
@@ -39,7 +39,7 @@ static const struct route routes[] = {
 };
 enum { ROUTES = sizeof routes / sizeof *routes };
 
-/* The answer at any other path: what there is. */
+/* The answer at any other path: which endpoints there are. */
 static void greet(const struct service *service, struct conn *conn)
 {
     const char *mount = service->mount;
@@ -61,8 +61,8 @@ static void refuse_method(struct conn *conn, const struct route *route)
     conn_answer(conn, frame_error(405, header, text));
 }
 
-/* A web server may have a rule for what stands in the query, and cannot see the body: what is said
- * in both has no meaning. Returns what is wrong, or NULL. */
+/* A web server may have a rule for what stands in the query, but does not see the body. So a field
+ * that is in both could get round the rule. Returns what is wrong, or NULL. */
 static const char *field_said_twice(const struct request *request)
 {
     static char complaint[128];
@@ -75,7 +75,7 @@ static const char *field_said_twice(const struct request *request)
     return complaint;
 }
 
-/* Hands it to the endpoint if it is in order. */
+/* Hands the request to the endpoint, unless something is wrong with it. */
 static void handle_request(struct service *service, struct conn *conn, const struct route *route,
                            const struct request *request)
 {
