@@ -53,8 +53,8 @@ endpoint endpoint_websocket;
 endpoint endpoint_status;
 
 /* A WebSocket's handshake is done; bytes[0, len) are frames that came right behind it. Opens its
- * stream, or refuses it. `service` is a struct service: see conns->take_websocket. */
-void endpoint_handshake(void *service, struct conn *conn, const struct handshake *handshake,
+ * stream, or refuses it. `context` is a struct service: see conns->take_websocket. */
+void endpoint_handshake(void *context, struct conn *conn, const struct handshake *handshake,
                         const uint8_t *bytes, size_t len);
 
 /* Answers a subscribe that is for an upstream, or holds it for that; false if it is for none. */

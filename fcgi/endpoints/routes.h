@@ -8,9 +8,9 @@
 #include "fcgi/conn/conn.h"
 #include "fcgi/wire/request.h"
 
-/* Hands the request to its endpoint, or answers 400, 403, 404, 405, 413 or 415. `service` is a
+/* Hands the request to its endpoint, or answers 400, 403, 404, 405, 413 or 415. `context` is a
  * struct service (endpoint.h): see conns->take_request. When it returns, conn has been answered, or
  * waits for something, or has ended; request may be released. */
-void route_request(void *service, struct conn *conn, const struct request *request);
+void route_request(void *context, struct conn *conn, const struct request *request);
 
 #endif
