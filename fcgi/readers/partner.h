@@ -1,8 +1,8 @@
 /* partner.h - what a stream asks of its client's side: a WebSocket's client speaks too, all other
  * clients only listen.
  *
- * A stream has a partner and knows no more of it than this. Those that only listen are in stream.c,
- * those that speak in talk.h. Each function may end the connection, if it gets one.
+ * A stream has a partner and knows no more of it than this. The one of all that only listen is
+ * here; those that speak are in talk.h. Each function may end the connection, if it gets one.
  *
  * Loop's thread only.
  */
@@ -33,5 +33,8 @@ struct partner_ops {
     void (*gone)(struct conn *conn);
     void (*free)(struct partner *partner);
 };
+
+/* Of each stream whose client only listens: anything that comes from it ends the connection. */
+extern struct partner silent_partner;
 
 #endif

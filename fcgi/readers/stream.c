@@ -27,45 +27,6 @@ static struct readers *readers_of(const struct stream *stream)
     return stream->group->readers;
 }
 
-/* ---- the partner of a stream whose client only listens ---- */
-
-static enum watch silent_watch(const struct partner *partner)
-{
-    (void)partner;
-    return WATCH_INPUT; /* nothing may come: it would end the connection */
-}
-
-static bool silent_resume(struct conn *conn)
-{
-    (void)conn;
-    return true;
-}
-
-static bool silent_is_dead(struct partner *partner)
-{
-    (void)partner;
-    return false;
-}
-
-static void silent_finish(struct conn *conn)
-{
-    conn_answer(conn, frame_end(conn->request_id));
-}
-
-static void silent_free(struct partner *partner)
-{
-    (void)partner; /* it is the one below */
-}
-
-static const struct partner_ops silent_ops = {.watch = silent_watch,
-                                              .readable = conn_end,
-                                              .resume = silent_resume,
-                                              .is_dead = silent_is_dead,
-                                              .finish = silent_finish,
-                                              .gone = conn_end,
-                                              .free = silent_free};
-static struct partner silent_client = {&silent_ops};
-
 /* ---- live and behind ---- */
 
 /* Takes the stream to a list where it gets no news. */
@@ -327,7 +288,7 @@ void stream_open(struct readers *readers, struct conn *conn, const struct wanted
                  const char *greeting, struct partner *partner)
 {
     if (!partner)
-        partner = &silent_client;
+        partner = &silent_partner;
     if (!admission_check(readers->admission, conn)) {
         partner->ops->free(partner);
         return;
