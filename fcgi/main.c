@@ -4,9 +4,9 @@
 #include <unistd.h>
 
 #include "fcgi/io/diag.h"
+#include "fcgi/io/signals.h"
 #include "fcgi/options_parse.h"
 #include "fcgi/server.h"
-#include "fcgi/io/signals.h"
 
 /* Fills descriptors 0 to 2 where they are closed. Otherwise the log's file would become one of
  * them, and what is meant for stderr would be written into it. */

@@ -4,9 +4,9 @@
 
 #include "fcgi/conn/answer.h"
 #include "fcgi/conn/refusal.h"
+#include "fcgi/endpoints/endpoint.h"
 #include "fcgi/readers/publish.h"
 #include "fcgi/readers/render.h"
-#include "fcgi/endpoints/endpoint.h"
 #include "fcgi/readers/wanted.h"
 
 enum { RANDOM_LEN = 6 }; /* of the message that is made up when none is given */

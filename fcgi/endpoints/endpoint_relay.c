@@ -1,9 +1,9 @@
 /* subscribe, of an upstream: the request is held here, and the distant comet server is asked. */
 #include "fcgi/conn/answer.h"
 #include "fcgi/conn/refusal.h"
-#include "fcgi/relay/relay.h"
-#include "fcgi/readers/render.h"
 #include "fcgi/endpoints/endpoint.h"
+#include "fcgi/readers/render.h"
+#include "fcgi/relay/relay.h"
 
 /* How long the client is held at most: the seconds in its field timeout. A timeout that is not a
  * number is no fault, since the upstream may know what it means. */

@@ -1,7 +1,7 @@
 /* streaming, iframe, events - answers that go on: what is in the log from the reader's cursor on,
  * and then what comes. */
-#include "fcgi/endpoints/endpoint.h"
 #include "fcgi/conn/answer.h"
+#include "fcgi/endpoints/endpoint.h"
 #include "fcgi/readers/stream.h"
 #include "fcgi/readers/transport.h"
 #include "fcgi/readers/wanted.h"

@@ -1,7 +1,7 @@
 /* update, subscribe, longpolling - give what is newer than the reader's cursor, or hold the request
  * until there is something. */
-#include "fcgi/readers/hold.h"
 #include "fcgi/endpoints/endpoint.h"
+#include "fcgi/readers/hold.h"
 
 static bool understand_poll(const struct service *service, struct conn *conn,
                             const struct request *request, struct terms *terms,

@@ -1,8 +1,8 @@
 /* websocket - a stream on which the client speaks too. handshake.c reads its handshake, and talk.c
  * what the client says. The rest is a stream like the others. */
-#include "fcgi/endpoints/endpoint.h"
 #include "fcgi/conn/answer.h"
 #include "fcgi/conn/refusal.h"
+#include "fcgi/endpoints/endpoint.h"
 #include "fcgi/readers/stream.h"
 #include "fcgi/readers/talk.h"
 #include "fcgi/readers/wanted.h"

@@ -14,10 +14,10 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#include "fcgi/io/buf.h"
-#include "fcgi/wire/reply.h"
 #include "fcgi/conn/unsent.h"
+#include "fcgi/io/buf.h"
 #include "fcgi/readers/wanted.h"
+#include "fcgi/wire/reply.h"
 #include "store/log.h"
 
 struct batch {

@@ -20,8 +20,8 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include "fcgi/io/buf.h"
 #include "fcgi/conn/conn.h"
+#include "fcgi/io/buf.h"
 #include "fcgi/readers/wanted.h"
 #include "store/log.h"
 #include "store/table.h"

@@ -13,8 +13,8 @@
 
 #include "fcgi/conn/admission.h"
 #include "fcgi/conn/conn.h"
-#include "fcgi/readers/group.h"
 #include "fcgi/readers/batches.h"
+#include "fcgi/readers/group.h"
 #include "fcgi/readers/round.h"
 #include "fcgi/readers/strip.h"
 #include "fcgi/readers/transport.h"

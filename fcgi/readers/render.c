@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "fcgi/wire/escape.h"
 #include "fcgi/readers/json.h"
+#include "fcgi/wire/escape.h"
 
 /* ---- pages ---- */
 

@@ -11,9 +11,9 @@
 #include <stdint.h>
 
 #include "fcgi/io/buf.h"
-#include "fcgi/wire/reply.h"
 #include "fcgi/readers/strip.h"
 #include "fcgi/readers/wanted.h"
+#include "fcgi/wire/reply.h"
 #include "store/log.h"
 
 /* The framed answer with the messages of the page, which was read from the log of that epoch. It

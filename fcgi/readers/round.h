@@ -11,10 +11,10 @@
 
 #include <stddef.h>
 
-#include "fcgi/readers/batch.h"
 #include "fcgi/io/buf.h"
-#include "fcgi/wire/reply.h"
+#include "fcgi/readers/batch.h"
 #include "fcgi/readers/wanted.h"
+#include "fcgi/wire/reply.h"
 #include "store/log.h"
 
 struct rendering;

@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 
-#include "fcgi/conn/answer.h"
 #include "fcgi/conn/refusal.h"
 
 static void stream_ready(struct conn *conn, uint32_t events);

@@ -2,8 +2,8 @@
 
 #include <stdlib.h>
 
-#include "fcgi/wire/escape.h"
 #include "fcgi/readers/json.h"
+#include "fcgi/wire/escape.h"
 #include "fcgi/wire/websocket.h"
 #include "store/cursor.h"
 

@@ -14,8 +14,8 @@
 #include <stdint.h>
 
 #include "fcgi/io/buf.h"
-#include "fcgi/wire/reply.h"
 #include "fcgi/readers/wanted.h"
+#include "fcgi/wire/reply.h"
 #include "store/message.h"
 
 enum stream_kind { STREAM_LINES, STREAM_IFRAME, STREAM_EVENTS, STREAM_WEBSOCKET, STREAM_KINDS };

@@ -6,10 +6,9 @@
 #include <string.h>
 
 #include "fcgi/io/diag.h"
-#include "fcgi/wire/escape.h"
-#include "fcgi/wire/form.h"
 #include "fcgi/readers/publish.h"
 #include "fcgi/relay/backoff.h"
+#include "fcgi/wire/escape.h"
 #include "store/clock.h"
 
 /* A message on its way to the log. */

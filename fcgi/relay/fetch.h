@@ -19,9 +19,9 @@
 #include <sys/queue.h>
 
 #include "fcgi/io/buf.h"
+#include "fcgi/io/loop.h"
 #include "fcgi/relay/curl_loop.h"
 #include "fcgi/relay/lookup.h"
-#include "fcgi/io/loop.h"
 
 enum {
     FETCH_CONNECT_S = 10,      /* for the look-up, TCP and TLS together */
