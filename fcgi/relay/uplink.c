@@ -165,7 +165,7 @@ static void poll_put_off(struct poll *poll)
 }
 
 /* The poll's request has failed. */
-static void poll_failed(struct poll *poll)
+static void poll_drop_request(struct poll *poll)
 {
     poll->lasted_ms = timer_now_ms() - poll->began_ms;
     timer_clear(poll->uplink->relay->timers, &poll->timer);
@@ -178,14 +178,14 @@ static void poll_failed(struct poll *poll)
 }
 
 /* The poll's request has failed, though there was a connection. */
-static void poll_fail(struct poll *poll, enum relay_error error, const char *what)
+static void poll_become_failing(struct poll *poll, enum relay_error error, const char *what)
 {
     note_uplink_trouble(poll->uplink, error, what);
     /* what comes after a request that was held for long is a new failure */
     uint64_t now = timer_now_ms();
     if (poll->failing_ms == 0 || now - poll->began_ms > RELAY_WAIT_MAX_MS)
         poll->failing_ms = now;
-    poll_failed(poll);
+    poll_drop_request(poll);
 }
 
 static void uplink_go_down(struct uplink *uplink, const char *what)
@@ -205,7 +205,7 @@ static void poll_request(struct poll *poll)
     poll->began_ms = uplink->tried_ms = timer_now_ms();
     poll->held_ms = 0;
     if (!started) {
-        poll_fail(poll, RELAY_BROKEN, "there is no memory for a request");
+        poll_become_failing(poll, RELAY_BROKEN, "there is no memory for a request");
         return;
     }
     uplink->requests++;
@@ -383,7 +383,7 @@ static void on_poll_fetched(struct fetch *fetch, enum fetch_end end)
     struct uplink *uplink = poll->uplink;
     if (end == FETCH_UNREACHABLE) {
         uplink_go_down(uplink, fetch->why);
-        poll_failed(poll);
+        poll_drop_request(poll);
         return;
     }
     bool is_try = fetch->connected && poll->began_ms >= uplink->down_ms;
@@ -397,9 +397,9 @@ static void on_poll_fetched(struct fetch *fetch, enum fetch_end end)
         poll_give_answer(poll);
     } else if (end == FETCH_ANSWERED) {
         snprintf(what, sizeof what, "it answered %d", fetch->status);
-        poll_fail(poll, RELAY_STATUS, what);
+        poll_become_failing(poll, RELAY_STATUS, what);
     } else {
-        poll_fail(poll, errors[end], fetch->why);
+        poll_become_failing(poll, errors[end], fetch->why);
     }
 }
 
