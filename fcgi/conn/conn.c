@@ -186,7 +186,7 @@ static bool has_input(const struct conn *conn)
 enum conns_room conns_make_room(struct conns *conns)
 {
     struct conn *oldest = TAILQ_LAST(&conns->idle, idle_list);
-    if (conns->count < conns->count_max)
+    if (!conns_are_full(conns))
         return ROOM_NOW;
     if (!oldest)
         return ROOM_NONE;

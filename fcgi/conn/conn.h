@@ -125,6 +125,11 @@ void conns_end_list(struct conn_list *list);
 /* Ends all that are idle or busy; those in other lists are their owners'. */
 void conns_end_all(struct conns *conns);
 
+static inline bool conns_are_full(const struct conns *conns)
+{
+    return conns->count >= conns->count_max;
+}
+
 /* Makes room for one more connection, if there is none, by ending the one that has been idle for
  * longest. Web servers expect that of a kept connection, but not once they have sent the next
  * request: then there is room soon. */

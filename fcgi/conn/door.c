@@ -71,11 +71,15 @@ static bool accept_one(struct door *door)
     return false;
 }
 
+/* epoll says that one connection waits. Whether more do is found by accepting; but not when there
+ * is no room left, since then an idle connection would be ended, perhaps for nobody. */
 static void on_listener(struct source *source, uint32_t events)
 {
     (void)events;
-    for (int i = 0; i < ACCEPTS && accept_one((struct door *)source); i++)
-        ;
+    struct door *door = (struct door *)source;
+    bool more = accept_one(door);
+    for (int i = 1; i < ACCEPTS && more && !conns_are_full(door->conns); i++)
+        more = accept_one(door);
 }
 
 static void on_door_retry(struct timer *timer)
