@@ -56,7 +56,7 @@ async function allIsGiven(stack) {
       before = deliveries;
       return done;
     },
-    { within: 60_000, every: 500 },
+    { within: 180_000, every: 500 },
   );
 }
 
