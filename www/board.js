@@ -1,13 +1,14 @@
 /*
- * board.js: the message board's page. Reads with Encke.Reader, writes with Encke.create (encke.js).
+ * board.js: the page of the message board. It reads with Encke.Reader and writes with Encke.create
+ * (encke.js).
  *
- * Four parts, each a function that takes care of its own elements and gives back a few verbs:
- * inbox, picks, composer, terminal; a fifth, the state panel, is in parts.js. `board` puts them
- * together. Text from messages, from the server and from the address goes into the page with
+ * It has four parts: inbox, picks, composer, terminal. Each is a function that manages its own
+ * elements and returns a few functions. A fifth part, the state panel, is in parts.js. `board` puts
+ * them together. Text from messages, from the server and from the address is put into the page with
  * .text() only.
  *
- * It reads by the best transport that the web server carries. `?by=streaming` in the address
- * insists on another: any name of Encke.transports.
+ * It reads by the best transport that the web server passes on. `?by=streaming` in the address
+ * chooses another one, by any name of Encke.transports.
  */
 (function (window) {
     "use strict";
@@ -17,7 +18,7 @@
     const CHANNEL = /^[A-Za-z0-9._-]{1,64}$/;
     const MOST_CHANNELS = 32;       /* as many as encke's --max-channels allows in one request */
     const SHOWN = 500;              /* the newest; an inbox that is open for weeks stays small */
-    const NEAR_PX = 48;             /* this near to the end counts as reading the end */
+    const NEAR_PX = 48;             /* this close to the end counts as the end */
     const TINTS = 6;
 
     if (!window.Parts) {
@@ -27,7 +28,7 @@
     const $ = window.jQuery;
     const { BASE, clock, leaving, panel } = window.Parts;
 
-    /* A channel has the same colour everywhere, in each session. */
+    /* A channel has the same colour everywhere and in every session. */
     function tint(channel) {
         const known = OFFERED.indexOf(channel);
         let sum = 0;
@@ -42,8 +43,8 @@
     }
 
     /*
-     * The inbox: the newest messages of the picked channels, oldest on top. Who reads at the end is
-     * kept there; who has scrolled up sees the same lines until coming back.
+     * The inbox: the newest messages of the picked channels, the oldest on top. If its end is in
+     * view, the end stays in view. If somebody has scrolled up, the same lines stay in view.
      */
     function inbox() {
         const scroller = $("#inbox");
@@ -63,7 +64,7 @@
             scroller[0].scrollTop = scroller[0].scrollHeight;
         }
 
-        /* Changes the list so that the lowest line in view stays where it is, or the end does. */
+        /* Changes the list so that the lowest line in view, or the end, stays where it is. */
         function steadily(change) {
             const box = scroller[0];
             const end = atEnd();
@@ -103,8 +104,8 @@
         }
 
         /*
-         * Where a message belongs. The order is the log's, which the answers keep. Only what was
-         * read channel by channel is put together by time, and even then each keeps its own order.
+         * Where a message belongs. Answers have the order of the log. Only channels that were read
+         * separately are merged by time, and then each channel still keeps its own order.
          */
         function placeOf(message, merge) {
             const after = row => row.channel !== null && row.channel !== message.channel
@@ -142,7 +143,7 @@
             unseen = 0;
             count();
         });
-        /* An inbox that changes its size keeps the end in view, too. */
+        /* The end stays in view also when the inbox changes its size. */
         let wasAtEnd = true;
         scroller.on("scroll", () => {
             wasAtEnd = atEnd();
@@ -179,7 +180,7 @@
                 count();
             },
 
-            /* A line across the inbox. Two without a message between them say no more than one. */
+            /* A line across the inbox. Without a message since the last one, it replaces that one. */
             notice(text) {
                 const last = rows[rows.length - 1];
                 if (last && last.channel === null) {
@@ -194,7 +195,7 @@
                 count();
             },
 
-            /* Only these channels stay. */
+            /* Removes the messages of all other channels. */
             keep(channels) {
                 steadily(() => {
                     for (let i = rows.length - 1; i >= 0; i--) {
@@ -210,7 +211,7 @@
                 count();
             },
 
-            /* History is not read aloud; what comes after it is, when there is a pause. */
+            /* Screen readers do not read the history; they read what comes later, in a pause. */
             speak(on) {
                 const live = on ? "polite" : "off";
                 if (scroller.attr("aria-live") !== live) {
@@ -220,7 +221,7 @@
         };
     }
 
-    /* The channels to pick from. The address remembers the picked ones: …/#main,news */
+    /* The channels to choose from. The address keeps the chosen ones: …/#main,news */
     function picks(changed) {
         const known = OFFERED.slice();
         let picked = [];
@@ -254,13 +255,13 @@
             try {
                 window.history.replaceState(null, "", "#" + picked.join(","));
             } catch {
-                /* Refused: too often in a short time. The picks hold all the same. */
+                /* Refused: too many changes in a short time. The choice is valid anyway. */
             }
             changed(picked);
             return true;
         }
 
-        /* Boxes that are there stay, or the keyboard would lose its place. */
+        /* Existing boxes are kept; otherwise the keyboard focus would be lost. */
         function show() {
             const shown = $("#channels");
             known.forEach(name => {
@@ -281,7 +282,7 @@
             const name = $("#add-name").val().trim();
             event.preventDefault();
             if (!CHANNEL.test(name)) {
-                hint("A channel's name has 1 to 64 of the letters A–Z a–z, digits, dot, _ and -.");
+                hint("A channel's name has 1 to 64 letters A–Z a–z, digits, dots, _ and -.");
             } else if (set(picked.includes(name) ? picked : picked.concat(name))) {
                 $("#add-name").val("");
             }
@@ -297,14 +298,14 @@
         };
     }
 
-    /* Why it was refused: in Encke's words, or for those in which the web server did, in plainer ones. */
+    /* Why it was refused: Encke says it; if the web server refused it, this says it more plainly. */
     function reason(failure) {
         return /^403\b/.test(failure.message)
             ? "this server does not take messages from here. Its configuration says who may publish."
             : failure.message;
     }
 
-    /* The box to write in. What was not stored stays there; sending again is up to its writer. */
+    /* The box to write in. A text that was not stored stays there, and is not sent again by itself. */
     function composer(chosen) {
         const text = $("#text");
         const to = $("#to");
@@ -319,7 +320,7 @@
             $("#send").toggleClass("busy", on);
         }
 
-        /* message undefined: the server makes one up. */
+        /* If message is undefined, the server makes one up. */
         function send(message) {
             if ($("#send").hasClass("busy")) {
                 return;
@@ -346,14 +347,14 @@
         $("#send").on("submit", event => {
             event.preventDefault();
             if (text.val() === "") {
-                say("", "Write something first, or let the server make it up: Random.");
+                say("", "Write something first, or press Random: the server makes a message up.");
                 text.trigger("focus");
             } else {
                 send(text.val());
             }
         });
         $("#random").on("click", () => send(undefined));
-        /* Enter sends where there is a real keyboard. On a phone it makes the new lines. */
+        /* Enter sends the message if there is a real keyboard. On a phone it starts a new line. */
         if (window.matchMedia("(pointer: fine)").matches) {
             text.attr("placeholder", "Write a message, Enter sends it");
             text.on("keydown", event => {
@@ -377,12 +378,12 @@
         };
     }
 
-    /* The line to try in a terminal, with this page's own address. */
+    /* The command for a terminal, with the address of this page. */
     function terminal() {
         const line = $("#curl");
         const copy = $("#copy");
 
-        /* navigator.clipboard is there over HTTPS and on localhost only. */
+        /* navigator.clipboard exists only over HTTPS and on localhost. */
         if (window.navigator.clipboard) {
             copy.prop("hidden", false).on("click", () => {
                 const say = said => {
@@ -419,7 +420,7 @@
             },
             onreset() {
                 messages.notice("A gap: the server could not go on from the last id. What follows"
-                    + " is all that it still has; some messages may be missing here.");
+                    + " is all that it still has. Some messages may be missing here.");
             },
             onstate(now) {
                 messages.speak(now.caughtUp);

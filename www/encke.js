@@ -1,84 +1,67 @@
 /*
- * encke.js: read and write an Encke message log from a web page.
+ * encke.js: reads and writes an Encke message log from a web page. www/README.md in Encke's sources
+ * shows how to use it.
  *
- * Needs jQuery, transports.js and ladder.js before it. A page that wants news the moment it happens
- * does
+ * A page loads jQuery, transports.js and ladder.js before it.
  *
- *     const reader = new Encke.Reader({
- *         base: "comet/",                       // where the web server mounts Encke
- *         channels: ["news"],
- *         transport: "auto",                    // the best that the web server carries
- *         onmessages(messages) {
- *             for (const message of messages)
- *                 $("<li>").text(message.data).appendTo("#news");   // .text, never .html
- *         }
- *     });
- *     reader.start();
+ * What a Reader promises: every message of its channels is handed to the page once, and the
+ * messages of one channel in the order of the log, whatever happens to the connection, the web
+ * server or the daemon. The promise depends on three things.
  *
- * and, to write,
+ *   The cursor.   Each answer has an id, and the next request starts from it. The cursor moves when
+ *                 an answer has arrived, never before, so what a broken request would have brought
+ *                 is requested again. It is opaque: stored and sent back, not looked into.
+ *   The gap.      If the server cannot go on from a cursor (it is of another log, or what came next
+ *                 has been deleted), it says so with `reset`, and sends all that it still has.
+ *                 Messages that the page has already are recognised and left out; `onreset` tells
+ *                 the page.
+ *   The join.     If a channel is added later, its history is first read separately. Then it joins
+ *                 the others at their cursor. A message that comes both ways is handed over once.
  *
- *     Encke.create({ base: "comet/", channel: "news", message: "hello" })
- *         .then(answer => console.log("stored as", answer.id), failure => alert(failure.message));
- *
- * What a Reader promises: every message of its channels is handed over once, and those of one
- * channel in the order of the log, whatever happens to the line, the web server or the daemon.
- * The promise rests on three things.
- *
- *   The cursor.   Each answer brings an id, and the next ask starts from it. It moves when an
- *                 answer has arrived, never before, so what a broken request would have brought
- *                 is asked for again. It is opaque: kept and sent back, not looked into.
- *   The gap.      Where the server cannot go on from a cursor (another log, or one that has let
- *                 go of what came next) it says so, `reset`, and sends all that it still has.
- *                 What of that was handed over before is recognised and left out; `onreset`
- *                 tells the page.
- *   The join.     A channel that is picked later has its history read by itself first, and then
- *                 joins the others at their cursor. What both of these bring is, again, handed
- *                 over once.
- *
- * The Reader decides what to ask and when. How an answer travels is a transport's business
- * (transports.js); which of them, if it is left open, is the Ladder's (ladder.js). All go on from
- * the one cursor, so a Reader changes from one to another in mid-course and the promise holds.
+ * The Reader decides what to request and when. A transport carries the request and the answer
+ * (transports.js). The Ladder chooses the transport if the page leaves it open (ladder.js). All
+ * transports use the same cursor, so a Reader can change the transport at any time.
  */
 (function (window) {
     "use strict";
 
     const { Failure, Ladder, carry, failureOf } = window.Encke;
 
-    /* A hold lasts under a minute unless the site's owner has set it otherwise (encke --hold). */
+    /* A hold lasts less than a minute, unless the daemon was told otherwise (encke --hold). */
     const HOLD_MS = 60000;
-    /* How long a line may be silent, beyond what it was asked to hold, until it is given up. */
+    /* A connection that sends nothing for this long, in addition to the hold, is given up. */
     const SILENCE_MS = 15000;
     const CREATE_SILENCE_MS = 30000;
-    /* Waits after failures: a random part of 1, 2, 4 … 30 s, so that no crowd returns at once. */
+    /* Waits after failures: a random part of 1, 2, 4 … 30 s, so that clients return one by one. */
     const BACKOFF_FIRST_MS = 1000;
     const BACKOFF_MOST_MS = 30000;
     const BACKOFF_LEAST_MS = 200;
-    /* An empty answer this soon is no hold that ended, but a server that is going down. */
+    /* An empty answer this soon is not a hold that ended, but a server that stops. */
     const HASTY_MS = 500;
-    /* A stream speaks at once, and then every 25 s at the latest (encke --heartbeat). */
+    /* A stream sends something at once, and then at least every 25 s (encke --heartbeat). */
     const FIRST_BYTES_MS = 6000;
     const STREAM_SILENCE_MS = 60000;
     const STREAM_QUIET_MS = 30000;
-    /* One that ends or breaks sooner than this was cut off. */
+    /* A stream that ends or breaks sooner than this was cut off. */
     const STEADY_MS = 10000;
-    /* A drain ends all streams at once; they come back over this time. */
+    /* A daemon that stops ends all streams at once; their clients come back over this time. */
     const CROWD_MS = 1000;
 
-    /* Asks all the quick questions. */
+    /* The transport for all requests that want an answer at once. */
     const POLL = "long-polling";
 
     function understood(answer) {
         return answer && typeof answer.id === "string" && Array.isArray(answer.messages);
     }
 
-    /* After a reset all that is retained comes again: so much of a channel is remembered. */
+    /* After a reset all retained messages come again: this remembers which ones the page has. */
     class Seen {
         constructor(mostOfAChannel) {
             this.most = mostOfAChannel;
             this.channels = new Map();
         }
 
-        /* True the first time. A log put back from a backup may use an id again: the time tells. */
+        /* True the first time. A log restored from a backup may give an id again, at another time. */
         first(message) {
             const key = message.id + " " + message.time;
             let keys = this.channels.get(message.channel);
@@ -105,18 +88,19 @@
      *
      *   base        where Encke is mounted, relative to the page or absolute; ends in "/"
      *   channels    the names to read
-     *   history     false: only what comes from now on. Otherwise all that is retained first
+     *   history     false: only what comes from now on; otherwise first all that is retained
      *   transport   how to wait: "auto", a name in Encke.transports, or a list of names, the
      *               best first (ladder.js)
-     *   holdS       seconds to hold a request or to stream; the defaults are the server's, which
-     *               are under a minute, and some minutes
-     *   remember    how many messages a channel to know again after a reset; not fewer than the
-     *               server keeps (encke --keep-messages)
+     *   holdS       seconds to hold a request or to stream; without it the server decides: less
+     *               than a minute, and some minutes
+     *   remember    how many messages of each channel to recognise after a reset; not fewer than
+     *               the server keeps (encke --keep-messages)
      *   onmessages  (messages, { history, merge }): new messages [{id, channel, time, data}], time
-     *               in milliseconds since 1970. `history` is true for those that were there before
-     *               the page, or before the pick of their channel. `merge` is true where they may
-     *               belong between messages of other channels that were handed over before
-     *   onreset     (): a gap. What follows is all that the server still has, less what is known
+     *               in milliseconds since 1970. `history` is true if they were there before the
+     *               page was opened or their channel was added. `merge` is true if they may belong
+     *               between messages of other channels that the page has already
+     *   onreset     (): a gap; what follows is all that the server still has, except what the page
+     *               has already
      *   onstate     (state): something changed, see state()
      */
     class Reader {
@@ -134,18 +118,18 @@
             }, options);
             this.running = false;
             this.ladder = new Ladder(this.options.base, this.options.transport);
-            this.suspect = "";                  /* a stream that broke: its fault or the line's? */
-            this.breaks = 0;                    /* that were its own, in a row */
+            this.suspect = "";                  /* a stream that broke: is its transport the cause? */
+            this.breaks = 0;                    /* of the transport itself, in a row */
             this.channels = [];
-            this.cursor = this.beginning();     /* of all channels but those that still join */
-            this.joining = new Set();           /* picked later, their history is not yet read */
+            this.cursor = this.beginning();     /* of all channels except those that still join */
+            this.joining = new Set();           /* added later, their history is not yet read */
             this.joinCursor = "";
-            this.merging = false;               /* what was read while joining may come once more */
+            this.merging = false;               /* what was read while joining may come again */
             this.caughtUp = false;              /* the first history is read */
-            this.settled = false;               /* the last answer came, there is no more */
+            this.settled = false;               /* the last answer was good and had no more */
             this.seen = new Seen(this.options.remember);
-            this.link = null;                   /* the one request under way */
-            this.timer = 0;                     /* or the wait until the next */
+            this.link = null;                   /* the one open request */
+            this.timer = 0;                     /* or the wait until the next one */
             this.retryAt = 0;
             this.failures = 0;                  /* in a row */
             this.requests = 0;
@@ -176,7 +160,7 @@
             this.become("stopped");
         }
 
-        /* Do not wait any longer for the next attempt. */
+        /* Makes the next attempt now. */
         retry() {
             this.settled = false;
             if (this.running) {
@@ -184,7 +168,7 @@
             }
         }
 
-        /* Another transport, in mid-course: it goes on from where the last one was. */
+        /* Changes the transport: the new one goes on from the same cursor. */
         setTransport(wish) {
             this.ladder = new Ladder(this.options.base, wish);
             this.options.transport = wish;
@@ -197,10 +181,10 @@
         }
 
         /*
-         * A channel that is left is forgotten; picked again, it starts with its history. One that
-         * is added is read from the beginning by itself and then joins the rest: neither can it
-         * simply be read from their cursor on, which would skip its past, nor need they be read
-         * again.
+         * A channel that is removed is forgotten; added again, it starts with its history. A
+         * channel that is added is first read from its beginning, separately, and then joins the
+         * others. To read it from their cursor on would skip its history, and to read all of them
+         * from the beginning would fetch the others again.
          */
         setChannels(names) {
             const next = Array.from(new Set(names));
@@ -232,12 +216,12 @@
 
         /*
          * What a page may want to show:
-         *   phase      "connecting": asked, and an answer is due at once; "waiting": the server
-         *              holds the request until there is something new, or streams; "disconnected":
-         *              the last attempt failed, the next is at retryAt; "idle": no channel is
-         *              picked; "stopped"
+         *   phase      "connecting": a request is out whose answer should come at once; "waiting":
+         *              the server holds the request until there is something new, or streams;
+         *              "disconnected": the last attempt failed, the next is at retryAt; "idle":
+         *              there is no channel to read; "stopped"
          *   outcome    of the last request: "success", the failure's text, or "" if none has ended
-         *   transport  what it waits with, or is about to
+         *   transport  the one with which it waits, or will wait
          */
         state() {
             return {
@@ -253,7 +237,7 @@
             };
         }
 
-        /* The rest is the Reader's own. */
+        /* ---- private ---- */
 
         beginning() {
             return this.options.history ? "" : "now";
@@ -264,7 +248,7 @@
             this.tell(this.options.onstate, this.state());
         }
 
-        /* A fault in the page's own function must not end the reading, nor go unseen. */
+        /* An error in the page's own function must not stop the Reader, and must not be hidden. */
         tell(listener, ...args) {
             try {
                 listener(...args);
@@ -275,7 +259,7 @@
             }
         }
 
-        /* Ends whatever is under way; what it would have brought is asked for again. */
+        /* Ends the open request; what it would have brought is requested again. */
         drop() {
             const link = this.link;
             this.link = null;
@@ -288,10 +272,10 @@
         }
 
         /*
-         * The next ask waits for news only when the last answer was a good one that left nothing
-         * over. Otherwise it wants an answer at once, which tells that the line works: a request
-         * that is held and one that is lost look the same. Such quick questions go by long poll,
-         * whatever the transport.
+         * The next request waits for news only if the last answer was good and had no more.
+         * Otherwise it wants an answer at once, which shows that the connection works: a request
+         * that is held and a request that is lost look the same. Such quick requests are long
+         * polls, whatever the transport is.
          */
         ask() {
             this.drop();
@@ -307,7 +291,7 @@
                 wait: wait,
                 began: Date.now(),
                 heard: Date.now(),
-                spoken: false,          /* something arrived by it */
+                spoken: false,          /* something has arrived */
                 brought: false,         /* and it was news */
                 watchdog: 0,
                 stream: false,
@@ -342,7 +326,7 @@
             return query;
         }
 
-        /* Winds the watchdog: a line that says nothing for longer than this is given up. */
+        /* Starts the watchdog again: a connection that is silent for longer is given up. */
         guard(link) {
             const holdMs = this.options.holdS === null ? HOLD_MS : this.options.holdS * 1000;
             const patienceMs = !link.stream ? SILENCE_MS + (link.wait ? holdMs : 0)
@@ -362,7 +346,7 @@
             }
         }
 
-        /* A hold that does not end: a dead line, or a patient server? A quick question tells. */
+        /* A hold that does not end: is the connection dead? A quick request tells. */
         silent(link, ms) {
             if (link.wait && !link.stream) {
                 this.retry();
@@ -380,7 +364,7 @@
                 return;
             }
             this.hear(link);
-            if (this.link !== link) {       /* the page has changed its mind on hearing that */
+            if (this.link !== link) {       /* the page's function has stopped or changed it */
                 return;
             }
             const history = link.join || !this.caughtUp;
@@ -389,7 +373,7 @@
             if (!link.wait) {
                 this.judge();
             } else if (!link.stream || this.steady(link)) {
-                this.failures = 0;      /* a quick answer does not show that holds work again */
+                this.failures = 0;      /* a quick answer does not show that waiting works again */
                 this.breaks = 0;
             }
             this.outcome = "success";
@@ -419,7 +403,7 @@
             }
         }
 
-        /* Has this stream stood for a while, or for half as long as it was asked to? */
+        /* Has this stream lasted for a while, or for half of the time that was requested? */
         steady(link) {
             const asked = this.options.holdS === null ? Infinity : this.options.holdS * 1000;
             return Date.now() - link.began >= Math.min(STEADY_MS, asked / 2);
@@ -446,10 +430,10 @@
         }
 
         /*
-         * When a stream is refused, cut off or silent, is that the line's fault, or does the web
-         * server not carry this transport? It is blamed only if a quick question is answered (see
-         * judge), which is asked at once where the next transport would have its turn then. Who
-         * says when to come back is no bad carrier.
+         * A stream was refused, cut off or silent. Is the connection the cause, or does the web
+         * server not pass this transport on? The transport is blamed only if a quick request is
+         * answered (see judge). If the next transport would then be used, the quick request is made
+         * at once. A server that says when to come back is no reason to blame the transport.
          */
         fail(link, failure) {
             this.suspect = link.stream && !failure.retryAfterMs ? link.name : "";
@@ -481,7 +465,7 @@
             this.failures++;
             this.settled = false;
             this.outcome = failure.message;
-            /* After what the server asked for, still not all at the same moment. */
+            /* Retry-After, and a random time on top, so that clients do not return together. */
             this.later(failure.retryAfterMs + Math.max(BACKOFF_LEAST_MS, Math.random() * most),
                        "disconnected");
         }
@@ -493,8 +477,8 @@
         }
 
         /*
-         * The network came back, or somebody looks at the page again. Timers may have slept
-         * meanwhile, and a request that took too long, or another network, may be dead.
+         * The network came back, or somebody looks at the page again. Timers may have stopped
+         * meanwhile, and a request that has been silent for long may be dead.
          */
         wake(event) {
             const silentMs = this.link ? Date.now() - this.link.heard : Infinity;
@@ -510,9 +494,9 @@
     }
 
     /*
-     * Stores a message; resolves to {id} once it is on the server's disk, or rejects with a
+     * Stores a message. Resolves to {id} once it is on the server's disk, or rejects with a
      * Failure. Without a message (undefined) the server makes one up. Half a character (a lone
-     * surrogate) is stored as U+FFFD: URLSearchParams sees to it, where $.param would throw.
+     * surrogate) is stored as U+FFFD: URLSearchParams replaces it, where $.param would throw.
      */
     function create(options) {
         const $ = window.jQuery;

@@ -1,9 +1,9 @@
 /*
- * ladder.js: which transport to read by, where that is left open; and what a web server in front
- * of Encke makes of each.
+ * ladder.js: chooses the transport if the page leaves it open, and probes which transports the web
+ * server in front of Encke passes on.
  *
- * Nobody can know beforehand. A proxy may refuse a WebSocket, or keep a stream in its buffer until
- * it ends, and an answer says nothing of either. So it is tried, best first, and what was found out
+ * This cannot be known in advance. A proxy may refuse a WebSocket, or buffer a stream until it
+ * ends, and no header says so. So the transports are tried, the best first, and what was found out
  * is remembered for all Readers of the page.
  */
 (function (window) {
@@ -14,20 +14,20 @@
     /*
      * "auto":
      *
-     *   websocket     nobody buffers what was upgraded, and it takes none of the six connections
-     *                 that a browser opens to one host over HTTP/1.1
-     *   events        the stream that proxies know by its type and pass on
-     *   streaming     where somebody dislikes that type
-     *   long-polling  an ordinary answer; always there, so always the last
+     *   websocket     no proxy buffers it, and it takes none of the six connections that a browser
+     *                 opens to one host over HTTP/1.1
+     *   events        a stream that proxies know by its content type and pass on
+     *   streaming     for proxies that do not pass that type on
+     *   long-polling  an ordinary answer, which always works; so it is always the last
      *
-     * Not iframe: it gets through where streaming does, and leaves the page loading for ever.
+     * Not iframe: it gets through where streaming does, and the page seems to load all the time.
      */
     const AUTO = ["websocket", "events", "streaming", "long-polling"];
     const LAST = "long-polling";
 
-    /* So often in a row one that is known to work may break until it is the next one's turn. */
+    /* A transport that has worked may break this often in a row; then the next one is used. */
     const BREAKS_MOST = 5;
-    /* One that does not carry is passed over for so long, and the next time for twice as long. */
+    /* A transport that does not work is not used for this long, and next time for twice as long. */
     const SHUN_FIRST_MS = 600000;
     const SHUN_MOST_MS = 8 * 3600000;
 
@@ -35,7 +35,7 @@
     const known = new Map();
 
     class Ladder {
-        /* wish: "auto"; a list of names, best first; or one name, and then there is no other. */
+        /* wish: "auto"; a list of names, the best first; or one name, and then no other is used. */
         constructor(base, wish) {
             const names = wish === "auto" ? AUTO : [].concat(wish);
             const unknown = names.find(name => !transports[name]);
@@ -58,7 +58,7 @@
             this.about(name).works = true;
         }
 
-        /* After so many breaks in a row, is it the next one's turn? */
+        /* After this many breaks in a row, should the next transport be used? */
         givesUp(name, breaks) {
             return name !== this.rungs[this.rungs.length - 1]
                 && (breaks >= BREAKS_MOST || !this.about(name).works);
@@ -71,7 +71,7 @@
             about.shunMs = Math.min(SHUN_MOST_MS, 2 * about.shunMs);
         }
 
-        /* Another network may carry what this one did not. */
+        /* Another network may pass on what this one did not. */
         forgive() {
             this.rungs.forEach(name => known.delete(this.base + " " + name));
         }
@@ -86,15 +86,15 @@
     }
 
     /*
-     * Asks once by a transport and sees how the answer comes. Resolves to { verdict, why }:
+     * Makes one request by a transport and sees how the answer comes. Resolves to { verdict, why }:
      *
-     *   "works"      its first words come long before its end
-     *   "buffered"   they come, but not before the end
+     *   "works"      the first bytes come long before the end
+     *   "buffered"   they come only at the end
      *   "refused"    there is no such stream; `why` has the failure's text
-     *   "silent"     nothing came in ten seconds
+     *   "silent"     nothing came within ten seconds
      *
-     * The stream is asked to end by itself after two seconds. So it is not a slow line that is
-     * taken for a buffer: what counts is the time between first words and end.
+     * The stream is told to end after two seconds. What counts is the time between the first bytes
+     * and the end, so a slow connection is not mistaken for a buffer.
      */
     const PROBE_S = 2;
     const APART_MS = 700;

@@ -1,7 +1,6 @@
 /*
- * parts.js: what the pages have in common: where Encke is mounted, what to say when a script is
- * missing, the state panel of a Reader, and a clock time. Text goes into the page with .text()
- * only.
+ * parts.js: what both pages use: where Encke is mounted, a message if a script is missing, the
+ * state panel of a Reader, and a time of day. Text is put into the page with .text() only.
  */
 (function (window) {
     "use strict";
@@ -19,7 +18,7 @@
     const $ = window.jQuery;
     const BASE = "comet/";
 
-    /* What people call the transports. */
+    /* The transports' usual names. */
     const NAMES = {
         "long-polling": "Long polling",
         streaming: "Streaming",
@@ -28,7 +27,7 @@
         websocket: "WebSocket"
     };
 
-    /* Local time; the day only where it is not today. */
+    /* Local time; with the day if it is not today. */
     function clock(ms) {
         const when = new Date(ms);
         const element = $("<time>");
@@ -46,9 +45,9 @@
     }
 
     /*
-     * The state panel: what a Reader is doing, in words and figures. In `root`, the elements with
-     * data-show="phase" and so on are filled where they are there. `focus` is where the keyboard
-     * goes when the button it is on goes away.
+     * The state panel: what a Reader is doing, in words and numbers. It fills those elements of
+     * `root` that have data-show="phase" and so on. `focus` gets the keyboard focus when the button
+     * that has it disappears.
      */
     function panel(root, { retry, focus }) {
         const phases = {
@@ -64,7 +63,7 @@
 
         function put(name, text) {
             const element = part(name);
-            if (element.text() !== text) {      /* or a screen reader says it again */
+            if (element.text() !== text) {      /* a screen reader would say it again */
                 element.text(text);
             }
         }
@@ -89,7 +88,7 @@
                 put("received", String(state.received));
                 put("transport", NAMES[state.transport] || state.transport);
                 put("id", state.id || "–");
-                /* It stays while an attempt is made. When it goes, the focus needs a place. */
+                /* The button stays during an attempt. When it disappears, the focus must move. */
                 if (!lost && document.activeElement === part("retry")[0]) {
                     $(focus).trigger("focus");
                 }
@@ -103,7 +102,7 @@
         };
     }
 
-    /* A page that is left and comes back from the browser's cache goes on where it was. */
+    /* A page that comes back from the browser's cache goes on where it stopped. */
     function leaving(stop, start) {
         $(window).on("pagehide", stop);
         $(window).on("pageshow", event => event.originalEvent.persisted && start());

@@ -1,15 +1,15 @@
 /*
- * transports.js: the ways in which messages travel from Encke to a page.
+ * transports.js: the transports that bring messages from Encke to a page.
  *
- * Five of them, one function each, with one contract (see `transports` below). What they carry is
- * the same: messages, and the cursor to go on from. So whoever asks, encke.js's Reader, can change
- * from one to another at any time. None of them tries again: that is the Reader's to decide.
+ * There are five, one function each, with the same contract (see `transports` below). All of them
+ * carry messages, and the cursor to go on from. So their user, the Reader in encke.js, can change
+ * from one to another at any time. None of them tries again: the Reader decides that.
  *
- *   long-polling  a question that is answered when there is news
- *   streaming     one answer that goes on, a line of JSON a message
- *   iframe        the same as a document whose scripts run as they arrive
+ *   long-polling  a request that is answered when there is news
+ *   streaming     one answer that goes on, a line of JSON for each message
+ *   iframe        the same, as a document whose scripts run as they arrive
  *   events        Server-Sent Events, read by the browser's EventSource
- *   websocket     a socket of its own, both ways
+ *   websocket     a WebSocket
  */
 (function (window) {
     "use strict";
@@ -25,7 +25,7 @@
         return ms > 0 ? Math.min(ms, RETRY_AFTER_MOST_MS) : 0;
     }
 
-    /* Encke's errors say what is wrong, the web server's own are known by number only. */
+    /* Encke's errors say what is wrong; of the web server's own errors only the status is known. */
     function errorIn(body) {
         try {
             return String(JSON.parse(body).error || "");
@@ -35,10 +35,10 @@
     }
 
     /*
-     * A request that did not work out. `message` is for people. `status` is HTTP's, 0 without one.
-     * `retryAfterMs` is what the server asked for, or 0. `unsure` is true where a create may have
-     * been stored all the same: its answer was lost, or is not Encke's word but that of the web
-     * server, which has lost it.
+     * A request that failed. `message` is for people. `status` is HTTP's, or 0 if there was no
+     * answer. `retryAfterMs` is what the server asked for, or 0. `unsure` is true if a create may
+     * have been stored nevertheless: the answer was lost, or it came from the web server, which
+     * lost Encke's.
      */
     class Failure extends Error {
         constructor(message, { status = 0, retryAfterMs = 0, unsure = true } = {}) {
@@ -49,7 +49,7 @@
             this.unsure = unsure;
         }
 
-        /* What an HTTP answer other than 200 means; status 0: there was none. */
+        /* The failure for an HTTP answer other than 200; status 0: there was no answer. */
         static refused({ status, title = "", retryAfter = "", body = "" }) {
             if (!status) {
                 return new Failure("no answer from the server");
@@ -68,7 +68,7 @@
         }
     }
 
-    /* The same of one of jQuery's requests. */
+    /* The same for a request made by jQuery. */
     function failureOf(xhr, why) {
         return why === "parsererror" ? Failure.strange(xhr.status) : Failure.refused({
             status: xhr.status,
@@ -79,21 +79,21 @@
     }
 
     /*
-     * Transports: name -> function (ask, sink), which carries one ask.
+     * Transports: name -> function (ask, sink), which makes one request.
      *
      *   ask.base     where Encke is mounted
-     *   ask.query    a URLSearchParams of its own, to send and to add to: the channels; `id`, the
-     *                cursor to go on from; and, where it is not left to the server, `timeout`
+     *   ask.query    a URLSearchParams that the transport may change and sends: the channels; `id`,
+     *                the cursor to go on from; and `timeout`, if it is not left to the server
      *
-     *   sink.alive()         something arrived: the line is not dead
-     *   sink.answer(answer)  {id, messages, more, reset} as `update` gives it; any number of times
-     *   sink.end(failure)    once, last: null if it ended as it should, and the Reader asks again
+     *   sink.alive()         something arrived: the connection is not dead
+     *   sink.answer(answer)  {id, messages, more, reset} as in an `update`; any number of times
+     *   sink.end(failure)    once, at the end; null: it ended in good order, and the Reader goes on
      *
-     * It returns { abort(), stream }, before it calls the sink for the first time; calls into the
-     * sink after abort() do nothing. The long poll holds until there is news, gives one answer and
-     * ends. `stream: true` is for those that give any number of answers: they say something at once
-     * and then twice a minute at least, and are asked to wait only: what is there already, a Reader
-     * fetches by long poll.
+     * The function returns { abort(), stream } before it calls the sink for the first time. Calls
+     * of the sink after abort() do nothing. A long poll is held until there is news, gives one
+     * answer and ends. `stream: true` means that there may be any number of answers. A stream sends
+     * something at once, and then at least twice a minute. Streams are used only to wait: what is
+     * there already, the Reader fetches by long poll.
      */
     const transports = {};
 
@@ -101,11 +101,11 @@
         const $ = window.jQuery;
         const request = $.ajax({
             url: ask.base + "update",
-            /* Not GET: a second tab's GET of the same address would wait for the first. */
+            /* Not GET: a browser makes a GET of a second tab wait for the first one's answer. */
             method: "POST",
             data: ask.query.toString(),
             dataType: "json",
-            /* Else jQuery takes "??" in an address or a body for a wish to load a script. */
+            /* Otherwise jQuery takes "??" in an address or a body as a request for a script. */
             jsonp: false,
             xhr() {
                 const xhr = $.ajaxSettings.xhr();
@@ -121,10 +121,10 @@
     };
 
     /*
-     * Where the words of a stream become answers; what the streams have in common. `close` ends the
-     * one below. Words that arrive together are handed over together: a page that is told of a
-     * thousand messages at once is drawn once. What is not yet handed over when the stream is
-     * aborted is no loss, since the cursor has not moved either.
+     * What all streams use: it makes answers of what a stream sends. `close` ends the connection
+     * below. What arrives together is handed over together, so that a page that gets a thousand
+     * messages at once is drawn once. If a stream is aborted, what was not yet handed over is not
+     * lost, because the cursor has not moved either.
      */
     class Inlet {
         constructor(sink, close) {
@@ -153,13 +153,13 @@
             this.heard();
         }
 
-        /* No cursor comes with it: it has moved only with what follows. */
+        /* A reset has no cursor: the cursor moves only with what follows. */
         reset() {
             this.gap = true;
             this.heard();
         }
 
-        /* A word of JSON: a message, {"id"} or {"reset"}. Others are of a later Encke. */
+        /* One piece of JSON: a message, {"id"} or {"reset"}. Others may come from a later Encke. */
         word(text) {
             let word = null;
             try {
@@ -209,8 +209,8 @@
     }
 
     /*
-     * Read by fetch, not by XMLHttpRequest at readyState 3: that keeps all that has come in one
-     * text, for as long as the request lasts; this keeps the line that is not yet whole.
+     * It is read by fetch, not by XMLHttpRequest at readyState 3, which keeps everything that has
+     * come in one text until the request ends. This keeps only the line that is not yet complete.
      */
     transports.streaming = function (ask, sink) {
         const controller = new AbortController();
@@ -254,9 +254,9 @@
     };
 
     /*
-     * EventSource would reconnect by itself, with a cursor and a pause of its own. There is one
-     * Reader, so there is one cursor and one pause: it is closed at the first error. An error after
-     * the first words is all that it tells of an end, be it in order or not; the next ask tells.
+     * An EventSource reconnects by itself, with its own cursor and pause. The Reader has one cursor
+     * and one pause for all transports, so the EventSource is closed at its first error. It reports
+     * an error also when a stream ends in good order; the next request shows which it was.
      */
     transports.events = function (ask, sink) {
         ask.query.set("as", "json");
@@ -277,7 +277,7 @@
         const inlet = new Inlet(sink, () => socket.close());
         socket.addEventListener("message", event => inlet.word(event.data));
         socket.addEventListener("close", event => {
-            /* 1000: the end; 1001: the daemon goes down in order (RFC 6455, section 7.4.1). */
+            /* 1000: the end; 1001: the daemon stops (RFC 6455, section 7.4.1). */
             if (event.code === 1000 || event.code === 1001) {
                 inlet.end(null);
             } else if (!inlet.spoken) {
@@ -290,8 +290,9 @@
     };
 
     /*
-     * Each iframe's scripts call a function of their own. An end in order is its load event; a line
-     * that breaks under it is no event at all (in Chromium): that is left to the Reader's watchdog.
+     * The scripts of each iframe call a function of their own. When the document ends in good order
+     * there is a load event. When the connection breaks there is no event (in Chromium); the
+     * Reader's watchdog notices it.
      */
     let frames = 0;
 
@@ -317,14 +318,14 @@
         ask.query.set("callback", name);
         frame.hidden = true;
         frame.src = ask.base + "iframe?" + ask.query;
-        /* The document has ended. Or it was none of Encke's streams, and perhaps it says why. */
+        /* The document has ended. Or it is not a stream of Encke, and perhaps says why. */
         frame.addEventListener("load", () => {
             const body = frame.contentDocument && frame.contentDocument.body;
             const said = body ? errorIn(body.textContent) || "no stream in the iframe"
                 : "no answer from the server";
             inlet.end(inlet.spoken ? null : new Failure(said));
         });
-        /* A frame in a page that still loads would keep it loading until the stream ends. */
+        /* A frame in a page that is still loading would keep it loading until the stream ends. */
         if (document.readyState === "complete") {
             show();
         } else {
@@ -334,8 +335,8 @@
     };
 
     /*
-     * Starts a transport by its name. One that cannot even begin, since the browser lacks it or the
-     * page's policy forbids it, is one that was refused.
+     * Starts a transport by its name. If it cannot start because the browser lacks it or the page's
+     * policy forbids it, it is treated as refused.
      */
     function carry(name, ask, sink) {
         try {

@@ -1,7 +1,7 @@
 /*
- * ways.js: every way of comet, one tab each. All of them read channel `ticker` with Encke.Reader
- * and differ by its transport only. A tab reads while it is shown; shown again, it goes on from its
- * cursor, so the numbers said meanwhile come at once.
+ * ways.js: every transport in a tab of its own. All tabs read the channel `ticker` with
+ * Encke.Reader; only the transport differs. A tab reads while it is shown. When it is shown again,
+ * it goes on from its cursor, so the numbers that were published meanwhile come at once.
  */
 (function (window) {
     "use strict";
@@ -21,34 +21,33 @@
         name: "long-polling",
         tab: "Long polling",
         what: "The page asks, and the server answers when there is news; then the page asks again.",
-        weak: "A request for each answer. But any web server carries it, and each request is looked"
-            + " at afresh: cookies, rights, the address."
+        weak: "Each answer costs a request. But every web server passes it on, and checks each request"
+            + " anew: cookies, rights, the address."
     }, {
         name: "streaming",
         tab: "Streaming",
-        what: "One answer that goes on: a line of JSON a message, read as it arrives.",
-        weak: "One way only, and nothing is looked at afresh until it reconnects, as it does every"
-            + " few minutes. A web server that buffers answers holds it back."
+        what: "One answer that goes on: a line of JSON for each message, read as it arrives.",
+        weak: "One way only, and the web server checks nothing anew until it reconnects, every few"
+            + " minutes. A web server that buffers answers holds it back."
     }, {
         name: "iframe",
         tab: "Iframe",
         what: "A hidden frame loads a document that goes on; its scripts call the page.",
-        weak: "The page looks as if it loaded for ever, and no browser tells it that the line"
-            + " broke: only a minute of silence does. The oldest way; no page needs it any more."
+        weak: "The page seems to load all the time, and no browser tells it that the connection"
+            + " broke: it notices only after a minute of silence. The oldest way; no page needs it"
+            + " any more."
     }, {
         name: "events",
         tab: "SSE",
-        what: "Server-Sent Events: a stream with a format of its own, read by the browser's own"
-            + " EventSource.",
+        what: "Server-Sent Events: a stream with a standard format, read by the browser's EventSource.",
         weak: "One way, and text only. Over HTTP/1.1 it takes one of the six connections that a"
-            + " browser opens to a host, as all of these do but WebSocket."
+            + " browser opens to a host, like all the others except WebSocket."
     }, {
         name: "websocket",
         tab: "WebSocket",
-        what: "A connection of its own, both ways: the server says numbers, and answers what you"
-            + " say.",
-        weak: "Not HTTP any more: no FastCGI carries it, so the web server passes it to a second"
-            + " socket of Encke's; and some proxies do not let it through."
+        what: "A connection for both directions: the server sends numbers, and answers what you say.",
+        weak: "It is not HTTP any more: FastCGI cannot carry it, so the web server passes it to a"
+            + " second socket of Encke, and some proxies do not let it through."
     }];
 
     const VERDICTS = {
@@ -59,7 +58,7 @@
         silent: "no answer"
     };
 
-    /* What was heard in a tab, the newest on top. */
+    /* What a tab has received, the newest on top. */
     function lines(root) {
         const list = root.find(".lines");
         const empty = root.find(".empty");
@@ -96,8 +95,8 @@
     }
 
     /*
-     * What is said to the server comes back, by a socket that is opened when something is said and
-     * closed when the tab is left. Nothing is stored.
+     * What is said to the server comes back over a WebSocket that is opened when something is said
+     * and closed when another tab is shown. Nothing is stored.
      */
     function echo(form, heard) {
         const input = form.find("input");
@@ -116,7 +115,7 @@
         }
 
         function lost() {
-            hint.text(waiting.length ? "The WebSocket is gone, and what you said with it." : "");
+            hint.text(waiting.length ? "The WebSocket broke, and what you said is lost." : "");
             close();
         }
 
@@ -156,7 +155,7 @@
         return { close: close };
     }
 
-    /* One way: its tab, its panel, its Reader. */
+    /* One transport: its tab, its panel, its Reader. */
     function way(about) {
         const { name } = about;
         const tab = $("<button type=button role=tab data-phase=stopped>").attr({
@@ -216,7 +215,7 @@
         };
     }
 
-    /* Tabs as the WAI-ARIA practices have them: arrows, Home and End move to one and show it. */
+    /* Tabs as in the WAI-ARIA practices: arrow keys, Home and End move to a tab and show it. */
     function tabs(ways) {
         let shown = null;
 
@@ -263,7 +262,7 @@
         leaving(() => shown.stop(), () => shown.start());
     }
 
-    /* Asks the server in front once by each transport, one after the other. */
+    /* Makes one request by each transport, one after the other, to see what the web server passes on. */
     function front() {
         const rows = new Map();
 
@@ -281,7 +280,7 @@
         async function ask() {
             const works = new Set();
             $("#again").attr("aria-disabled", "true");
-            $("#choice").text("Asking it once by each…");
+            $("#choice").text("Trying each once…");
             rows.forEach(show => show("asking"));
             for (const [name, show] of rows) {
                 const { verdict, why } = await window.Encke.probe({ base: BASE, name: name });
@@ -292,7 +291,7 @@
             }
             const best = window.Encke.AUTO.find(name => works.has(name));
             $("#choice").text(best
-                ? "A page that leaves the choice to encke.js, as the message board does, reads by "
+                ? "A page that leaves the choice to encke.js, like the message board, reads by "
                     + NAMES[best] + " here."
                 : "None of them gets an answer. Is Encke running?");
             $("#again").attr("aria-disabled", null);
