@@ -12,7 +12,7 @@ throughBoth('the demo\'s numbers come in every tab, and end with it', async (t, 
     cwd: ROOT, env: { ...process.env, TMPDIR: tmp, ENCKE_BIN: daemonBinary() }, group: true,
   });
   defer(t, () => demo.ended || demo.stop('SIGKILL'));
-  await until('it runs', () => demo.stdout.includes('Ctrl-C stops it all'), { within: WAIT_MS });
+  await until('it runs', () => demo.stdout.includes('Ctrl-C stops everything'), { within: WAIT_MS });
   const ways = await openPage(t, `http://127.0.0.1:${port}/ways.html`);
   for (const [name, count] of [['streaming', 2], ['websocket', 1]]) {
     await ways.page.locator(`#tab-${name}`).click();
