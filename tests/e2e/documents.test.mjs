@@ -4,14 +4,28 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
+import { openPage } from './lib/browser.mjs';
 import { CURSOR, expectUpdate } from './lib/expect.mjs';
 import { faultyDisk } from './lib/fault.mjs';
-import { claim, daemonBinary, fetchHttp, plainBinary, ROOT, run, startStack, tempDir, until, within } from './lib/harness.mjs';
+import {
+  claim,
+  daemonBinary,
+  fetchHttp,
+  plainBinary,
+  ROOT,
+  run,
+  startStack,
+  tempDir,
+  until,
+  within,
+} from './lib/harness.mjs';
 import { handshake, RawWebSocket, shake } from './lib/websocket.mjs';
 
 const read = (name) => fs.readFileSync(path.join(ROOT, name), 'utf8');
 const FOLDERS = ['.', 'deploy', 'www', 'fcgi', 'store', 'tests', 'tests/bench'];
-const PAGES = FOLDERS.map((folder) => path.join(folder, 'README.md')).filter((name) => fs.existsSync(path.join(ROOT, name)));
+const PAGES = FOLDERS.map((folder) => path.join(folder, 'README.md')).filter((name) =>
+  fs.existsSync(path.join(ROOT, name)),
+);
 
 // The document between the heading and the next one of its kind or a higher one.
 function section(name, heading) {
@@ -197,6 +211,26 @@ claim("every endpoint of the README's table answers as it says, and to the metho
 });
 
 // ---- the HTTP interface ----------------------------------------------------------------------------
+
+// The block of JavaScript in a section, which begins with `let cursor`.
+const scriptOf = (heading) => {
+  const text = section('www/README.md', heading).replace(/^(?! {4}|$).*$/gm, '\0');
+  return text.slice(text.indexOf('    let cursor')).split('\0')[0];
+};
+
+claim('the JavaScript in www/README.md shows what is published', async (t) => {
+  const stack = await startStack(t, { server: 'nginx' });
+  for (const heading of ['### events', '### websocket']) {
+    const { page, says } = await openPage(t, `${stack.url}/status`, { outage: true });
+    const before = (await stack.status()).streams;
+    await page.evaluate(scriptOf(heading));
+    const name = heading.slice(4);
+    await until('it reads', async () => (await stack.status()).streams[name] > before[name]);
+    await stack.publish(`seen by ${name}`, { channel: 'ticker' });
+    await says('body', new RegExp(`seen by ${name}`));
+    await page.close();
+  }
+});
 
 // How to get each status that www/README.md lists.
 const STATUSES = {
