@@ -67,13 +67,13 @@ const struct option_row option_rows[] = {
      "size of all messages kept; 0: no limit", NULL},
     {"memory", "SIZE", OPTION_SIZE, AT(memory_bytes), "16M", 0, TERABYTE,
      "recent messages kept in memory; older ones are read from the disk",
-     "Answers made once for many long polls with old cursors take up to 20M besides."},
+     "Answers that many long polls with old cursors share may take 20M more."},
     {"queue", "SIZE", OPTION_SIZE, AT(queue_bytes), "64M", 1, TERABYTE,
      "messages that may wait for the disk; beyond it create gets 503", NULL},
     {"unsent", "SIZE", OPTION_SIZE, AT(unsent_bytes), "32M", 1 << 20, TERABYTE,
      "answers and messages that readers have not taken yet; beyond it readers that take nothing "
      "are disconnected",
-     "The default is 8 times --max-message if that is more. From half of it on, long polls get "
+     "If 8 times --max-message is more, that is the default. From half of it on, long polls get "
      "smaller answers, which say that there is more. Beyond it, the readers that have taken "
      "nothing for longest are disconnected, but never the only one. They go on from their cursors "
      "when they come back."},

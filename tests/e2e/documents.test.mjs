@@ -192,7 +192,7 @@ const ANSWERS = {
   },
 };
 
-claim("every endpoint of the README's table answers as it says, and to the methods that it says", async (t) => {
+claim("every endpoint of the README's table answers as it says", async (t) => {
   const stack = await startStack(t, { server: 'nginx' });
   const rows = table(PUBLISH).map(([endpoint]) => {
     const words = namesIn(endpoint).flatMap((one) => one.split(' '));
@@ -200,7 +200,8 @@ claim("every endpoint of the README's table answers as it says, and to the metho
   });
   assert.deepEqual(rows.map((row) => row.name), Object.keys(ANSWERS));
   const greeting = (await fetchHttp(`${stack.url}/`)).body;
-  assert.deepEqual([...greeting.matchAll(/^ {2}\w+ +(?:\S*\/)?([a-z]+) /gm)].map((m) => m[1]), Object.keys(ANSWERS));
+  const greeted = [...greeting.matchAll(/^ {2}\w+ +(?:\S*\/)?([a-z]+) /gm)].map((m) => m[1]);
+  assert.deepEqual(greeted, Object.keys(ANSWERS));
   for (const { name, methods } of rows) {
     await ANSWERS[name](stack);
     for (const method of ['GET', 'POST', 'PUT']) {
@@ -232,6 +233,11 @@ claim('the JavaScript in www/README.md shows what is published', async (t) => {
   }
 });
 
+const OTHER_SITE = { Origin: 'http://other.example' };
+const HUGE = { Cookie: 'x'.repeat(70_000) };
+const FILE = 'Content-Disposition: form-data; name="msg"; filename="f"\r\n\r\nx';
+const WITH_FILE = form('multipart/form-data; boundary=b', `--b\r\n${FILE}\r\n--b--\r\n`);
+
 // How to get each status that www/README.md lists.
 const STATUSES = {
   101: async (stack) => {
@@ -242,21 +248,14 @@ const STATUSES = {
   },
   200: async (stack) => (await stack.raw({ uri: '/comet/status' })).status,
   400: async (stack) => (await stack.http('update?limit=x')).status,
-  403: async (stack) =>
-    (await stack.http('create', { method: 'POST', body: 'msg=x', headers: { Origin: 'http://other.example' } })).status,
+  403: async (stack) => (await stack.http('create', { method: 'POST', headers: OTHER_SITE })).status,
   404: async (stack) => (await stack.http('nothing')).status,
   405: async (stack) => (await stack.http('create')).status,
   413: async (stack) => (await stack.http('create', form('text/plain', 'x'.repeat(70_000)))).status,
-  415: async (stack) =>
-    (
-      await stack.http(
-        'create',
-        form('multipart/form-data; boundary=b', '--b\r\nContent-Disposition: form-data; name="msg"; filename="f"\r\n\r\nx\r\n--b--\r\n'),
-      )
-    ).status,
+  415: async (stack) => (await stack.http('create', WITH_FILE)).status,
   426: async (stack) => (await stack.raw({ uri: '/comet/websocket' })).status,
   431: async (stack) =>
-    (await shake(stack.websocket, handshake('/comet/websocket', { headers: { Cookie: 'x'.repeat(70_000) } }))).status,
+    (await shake(stack.websocket, handshake('/comet/websocket', { headers: HUGE }))).status,
   500: async (stack, disk) => {
     await stack.publish(Array(20).fill('x'.repeat(8000)));
     await stack.daemon.stop();
@@ -284,7 +283,12 @@ claim('every status that www/README.md lists exists', async (t) => {
   const listed = table(section('www/README.md', '## Statuses')).map(([status]) => status);
   assert.deepEqual(listed, Object.keys(STATUSES));
   const disk = faultyDisk(tempDir(t));
-  const stack = await startStack(t, { ...disk.options, server: 'nginx', args: ['--max-holds', '1', '--memory', '0'], allow: [/^encke: (warn|error): /] });
+  const stack = await startStack(t, {
+    ...disk.options,
+    server: 'nginx',
+    args: ['--max-holds', '1', '--memory', '0'],
+    allow: [/^encke: (warn|error): /],
+  });
   stack.daemon.judged = false; // it ends with its log
   for (const status of [...listed.filter((one) => one !== '500'), '500'])
     assert.equal(String(await STATUSES[status](stack, disk)), status);
@@ -297,4 +301,16 @@ claim('status has the fields that the documents list, and no other', async (t) =
   assert.ok(readers_by_channel);
   assert.deepEqual(listed('www/README.md', '## status'), ['upstreams', ...Object.keys(status)].sort());
   assert.deepEqual(listed('deploy/README.md', '### Watching a relay'), Object.keys(upstreams[0]).sort());
+});
+
+// ---- the source ------------------------------------------------------------------------------------
+
+claim('the map of the source names every file, in its folder', () => {
+  for (const [folder, files] of table(section('fcgi/README.md', '## The source'))) {
+    const [, to] = /\]\(([^)]+)\)/.exec(folder) ?? [null, '.'];
+    const there = fs.readdirSync(path.join(ROOT, 'fcgi', to)).filter((name) => /\.[ch]$/.test(name));
+    const named = namesIn(files);
+    const found = new Set(there.map((name) => name.slice(0, -2).replace(/^endpoint_.*/, 'endpoint_*')));
+    assert.deepEqual([...named].sort(), [...found].sort(), folder);
+  }
 });
