@@ -10,6 +10,7 @@
 #include "fcgi/readers/publish.h"
 #include "fcgi/readers/readers.h"
 #include "fcgi/readers/stream.h"
+#include "fcgi/readers/talk.h"
 
 enum { HOLDS_MAX = 3, HOLD_MS = 5000, HEARTBEAT_MS = 2000, STREAM_MS = 20000 };
 
@@ -157,13 +158,10 @@ static struct client stream_channel(const char *channel, uint64_t wait_ms)
 
 /* ---- news ---- */
 
-static void publish(const char *channel, const char *data, size_t len)
+/* Hands over the news until the head is no longer there. */
+static void drain_past(uint64_t head)
 {
-    struct append *append;
     struct log_news news;
-    uint64_t head = log_head(store->log);
-    assert_int_equal(
-        publish_text(&publisher, channel, (struct text){data, len}, NULL, NULL, &append), LOG_OK);
     while (log_head(store->log) == head) {
         store_wait(store);
         log_drain(store->log, &news);
@@ -172,6 +170,15 @@ static void publish(const char *channel, const char *data, size_t len)
         publish_delivered(&news);
         log_news_free(&news);
     }
+}
+
+static void publish(const char *channel, const char *data, size_t len)
+{
+    struct append *append;
+    uint64_t head = log_head(store->log);
+    assert_int_equal(
+        publish_text(&publisher, channel, (struct text){data, len}, NULL, NULL, &append), LOG_OK);
+    drain_past(head);
 }
 
 static void publish_word(const char *channel, const char *word)
@@ -373,6 +380,87 @@ static void a_drain_ends_all_streams(void **state)
     leave(&client);
 }
 
+/* ---- WebSockets ---- */
+
+static struct client websocket_on(const char *channel)
+{
+    struct client client = connect_client();
+    struct wanted wanted = want(channel, FORMAT_FRAMES, from_now, STREAM_FOREVER);
+    const struct talk_rules rules = {
+        .publisher = &publisher, .may_create = true, .frames_per_s = 100};
+    static const struct request request;
+    const char *complaint;
+    client.conn->websocket = true;
+    client.conn->request_id = wanted.shape.request_id = 0;
+    struct partner *talk = talk_new(&rules, &request, &wanted, &complaint);
+    assert_non_null(talk);
+    stream_open(&readers, client.conn, &wanted, "", talk);
+    return client;
+}
+
+static void say(struct client *client, const char *text)
+{
+    char frame[128] = {(char)0x81, (char)(0x80 | strlen(text))}; /* and a mask of zeros */
+    memcpy(frame + 6, text, strlen(text));
+    assert_int_equal(send(client->fd, frame, 6 + strlen(text), 0), 6 + strlen(text));
+}
+
+static void a_text_is_published_and_answered_with_its_cursor(void **state)
+{
+    struct client speaker = websocket_on("a"), listener = stream_channel("a", STREAM_MS);
+    uint64_t head = log_head(store->log);
+    say(&speaker, "hello");
+    say(&speaker, "and more"); /* which is read only once the first has been answered */
+    loop_round(&loop, 0);
+    assert_false(has_heard(&speaker, "created"));
+    drain_past(head);
+    assert_true(has_heard(&speaker, "\"created\":") && has_heard(&speaker, "hello"));
+    assert_true(has_heard(&listener, "hello"));
+    drain_past(head + 1);
+    assert_true(has_heard(&listener, "and more"));
+    leave(&speaker);
+    leave(&listener);
+}
+
+static void what_a_client_said_right_before_it_left_is_published(void **state)
+{
+    struct client speaker = websocket_on("a"), listener = stream_channel("a", STREAM_MS);
+    uint64_t head = log_head(store->log);
+    say(&speaker, "farewell");
+    leave(&speaker);
+    assert_int_equal(readers.streams[STREAM_WEBSOCKET], 0);
+    drain_past(head);
+    assert_true(has_heard(&listener, "farewell"));
+    leave(&listener);
+}
+
+static void a_websocket_of_which_nothing_is_heard_is_taken_for_dead(void **state)
+{
+    struct client client = websocket_on("a");
+    for (int heartbeats = 0; heartbeats < 2; heartbeats++) {
+        pass(HEARTBEAT_MS);
+        assert_int_equal(readers.streams[STREAM_WEBSOCKET], 1);
+    }
+    pass(HEARTBEAT_MS);
+    assert_int_equal(conns.count, 0);
+    leave(&client);
+}
+
+static void a_drain_waits_for_the_text_that_is_under_way(void **state)
+{
+    struct client client = websocket_on("a");
+    uint64_t head = log_head(store->log);
+    say(&client, "the last");
+    loop_round(&loop, 0);
+    groups_release(&readers.groups);
+    assert_int_equal(readers.streams[STREAM_WEBSOCKET], 1);
+    drain_past(head);
+    assert_true(has_heard(&client, "\"created\":"));
+    assert_true(has_heard(&client, "\x03\xe9")); /* 1001 */
+    assert_int_equal(readers.streams[STREAM_WEBSOCKET], 0);
+    leave(&client);
+}
+
 #define ON_A_LOG(claim) cmocka_unit_test_setup_teardown(claim, set_up, tear_down)
 
 int main(void)
@@ -392,6 +480,10 @@ int main(void)
         ON_A_LOG(a_stream_whose_socket_is_full_is_only_a_cursor_and_catches_up),
         ON_A_LOG(what_the_client_of_a_plain_stream_says_ends_it),
         ON_A_LOG(a_drain_ends_all_streams),
+        ON_A_LOG(a_text_is_published_and_answered_with_its_cursor),
+        ON_A_LOG(what_a_client_said_right_before_it_left_is_published),
+        ON_A_LOG(a_websocket_of_which_nothing_is_heard_is_taken_for_dead),
+        ON_A_LOG(a_drain_waits_for_the_text_that_is_under_way),
     };
     return cmocka_run_group_tests_name("readers", tests, NULL, NULL);
 }
