@@ -1,5 +1,5 @@
 /* server.h - the running daemon: it owns everything, and moves it through its life: start, accept,
- * carry news from the log to whoever waits, drain, stop.
+ * carry news from the log to the readers, drain, stop.
  *
  * One struct, owned by main, used by the loop's thread alone. Nothing else knows it: each part gets
  * only what it uses.

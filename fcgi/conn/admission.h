@@ -1,8 +1,8 @@
 /* admission.h - who may wait: how many requests are held, relayed or streamed at once, and how much
  * memory the sets of channels that they read may take.
  *
- * Whoever is too many is refused with a 503, and the operator is told once, and again only after it
- * had become better by a tenth.
+ * A request too many is refused with a 503. The operator is told once, and again only after the
+ * counts had gone down by a tenth.
  *
  * Loop's thread only.
  */
@@ -24,7 +24,9 @@ struct admission {
 
 extern const char ADMISSION_STOPPING[]; /* why nobody is admitted while the daemon drains */
 
-/* Whether the request may wait. If not, it has been answered. Whoever may must admission_enter. */
+/* Whether the request may wait; then the caller calls admission_enter. If not, it has been
+ * answered.
+ */
 bool admission_check(struct admission *admission, struct conn *conn);
 
 /* Answers that the request cannot wait now, and why. */

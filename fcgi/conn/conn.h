@@ -58,7 +58,7 @@ struct wait {
 /* What epoll reports of a connection. It always reports that the peer has closed. */
 enum watch {
     WATCH_NONE,   /* nothing yet: a short request is answered before epoll knows its connection */
-    WATCH_CLOSE,  /* no more than that */
+    WATCH_CLOSE,  /* nothing else */
     WATCH_INPUT,  /* there is something to read */
     WATCH_OUTPUT, /* the socket, which was full, takes bytes again */
     WATCH_LATER   /* the same, for a reader that is behind: others are served first */

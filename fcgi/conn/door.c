@@ -97,7 +97,8 @@ int door_open(struct door *door)
     return loop_watch(door->conns->loop, door->listener.fd, TURN_NOW, EPOLLIN, &door->source);
 }
 
-/* What is in the backlog came before the end; but those who keep coming must not put it off. */
+/* What is in the backlog came before the drain began. Its number is limited, so that clients that
+ * keep coming cannot put off the end. */
 void door_close(struct door *door)
 {
     if (door->listener.fd < 0)

@@ -3,9 +3,9 @@
  *     FastCGI:   gate_scan ------> request_decode --> conns->take_request
  *     WebSocket: handshake_scan --------------------> conns->take_websocket
  *
- * Whoever takes a request has answered it, or let it wait for something, or ended the connection
- * when the call returns; the request is released then. Bytes that are no request end the
- * connection, and a handshake that is none is refused.
+ * When the call returns, the request has been answered, or the connection waits for something, or
+ * has ended; the request is released then. Bytes that are no request end the connection, and a
+ * handshake that is none is refused.
  *
  * Loop's thread only. Nothing here blocks.
  */

@@ -85,8 +85,8 @@ struct frame *group_call(struct group *group, struct buf *scratch);
 struct group *group_join(struct groups *groups, const struct readers_ops *ops,
                          const struct wanted *wanted, const char **why);
 
-/* One reader more, and one less. A group that nobody is in is kept for a moment, as those who poll
- * come back to it: then neither their news nor their return pays for freeing and making it. */
+/* One reader more, and one less. A group that nobody is in is kept for a moment, since clients
+ * that poll come back to it: so it is not freed and made anew each time. */
 void group_rejoin(struct group *group);
 void group_leave(struct groups *groups, struct group *group);
 

@@ -68,8 +68,8 @@ static void drop_renderings(struct round *round)
     round->kept = 0;
 }
 
-/* Keeps a frame or a batch for whoever needs the same next. Without memory for it, it will be
- * rendered again. */
+/* Keeps a frame or a batch for the next reader that needs the same. Without memory for it, it will
+ * be rendered again. */
 static void keep_rendering(struct round *round, struct frame *frame, struct batch *batch,
                            size_t bytes)
 {

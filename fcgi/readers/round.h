@@ -34,7 +34,8 @@ enum { ROUND_KEPT_MAX = 4 << 20 }; /* bytes; when it would be more, all are drop
 struct frame *round_frame(struct round *round, struct buf *scratch, enum format format,
                           const char *epoch, const struct page *page, size_t most);
 
-/* The batch that gives page to streams, as batch_new makes it; likewise. */
+/* The batch that gives page to streams, as batch_new makes it. Returns one reference, or NULL when
+ * out of memory. */
 struct batch *round_batch(struct round *round, struct buf *scratch, const struct shape *shape,
                           const char *epoch, const struct page *page);
 

@@ -12,7 +12,7 @@
 
 #include "fcgi/io/buf.h"
 
-/* What the thread needs, and what it found out; whoever is the last to need it frees it. */
+/* What the thread needs, and what it found out. The last of both that needs it frees it. */
 struct lookup_job {
     atomic_int users;
     int event_fd; /* a descriptor of its own: the lookup's may be closed, and its number reused */

@@ -123,7 +123,7 @@ static struct poll *poll_new(struct uplink *uplink, const char *query)
 
 /* ---- requests ---- */
 
-/* How long those who wait for the poll have to. */
+/* How long clients of a poll that fails have to wait. */
 static uint64_t poll_wait_ms(const struct poll *poll)
 {
     return backoff_ms(poll->uplink->down_ms != 0 ? poll->uplink->down_ms : poll->failing_ms);

@@ -157,7 +157,7 @@ static const char *set_params(struct upstream *upstream, const char *list)
     if (upstream->params)
         return "says twice what may be added";
     if (strpbrk(list, " \t"))
-        return "has a blank: names are parted by commas alone";
+        return "has a blank: names are separated by commas alone";
     upstream->params = strdup(list);
     return upstream->params ? NULL : NO_MEMORY;
 }
