@@ -222,7 +222,7 @@ static int expect_known_variables(void)
         char shown[NAME_SIZE];
         snprintf(shown, sizeof shown, "%.*s", (int)len, *entry);
         diag_printable(shown);
-        return options_complain("%s in the environment is no option%s%s", shown,
+        return options_complain("%s in the environment is not an option%s%s", shown,
                                 *near.text ? ", the nearest is " : "", near.text);
     }
     return 0;
@@ -246,7 +246,7 @@ static int set_defaults(struct options *options)
 static void complain_of(const char *written, bool wants_value)
 {
     if (wants_value) {
-        options_complain("%s wants a value", written);
+        options_complain("%s needs a value", written);
         return;
     }
     struct name near = find_nearest(written, strcspn(written, "="), flag_of);

@@ -152,8 +152,8 @@ static enum handshake_verdict check_http(struct handshaker *handshaker, struct h
                                 "a header field is sent twice that may be sent once only");
     if (http->major != 1 || http->minor < 1)
         return refuse_handshake(handshake, 400, "",
-                                "this is not HTTP/1.1, with which a WebSocket begins; have the web "
-                                "server speak 1.1 to this socket");
+                                "this is not HTTP/1.1, which a WebSocket needs: configure the web "
+                                "server to use 1.1 for this socket");
     if (!handshaker->single[HOST].bytes) /* RFC 9112, 3.2 */
         return refuse_handshake(handshake, 400, "", "Host is missing");
     if (promises_body(handshaker->single))
@@ -214,10 +214,10 @@ static enum handshake_verdict check_upgrade(const struct handshaker *handshaker,
     enum { PROTOCOL_MAX = 255 };
     const struct text *single = handshaker->single, *protocol = &handshaker->protocol;
     if (!handshaker->upgrade || handshake->head)
-        return refuse_handshake(
-            handshake, 426, "Sec-WebSocket-Version: 13\r\n",
-            "here is a WebSocket: it wants the header Upgrade: websocket, which a web "
-            "server passes on only when it is told to");
+        return refuse_handshake(handshake, 426, "Sec-WebSocket-Version: 13\r\n",
+                                "this is a WebSocket: it needs the header Upgrade: websocket, "
+                                "which a web server passes "
+                                "on only if it is configured to");
     if (!handshaker->connection)
         return refuse_handshake(handshake, 400, "", "Connection must name Upgrade");
     if (!single[VERSION].bytes)

@@ -28,14 +28,14 @@ static const struct {
     [NO_BOUNDARY] = {400, "Content-Type names no boundary of 1 to 70 characters for multipart"},
     [NO_START] = {400, "the multipart body does not begin with its boundary"},
     [NO_END] = {400, "the multipart body does not end with its boundary"},
-    [BAD_DELIMITER] = {400, "a line with the multipart body's boundary says something else too"},
+    [BAD_DELIMITER] = {400, "a line with the multipart body's boundary has something else in it"},
     [BAD_HEAD] = {400,
                   "a field of the multipart body has a malformed header; its lines end in CRLF"},
     [LONG_HEAD] = {400, "a field of the multipart body has more than 1024 bytes of header"},
     [NO_NAME] = {400, "a field of the multipart body has no name, or two"},
     [TOO_MANY] = {400, "the multipart body has more than 64 fields"},
-    [IS_FILE] = {415, "files are not taken: send text fields (curl -F msg=TEXT, without @)"},
-    [NO_TEXT] = {415, "a field of the multipart body is no text in UTF-8"},
+    [IS_FILE] = {415, "files are not accepted: send text fields (curl -F msg=TEXT, without @)"},
+    [NO_TEXT] = {415, "a field of the multipart body is not text in UTF-8"},
     [ENCODED] = {415, "a field of the multipart body has a Content-Transfer-Encoding"},
 };
 
@@ -186,7 +186,7 @@ static enum fault take_head(char **at, const char *end, struct head *head)
 static size_t make_delimiter(const char *content_type, char delimiter[MULTIPART_BOUNDARY_MAX + 4])
 {
     static const char before[] = {'\r', '\n', '-', '-'};
-    struct text type = {content_type, strlen(content_type)}, name, value;
+    struct text type = text_of(content_type), name, value;
     take_word(&type);
     while (take_parameter(&type, &name, &value) > 0) {
         if (!text_is_any_case(name, "boundary"))

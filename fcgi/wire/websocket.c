@@ -422,7 +422,7 @@ static const char *close_reason(unsigned code)
     case WEBSOCKET_PROTOCOL:
         return "a frame that RFC 6455 does not allow";
     case WEBSOCKET_BINARY:
-        return "binary messages are not read here";
+        return "binary messages are not accepted here";
     case WEBSOCKET_NOT_UTF8:
         return "the text is not UTF-8";
     case WEBSOCKET_TOO_MANY:

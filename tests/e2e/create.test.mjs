@@ -185,7 +185,7 @@ throughBoth('of multipart, files and what is malformed are refused with a reason
   file.append('msg', new Blob(['x']), 'x.txt');
   const answer = await fetch(`${stack.url}/create`, { method: 'POST', body: file });
   assert.equal(answer.status, 415);
-  assert.match((await answer.json()).error, /files are not taken/);
+  assert.match((await answer.json()).error, /files are not accepted/);
   const headers = { 'Content-Type': 'multipart/form-data; boundary=b' };
   const part = (head, value) => `--b\r\nContent-Disposition: form-data; ${head}\r\n\r\n${value}\r\n`;
   for (const [body, says] of [

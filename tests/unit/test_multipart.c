@@ -101,14 +101,14 @@ static void what_is_no_text_is_refused_with_a_reason(void **state)
     char body[256];
     for (size_t i = 0; i < sizeof dispositions / sizeof *dispositions; i++) {
         snprintf(body, sizeof body, "--b\r\n" DISPOSITION "%s\r\n\r\nx\r\n--b--", dispositions[i]);
-        expect_refused(415, "files are not taken", type_b, body);
+        expect_refused(415, "files are not accepted", type_b, body);
     }
     static const char *const types[] = {
         "image/png", "multipart/mixed; boundary=c", "text",
         "",          "application/octet-stream",    "text/plain; charset=iso-8859-1"};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         snprintf(body, sizeof body, "--b\r\nContent-Type: %s\r\n" MSG "\r\nx\r\n--b--", types[i]);
-        expect_refused(415, "no text in UTF-8", type_b, body);
+        expect_refused(415, "not text in UTF-8", type_b, body);
     }
     expect_refused(415, "Transfer-Encoding", type_b,
                    "--b\r\n" MSG "Content-Transfer-Encoding: base64\r\n\r\neA==\r\n--b--");

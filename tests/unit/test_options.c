@@ -164,9 +164,9 @@ static void an_option_that_is_none_is_named_and_the_nearest_if_one_is_near(void 
 static void an_option_without_a_value_is_named(void **state)
 {
     static const struct refusal refusals[] = {
-        {"--db", "--db wants a value; see"},
-        {"--hold", "--hold wants a value; see"},
-        {"--upstream", "--upstream wants a value; see"},
+        {"--db", "--db needs a value; see"},
+        {"--hold", "--hold needs a value; see"},
+        {"--upstream", "--upstream needs a value; see"},
         {"--mount=", "--mount is empty; see"},
         {"--origin=", "--origin is empty; see"},
         {"--websocket-create=", "--websocket-create is empty; see"},
@@ -347,8 +347,9 @@ static void a_variable_that_is_no_option_is_refused_and_the_nearest_named(void *
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct options options;
         char says[160];
-        snprintf(says, sizeof says, "error: %s in the environment is no option, the nearest is %s;",
-                 cases[i][0], cases[i][1]);
+        snprintf(says, sizeof says,
+                 "error: %s in the environment is not an option, the nearest is %s;", cases[i][0],
+                 cases[i][1]);
         setenv(cases[i][0], i % 2 ? "1" : "", 1);
         assert_int_equal(parse(&options, "--db /x"), OPTIONS_BAD);
         expect_said(says);
@@ -364,7 +365,7 @@ static void a_variable_that_is_no_option_is_refused_and_the_nearest_named(void *
     }
     setenv("ENCKE_GREETING", "1", 1);
     assert_int_equal(parse(&options, "--db /x"), OPTIONS_BAD);
-    expect_said("ENCKE_GREETING in the environment is no option; see");
+    expect_said("ENCKE_GREETING in the environment is not an option; see");
     unsetenv("ENCKE_GREETING");
 }
 

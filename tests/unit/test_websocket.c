@@ -680,9 +680,9 @@ static void frames_are_written_as_the_rfc_has_them(void **state)
     expect_frame(&out, "\x88\x02\x10\xe1", 4);
     websocket_put_close(&out, 1003);
     expect_frame(&out,
-                 "\x88\x23\x03\xeb"
-                 "binary messages are not read here",
-                 37);
+                 "\x88\x27\x03\xeb"
+                 "binary messages are not accepted here",
+                 41);
     websocket_put_ping(&out);
     websocket_put_text(&out, "x", 1);
     expect_frame(&out, "\x89\x00\x81\x01x", 5);
