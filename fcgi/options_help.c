@@ -36,7 +36,7 @@ struct option_phrase option_describe(const struct option_row *row)
 
 /* ---- --help ---- */
 
-/* How much of text fits into a line of the right column, words being whole. */
+/* How much of text fits into a line of the right column. A word is only cut if it is longer. */
 static size_t line_length(const char *text)
 {
     size_t len = strlen(text);
@@ -44,10 +44,10 @@ static size_t line_length(const char *text)
         return len;
     for (len = RIGHT_COLUMN; len > 0 && text[len] != ' ';)
         len--;
-    return len;
+    return len > 0 ? len : RIGHT_COLUMN;
 }
 
-/* The text stands in a column of its own, and begins a line later if the name is too long. */
+/* The text has its own column. It begins on the next line if the name is too long. */
 static void print_help_of(const struct option_row *row)
 {
     char left[40], right[256];
@@ -86,7 +86,8 @@ void options_print_help(void)
 
 /* ---- --help=man ---- */
 
-/* Prints text so that roff takes none of it for its own: each sentence on a line, as mdoc asks. */
+/* Prints text with the characters escaped that roff would change. Each sentence begins on a new
+ * line, as mdoc(7) asks. */
 static void print_roff(const char *text)
 {
     for (const char *c = text; *c; c++) {
@@ -106,7 +107,7 @@ static void print_roff(const char *text)
     }
 }
 
-/* Prints what somebody would write as "A size from 1 to 8 (…); the default is 5." */
+/* Prints a sentence such as "A whole number from 1 to 3600; the default is 55." */
 static void print_values_of(const struct option_row *row)
 {
     const char *values = option_describe(row).text;

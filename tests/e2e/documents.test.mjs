@@ -306,11 +306,17 @@ claim('status has the fields that the documents list, and no other', async (t) =
 // ---- the source ------------------------------------------------------------------------------------
 
 claim('the map of the source names every file, in its folder', () => {
-  for (const [folder, files] of table(section('fcgi/README.md', '## The source'))) {
-    const [, to] = /\]\(([^)]+)\)/.exec(folder) ?? [null, '.'];
-    const there = fs.readdirSync(path.join(ROOT, 'fcgi', to)).filter((name) => /\.[ch]$/.test(name));
-    const named = namesIn(files);
+  const folders = section('fcgi/README.md', '## The source').split(/^(?=\[?`[^`]+\/`)/m).slice(1);
+  const mapped = folders.map((text) => {
+    const [, folder] = /^\[?`([^`]+)\/`/.exec(text);
+    const at = ['store', 'fcgi'].includes(folder) ? folder : `fcgi/${folder}`;
+    const there = fs.readdirSync(path.join(ROOT, at)).filter((name) => /\.[ch]$/.test(name));
     const found = new Set(there.map((name) => name.slice(0, -2).replace(/^endpoint_.*/, 'endpoint_*')));
-    assert.deepEqual([...named].sort(), [...found].sort(), folder);
-  }
+    const named = [...text.matchAll(/^- ([^:]*):/gm)].flatMap((m) => namesIn(m[1]));
+    assert.deepEqual(named.sort(), [...found].sort(), at);
+    return at;
+  });
+  const inside = fs.readdirSync(path.join(ROOT, 'fcgi'), { withFileTypes: true });
+  const layers = inside.filter((entry) => entry.isDirectory()).map((entry) => `fcgi/${entry.name}`);
+  assert.deepEqual(mapped.sort(), [...layers, 'fcgi', 'store'].sort());
 });
