@@ -14,8 +14,6 @@ exits with 1 if there is one. A fault is
 A .c and its .h are one file here, and so are called without their ending. A file reaches another
 if one of its two includes a header of the other, or if its object needs a symbol that the object
 of the other defines: so an `extern` of its own does not hide an arrow.
-
-What tests/lint/allowed lists is no fault. Its head says how to use it.
 """
 
 import os
@@ -133,48 +131,21 @@ def circles(arrows):
             yield [first, *back]
 
 
-def faults_of_arrows(why, allowed):
-    """What is wrong with the arrows, as messages, given those that are allowed."""
-    for arrow in sorted(allowed):
-        if arrow not in why:
-            yield 'allowed, but gone: delete the line "arrow {} {}"'.format(*arrow)
-        elif not upward(arrow) and not way(beside(why), arrow[1], arrow[0]):
-            yield 'allowed, but in no circle now: delete the line "arrow {} {}"'.format(*arrow)
-    rest = {arrow: reason for arrow, reason in sorted(why.items()) if arrow not in allowed}
-    for arrow, reason in rest.items():
+def faults_of_arrows(why):
+    """What is wrong with the arrows, as messages."""
+    for arrow, reason in sorted(why.items()):
         if upward(arrow):
             yield f'{folder(arrow[0])} comes before {folder(arrow[1])}, but {reason}'
-    for circle in circles(rest):
-        steps = [rest[step] for step in zip(circle, circle[1:])]
+    for circle in circles(sorted(why)):
+        steps = [why[step] for step in zip(circle, circle[1:])]
         yield f'{len(steps)} files form a circle:' + ''.join(f'\n    {step}' for step in steps)
 
 
-def faults_of_names(where, allowed):
-    """Which functions have one name, as messages, given those that are allowed."""
-    twins = {name: files for name, files in where.items() if len(files) > 1}
-    for name, files in sorted(allowed.items()):
-        if name not in twins:
-            yield f'allowed, but gone: delete the line "twins {name} ..."'
-        elif twins[name] < files:
-            yield f'fewer than allowed: shorten the line to "twins {name} {" ".join(sorted(twins[name]))}"'
-    for name, files in sorted(twins.items()):
-        if not files <= allowed.get(name, set()):
+def faults_of_names(where):
+    """Which functions have one name, as messages."""
+    for name, files in sorted(where.items()):
+        if len(files) > 1:
             yield f'{name}() is the name of a function in each of {", ".join(sorted(files))}'
-
-
-def allowed_by(path):
-    """The arrows and the twins of the list of what is allowed; without a list there are none."""
-    arrows, twins = set(), {}
-    lines = path.read_text().splitlines() if path.exists() else []
-    for line in lines:
-        kind, *words = line.split('#')[0].split() or ['']
-        if kind == 'arrow' and len(words) == 2:
-            arrows.add(tuple(words))
-        elif kind == 'twins' and len(words) > 2:
-            twins[words[0]] = set(words[1:])
-        elif kind:
-            sys.exit(f'{path}: this is neither an arrow nor twins: {line}')
-    return arrows, twins
 
 
 def faults(root, objects):
@@ -183,9 +154,8 @@ def faults(root, objects):
     if places:
         return [f'{place} has no place in the order of the folders: give it one in tests/lint/'
                 'structure.py' for place in places]
-    arrows, twins = allowed_by(root / 'tests/lint/allowed')
     why = {**linked(root, objects), **included(root)}
-    return [*faults_of_arrows(why, arrows), *faults_of_names(functions(root), twins)]
+    return [*faults_of_arrows(why), *faults_of_names(functions(root))]
 
 
 if __name__ == '__main__':

@@ -25,9 +25,6 @@ class Tree(unittest.TestCase):
         if path.suffix == '.c':
             subprocess.run([*CC, '-I.', '-c', name, '-o', f'{name[:-2]}.o'], cwd=self.root, check=True)
 
-    def allow(self, text):
-        self.write('tests/lint/allowed', text)
-
     def faults(self):
         return structure.faults(self.root, self.root)
 
@@ -70,22 +67,6 @@ class Tree(unittest.TestCase):
         self.write('fcgi/io/b.c', text)
         self.assertEqual(self.faults(), [
             'give() is the name of a function in each of fcgi/io/b, store/a'])
-        self.allow('twins give store/a fcgi/io/b\n')
-        self.assertEqual(self.faults(), [])
-
-    def test_what_is_allowed_must_exist(self):
-        self.write('store/a.h', '#include "store/b.h"\n')
-        self.write('store/b.h', '#include "store/a.h"\n')
-        self.write('store/a.c', '')
-        self.allow('# a comment\narrow store/a store/b\n')
-        self.assertEqual(self.faults(), [])
-        self.write('store/b.h', '')
-        self.assertEqual(self.faults(), [
-            'allowed, but in no circle now: delete the line "arrow store/a store/b"'])
-        self.allow('arrow store/a store/c\ntwins give store/a store/b\n')
-        self.assertEqual(self.faults(), [
-            'allowed, but gone: delete the line "arrow store/a store/c"',
-            'allowed, but gone: delete the line "twins give ..."'])
 
     def test_a_folder_needs_a_place_in_the_order(self):
         self.write('fcgi/cluster/node.h', '')
