@@ -53,12 +53,24 @@ SRC  := $(sort $(wildcard store/*.c fcgi/*.c fcgi/*/*.c))
 OBJ  := $(SRC:%.c=$(B)/%.o)
 AOBJ := $(SRC:%.c=$(B)/asan/%.o)
 
-# tests/unit/test_*.c: one program each; every other file there is shared by all of them.
+# The folders: each reaches only itself and those before it (tests/lint/structure.py checks it).
+FOLDERS := store fcgi/io fcgi/wire fcgi/conn fcgi/readers fcgi/relay fcgi/endpoints fcgi
+# REACH_fcgi/conn and so on: the objects that a folder may reach, but for main().
+$(foreach f,$(FOLDERS),$(eval REACHED += $(patsubst %.c,%.o,$(sort $(wildcard $f/*.c))))\
+                       $(eval REACH_$f := $(filter-out fcgi/main.o,$(REACHED))))
+
+# tests/unit/test_*.c: one program each; every other file there is for those that need it.
 UNIT_SRC    := $(sort $(wildcard tests/unit/test_*.c))
 UNIT_SHARED := $(sort $(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c)))
 UNIT_BYTES  := tests/unit/fcgi_bytes.c tests/unit/reference.c
 UNIT        := $(UNIT_SRC:%.c=$(B)/%)
 UNIT_ASAN   := $(UNIT_SRC:%.c=$(B)/asan/%)
+# A unit test is of the last folder from which it includes a header, or of store. It is linked with
+# what that folder may reach and nothing else: so it links only if that needs nothing else.
+UNIT_INCLUDES := $(sort $(shell awk -F'"' '/^.include "(store|fcgi)\// { sub(/\/[^\/]*$$/, "", $$2); \
+                   print FILENAME ":" $$2 }' $(UNIT_SRC)))
+unit_folder = $(lastword store $(foreach f,$(FOLDERS),$(if $(filter $(1).c:$f,$(UNIT_INCLUDES)),$f)))
+unit_reach  = $(addprefix $(1)/,$(REACH_$(call unit_folder,$(2))))
 # tests/e2e/*.c: libraries to preload into the daemon (a full disk, a failing fsync, …).
 SHIMS       := $(patsubst tests/e2e/%.c,$(B)/tests/%.so,$(sort $(wildcard tests/e2e/*.c)))
 # tests/fuzz/fuzz_*.c: a fuzz target each; what else is there is shared, replay.c is the main() of
@@ -113,12 +125,20 @@ $(B)/encke.8: deploy/encke.8.in $(B)/encke
 	$(Q)env -i $(B)/encke --help=man >$(B)/options.mdoc
 	$(Q)sed -e '/^@OPTIONS@$$/{r $(B)/options.mdoc' -e 'd}' deploy/encke.8.in >$@
 
-# A unit test is linked with the whole daemon but its main().
-$(UNIT): $(B)/%: $(B)/%.o $(UNIT_SHARED:%.c=$(B)/%.o) $(filter-out %/fcgi/main.o,$(OBJ))
+# What unit tests share: the linker takes what a test needs of it.
+$(B)/tests/unit/support.a: $(UNIT_SHARED:%.c=$(B)/%.o)
+$(B)/asan/tests/unit/support.a: $(UNIT_SHARED:%.c=$(B)/asan/%.o)
+$(B)/tests/unit/support.a $(B)/asan/tests/unit/support.a:
+	$(SAY) AR $@
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+.SECONDEXPANSION:
+$(UNIT): $(B)/%: $(B)/%.o $$(call unit_reach,$(B),$$*) $(B)/tests/unit/support.a
 	$(SAY) LD $@
 	$(Q)$(CC) $(CFLAGS) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka $(LDLIBS)
 
-$(UNIT_ASAN): $(B)/%: $(B)/%.o $(UNIT_SHARED:%.c=$(B)/asan/%.o) $(filter-out %/fcgi/main.o,$(AOBJ))
+$(UNIT_ASAN): $(B)/asan/%: $(B)/asan/%.o $$(call unit_reach,$(B)/asan,$$*) \
+        $(B)/asan/tests/unit/support.a
 	$(SAY) LD $@
 	$(Q)$(CC) $(CFLAGS) $(ASAN) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka $(LDLIBS)
 

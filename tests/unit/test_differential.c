@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fcgi/wire/gate.h"
+#include "fcgi/wire/request.h"
 #include "tests/unit/fcgi_bytes.h"
 #include "tests/unit/reference.h"
 
