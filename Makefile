@@ -71,6 +71,8 @@ UNIT_INCLUDES := $(sort $(shell awk -F'"' '/^.include "(store|fcgi)\// { sub(/\/
                    print FILENAME ":" $$2 }' $(UNIT_SRC)))
 unit_folder = $(lastword store $(foreach f,$(FOLDERS),$(if $(filter $(1).c:$f,$(UNIT_INCLUDES)),$f)))
 unit_reach  = $(addprefix $(1)/,$(REACH_$(call unit_folder,$(2))))
+# An allocation of what is linked so may fail: tests/unit/support_memory.h.
+UNIT_WRAP   := $(foreach f,malloc calloc realloc strdup,-Wl,--wrap=$f)
 # tests/e2e/*.c: libraries to preload into the daemon (a full disk, a failing fsync, …).
 SHIMS       := $(patsubst tests/e2e/%.c,$(B)/tests/%.so,$(sort $(wildcard tests/e2e/*.c)))
 # tests/fuzz/fuzz_*.c: a fuzz target each; what else is there is shared, replay.c is the main() of
@@ -135,12 +137,12 @@ $(B)/tests/unit/support.a $(B)/asan/tests/unit/support.a:
 .SECONDEXPANSION:
 $(UNIT): $(B)/%: $(B)/%.o $$(call unit_reach,$(B),$$*) $(B)/tests/unit/support.a
 	$(SAY) LD $@
-	$(Q)$(CC) $(CFLAGS) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka $(LDLIBS)
+	$(Q)$(CC) $(CFLAGS) $(HARDEN_LD) $(LDFLAGS) $(UNIT_WRAP) -o $@ $^ $(LIBS) -lcmocka $(LDLIBS)
 
 $(UNIT_ASAN): $(B)/asan/%: $(B)/asan/%.o $$(call unit_reach,$(B)/asan,$$*) \
         $(B)/asan/tests/unit/support.a
 	$(SAY) LD $@
-	$(Q)$(CC) $(CFLAGS) $(ASAN) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka $(LDLIBS)
+	$(Q)$(CC) $(CFLAGS) $(ASAN) $(LDFLAGS) $(UNIT_WRAP) -o $@ $^ $(LIBS) -lcmocka $(LDLIBS)
 
 # The fuzz targets, as they run what is kept (any compiler), and as they look for more (clang).
 $(B)/asan/tests/fuzz/replay_%: $(B)/asan/tests/fuzz/fuzz_%.o $(B)/asan/tests/fuzz/replay.o \

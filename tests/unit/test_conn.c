@@ -21,8 +21,9 @@
 #include "fcgi/wire/handshake.h"
 #include "fcgi/wire/request.h"
 #include "tests/unit/fcgi_bytes.h"
+#include "tests/unit/support_memory.h"
 
-enum { TIMEOUT_MS = 10000, MAX_MESSAGE = 1000, CONNS_MAX = 3 };
+enum { TIMEOUT_MS = 10000, MAX_MESSAGE = 1000, CONNS_MAX = 3, LARGE = 4 << 20 };
 
 static struct loop loop;
 static struct conns conns;
@@ -340,7 +341,7 @@ static void without_memory_for_an_answer_the_connection_ends(void **state)
 /* An answer that no socket takes at once. */
 static struct frame *large_frame(void)
 {
-    static char body[4 << 20];
+    static char body[LARGE];
     return frame_new(200, TYPE_TEXT, NULL, body, sizeof body);
 }
 
@@ -376,6 +377,50 @@ static void a_reader_that_takes_nothing_runs_out_of_time(void **state)
     assert_int_equal(conns.count, 0);
     assert_int_equal(conns.unsent.count, 0);
     close(peer);
+}
+
+/* ---- memory ---- */
+
+/* A request that comes in two parts, and an answer that goes out in several. Returns whether the
+ * answer was heard to its end. */
+static bool exchange(const struct buf *request)
+{
+    bool closed;
+    size_t half = request->len / 2, heard = 0;
+    int peer = connect_peer(conn_accept_fastcgi);
+    send(peer, request->bytes, half, MSG_NOSIGNAL);
+    go_round();
+    send(peer, request->bytes + half, request->len - half, MSG_NOSIGNAL);
+    go_round();
+    if (asking)
+        conn_answer(asking, large_frame());
+    asking = NULL;
+    for (size_t more = 1; more > 0; heard += more) {
+        more = hear(peer, &closed);
+        go_round();
+    }
+    close(peer);
+    go_round();
+    return heard > LARGE;
+}
+
+static void whatever_allocation_fails_a_connection_ends_and_nothing_is_left(void **state)
+{
+    struct buf request = {0};
+    unsigned nth = 0, answered = 0;
+    bool failed;
+    put_request(&request, 1, "GET", "/comet/update", NULL, NULL);
+    do {
+        memory_fail(++nth);
+        answered += exchange(&request);
+        failed = memory_has_failed();
+        assert_int_equal(conns.count, 0);
+        assert_int_equal(conns.unsent.count, 0);
+        assert_int_equal(loop.timers.count, 0);
+    } while (failed);
+    assert_true(nth > 6);
+    assert_int_equal(answered, 1);
+    buf_free(&request);
 }
 
 /* ---- room ---- */
@@ -548,6 +593,7 @@ int main(void)
         WITH_CONNS(without_memory_for_an_answer_the_connection_ends),
         WITH_CONNS(what_a_full_socket_does_not_take_is_sent_later),
         WITH_CONNS(a_reader_that_takes_nothing_runs_out_of_time),
+        WITH_CONNS(whatever_allocation_fails_a_connection_ends_and_nothing_is_left),
         WITH_CONNS(the_connection_that_was_idle_for_longest_makes_room),
         WITH_CONNS(one_that_has_sent_its_next_request_is_not_ended),
         WITH_CONNS(so_many_may_wait_and_the_rest_are_refused),
