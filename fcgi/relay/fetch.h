@@ -102,11 +102,6 @@ void target_close(struct target *target);
  * last time left in it is forgotten. Returns false when out of memory. */
 bool fetch_start(struct target *target, struct fetch *fetch, const char *url);
 
-static inline bool fetch_under_way(const struct fetch *fetch)
-{
-    return fetch->easy != NULL;
-}
-
 /* Ends a fetch that is under way, without calling done, and frees what it holds; one that is not
  * under way only frees. */
 void fetch_cancel(struct fetch *fetch);

@@ -20,8 +20,7 @@ static struct uplink *uplink_to(struct relay *relay, const struct upstream *upst
 static void expire_relayed(struct conn *conn)
 {
     const struct poll *poll = conn->in;
-    bool well = fetch_under_way(&poll->fetch) && poll->failing_ms == 0 && !poll->owed;
-    conn_answer(conn, render_word(!well));
+    conn_answer(conn, render_word(!poll_is_well(poll)));
 }
 
 static void leave_relayed(struct conn *conn, void *in)
@@ -32,7 +31,7 @@ static void leave_relayed(struct conn *conn, void *in)
     poll->uplink->clients--;
     if (--poll->clients == 0)
         poll->owed = false;
-    poll_unwanted(poll);
+    poll_left(poll);
     admission_leave(admission);
 }
 
@@ -60,7 +59,7 @@ void relay_ask(struct relay *relay, struct conn *conn, const struct upstream *up
     uplink->clients++;
     poll->clients++;
     conn_wait(conn, &poll->conns, &relayed_wait, poll, ms);
-    if (fetch_under_way(&poll->fetch))
+    if (poll_under_way(poll))
         uplink->coalesced++;
     else
         poll_pursue(poll);
@@ -72,14 +71,9 @@ bool relay_keep(struct relay *relay, struct keeper *keeper, const struct upstrea
     struct poll *poll = relay->stopped ? NULL : poll_for(uplink_to(relay, upstream), query, false);
     if (!poll)
         return false;
-    poll_set_keeper(poll, keeper);
-    if (fetch_under_way(&poll->fetch))
-        return true;
-    if (keeper->wrong_ms != 0 && poll->failing_ms == 0) {
-        poll->failing_ms = keeper->wrong_ms;
-        poll->lasted_ms = keeper->lasted_ms;
-    }
-    poll_pursue(poll);
+    poll_keep(poll, keeper);
+    if (!poll_under_way(poll))
+        poll_pursue(poll);
     return true;
 }
 
@@ -112,13 +106,9 @@ static void stop_polls(struct relay *relay, void (*end)(struct poll *poll))
     for (size_t i = 0; i < relay->upstreams->count; i++) {
         struct uplink *uplink = &relay->uplinks[i];
         timer_clear(relay->timers, &uplink->retry_timer);
-        struct poll *next;
-        for (struct poll *poll = uplink->polls; poll; poll = next) {
-            next = poll->hh.next;
-            poll->busy = true;
-            end(poll);
-            poll_free(poll);
-        }
+        struct poll *poll, *next;
+        HASH_ITER (hh, uplink->polls, poll, next)
+            poll_end(poll, end);
     }
 }
 
@@ -151,18 +141,19 @@ void relay_close(struct relay *relay)
 void relay_stats(struct relay *relay, const struct upstream *upstream, struct relay_stats *stats)
 {
     const struct uplink *uplink = uplink_to(relay, upstream);
-    uint64_t trouble_ms = uplink->trouble_ms ? timer_now_ms() - uplink->trouble_ms + 1 : 0;
+    const struct trouble *trouble = &uplink->trouble;
+    bool well = trouble->state == TROUBLE_NONE;
     *stats = (struct relay_stats){.tried = uplink->requests > 0,
-                                  .down = uplink->down_ms != 0,
-                                  .trouble_ms = trouble_ms,
+                                  .down = uplink->state == UPLINK_DOWN,
+                                  .trouble_ms = well ? 0 : timer_now_ms() - trouble->since_ms + 1,
                                   .clients = uplink->clients,
                                   .asked = uplink->asked,
                                   .requests = uplink->requests,
                                   .coalesced = uplink->coalesced,
                                   .answers = uplink->answers,
                                   .turned_away = uplink->turned_away,
-                                  .last_error = *uplink->last_error ? uplink->last_error : NULL};
-    memcpy(stats->errors, uplink->errors, sizeof stats->errors);
-    for (struct poll *poll = uplink->polls; poll; poll = poll->hh.next)
-        stats->under_way += fetch_under_way(&poll->fetch);
+                                  .last_error = *trouble->latest ? trouble->latest : NULL};
+    memcpy(stats->errors, trouble->errors, sizeof stats->errors);
+    for (const struct poll *poll = uplink->polls; poll; poll = poll->hh.next)
+        stats->under_way += poll_under_way(poll);
 }
