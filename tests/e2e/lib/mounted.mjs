@@ -44,23 +44,13 @@ export async function showsTheOther(machine, what) {
   assert.doesNotMatch(page.body, PAGE);
 }
 
-// A connection that lighttpd has accepted when the reload begins, but not yet read from, it closes
-// unanswered; clients ask again then.
-async function askAgain(machine, at, options) {
-  const EMPTY_REPLY = 52;
-  const RECEIVE_FAILED = 56;
-  const answer = await machine.ask(at, options);
-  const closed = [EMPTY_REPLY, RECEIVE_FAILED].includes(answer.code);
-  return closed ? machine.ask(at, options) : answer;
-}
-
 // While a request is held, a reload makes nobody else wait until that is over (lighttpd: 2 s).
 export async function reloads(machine, server) {
   const held = machine.ask('/comet/update?id=now&timeout=110');
   await until('it holds', async () => /"holds": 1,/.test((await machine.ask('/comet/status')).body));
   await machine.type(`sudo systemctl reload-or-restart ${server}`);
   for (let i = 0; i < 10; i++) {
-    const answer = await askAgain(machine, '/comet/status', '-m 90');
+    const answer = await machine.ask('/comet/status', '-m 90');
     assert.equal(answer.status, 200, `curl's exit code ${answer.code}`);
   }
   await machine.ask('/comet/create', POST);
