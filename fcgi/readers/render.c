@@ -22,10 +22,13 @@ enum {
     BEGIN_ROOM = sizeof "{'id':'','messages':[" + CURSOR_SIZE
 };
 
+/* The seq of the cursor to go on with. An answer without any of the page's messages has run out of
+ * memory, and will not be sent. */
 static uint64_t answer_next(const struct answer *answer)
 {
     const struct page *page = answer->page;
-    return answer->count < page->count ? page->messages[answer->count - 1]->seq : page->next;
+    bool cut = answer->count > 0 && answer->count < page->count;
+    return cut ? page->messages[answer->count - 1]->seq : page->next;
 }
 
 static void put_answer_message(const struct answer *answer, const struct message *message,
