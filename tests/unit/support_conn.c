@@ -166,7 +166,7 @@ struct conn *peer_ask(struct peer *peer, const char *method, bool keep)
     peer_say(peer, bytes.bytes, bytes.len);
     buf_free(&bytes);
     assert_non_null(asked.conn);
-    return asked.conn;
+    return peer->conn = asked.conn;
 }
 
 struct conn *peer_connect_and_ask(struct peer *peer)

@@ -58,6 +58,7 @@ void pass(uint64_t ms);
 
 struct peer {
     int fd;
+    struct conn *conn; /* of its latest request */
     struct buf heard;
     bool closed; /* it has heard the end */
 };

@@ -1,0 +1,78 @@
+#include "support_readers.h"
+
+#include <string.h>
+
+struct store *store;
+struct admission admission;
+struct readers readers;
+struct publisher publisher;
+
+const struct cursor at_start = {.kind = CURSOR_START}, from_now = {.kind = CURSOR_NOW};
+
+int readers_setup(void **state)
+{
+    if (store_setup(state) != 0 || conns_setup(NULL) != 0)
+        return -1;
+    store = *state;
+    store_open(store);
+    conns.count_max = 100;
+    admission = (struct admission){.waiting_max = HOLDS_MAX, .bytes_max = 1 << 20};
+    memset(&readers, 0, sizeof readers);
+    readers_init(&readers, store->log, &conns, &admission);
+    readers.heartbeat_ms = HEARTBEAT_MS;
+    readers.stream_ms = STREAM_MS;
+    publisher = (struct publisher){.log = store->log, .max_message = 1 << 20};
+    return 0;
+}
+
+int readers_teardown(void **state)
+{
+    conns_end_all(&conns);
+    readers_free(&readers);
+    assert_int_equal(admission.waiting, 0);
+    assert_int_equal(admission.bytes, 0);
+    assert_int_equal(readers.streams_behind, 0);
+    for (int kind = 0; kind < STREAM_KINDS; kind++)
+        assert_int_equal(readers.streams[kind], 0);
+    conns_teardown(NULL);
+    return store_teardown(state);
+}
+
+struct wanted want(const char *channel, enum format format, struct cursor cursor, uint64_t wait_ms)
+{
+    return (struct wanted){.channels = {channel},
+                           .count = 1,
+                           .cursor = cursor,
+                           .shape = {.format = format,
+                                     .limit = format_streams(format) ? 0 : 100,
+                                     .request_id = format_streams(format) ? 1 : 0,
+                                     .callback = ""},
+                           .wait_ms = wait_ms};
+}
+
+void drain_past(uint64_t head)
+{
+    struct log_news news;
+    while (log_head(store->log) == head) {
+        store_wait(store);
+        log_drain(store->log, &news);
+        publish_done(&publisher, &news);
+        readers_news(&readers, &news);
+        publish_delivered(&news);
+        log_news_free(&news);
+    }
+}
+
+void publish(const char *channel, const char *data, size_t len)
+{
+    struct append *append;
+    uint64_t head = log_head(store->log);
+    assert_int_equal(
+        publish_text(&publisher, channel, (struct text){data, len}, NULL, NULL, &append), LOG_OK);
+    drain_past(head);
+}
+
+void publish_word(const char *channel, const char *word)
+{
+    publish(channel, word, strlen(word));
+}

@@ -1,0 +1,43 @@
+/* support_readers.h - what the tests of readers share: the readers of a real log, on the loop, the
+ * connections and the clock of support_conn.h; and messages that are published to them.
+ */
+#ifndef ENCKE_TESTS_SUPPORT_READERS_H
+#define ENCKE_TESTS_SUPPORT_READERS_H
+
+#include "tests/unit/support_conn.h"
+#include "tests/unit/support_store.h"
+
+#include "fcgi/conn/admission.h"
+#include "fcgi/readers/publish.h"
+#include "fcgi/readers/readers.h"
+
+enum {
+    HOLDS_MAX = 3, /* admission.waiting_max */
+    HOLD_MS = 5000,
+    HEARTBEAT_MS = 2000, /* readers.heartbeat_ms */
+    STREAM_MS = 20000    /* readers.stream_ms */
+};
+
+extern struct store *store;
+extern struct admission admission;
+extern struct readers readers;
+extern struct publisher publisher;
+
+/* For cmocka_unit_test_setup_teardown. The teardown ends all readers, and asserts that nothing is
+ * left of them. */
+int readers_setup(void **state);
+int readers_teardown(void **state);
+
+extern const struct cursor at_start, from_now;
+
+/* What a reader of one channel asks for. */
+struct wanted want(const char *channel, enum format format, struct cursor cursor, uint64_t wait_ms);
+
+/* Publishes a message, waits for its commit, and gives it to all readers. */
+void publish(const char *channel, const char *data, size_t len);
+void publish_word(const char *channel, const char *word);
+
+/* Waits until the log's head is past `head`, and gives all that is new to the readers. */
+void drain_past(uint64_t head);
+
+#endif
