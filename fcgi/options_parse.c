@@ -10,8 +10,8 @@
 
 #include "fcgi/conflicts.h"
 #include "fcgi/options_help.h"
-#include "fcgi/wire/origin.h"
 #include "fcgi/spelling.h"
+#include "fcgi/wire/origin.h"
 
 #ifndef ENCKE_VERSION
 #define ENCKE_VERSION "unknown"

@@ -4,6 +4,7 @@
 #include <strings.h>
 
 #include "fcgi/io/text.h"
+#include "fcgi/wire/http.h"
 
 const char ORIGIN_REFUSED[] = "pages of other sites may not do this; encke's option --origin lists "
                               "the origins whose pages may";
@@ -52,19 +53,18 @@ bool origin_allowed(const struct request *request, const char *allowed)
 }
 
 /* Whether it is an origin as browsers send it, "scheme://host[:port]" or "null", or the word any.
- * An origin with a pattern, a path, a user or its scheme's default port would never match. */
+ * An origin with a blank, a pattern, a path, a user or its scheme's default port would never match.
+ */
 static bool origin_valid(struct text origin)
 {
-    static const char outside[] = " \t/*?#@\\"; /* characters that no host and port have */
+    static const char outside[] = " \t*\\"; /* characters that no host and port have */
+    struct text rest = origin, authority;
     if (text_is(origin, "any") || text_is(origin, "null"))
         return true;
-    const char *mark = memmem(origin.bytes, origin.len, "://", 3);
-    if (!mark)
+    if (!http_split_target(&rest, &authority) || rest.len > 0 ||
+        authority.bytes[authority.len - 1] == ':')
         return false;
-    struct text scheme = {origin.bytes, (size_t)(mark - origin.bytes)};
-    struct text authority = {mark + 3, origin.len - scheme.len - 3};
-    if (scheme.len == 0 || authority.len == 0 || authority.bytes[authority.len - 1] == ':')
-        return false;
+    struct text scheme = {origin.bytes, origin.len - authority.len - strlen("://")};
     bool secure = text_is_any_case(scheme, "https");
     if ((secure || text_is_any_case(scheme, "http")) &&
         without_default_port(authority, secure).len < authority.len)

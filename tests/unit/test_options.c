@@ -433,6 +433,8 @@ static void origins_are_written_as_browsers_send_them(void **state)
     assert_int_equal(parse(&options, "--db /x"), OPTIONS_RUN);
     setenv("ENCKE_ORIGIN", "https://a.example https://b.example", 1);
     assert_int_equal(parse(&options, "--db /x"), OPTIONS_BAD);
+    setenv("ENCKE_ORIGIN", "any https://a.example", 1); /* a comma is missing here, too */
+    assert_int_equal(parse(&options, "--db /x"), OPTIONS_BAD);
     unsetenv("ENCKE_ORIGIN");
 }
 
