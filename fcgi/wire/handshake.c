@@ -242,7 +242,6 @@ static enum handshake_verdict check_upgrade(const struct handshaker *handshaker,
 static enum handshake_verdict judge_handshake(struct handshaker *handshaker,
                                               struct handshake *handshake)
 {
-    handshake->head = text_is(handshaker->http.method, "HEAD");
     enum handshake_verdict verdict = check_http(handshaker, handshake);
     if (verdict == HANDSHAKE_DONE) {
         fill_request(handshaker);
@@ -297,6 +296,7 @@ enum handshake_verdict handshake_scan(struct handshaker *handshaker, const uint8
     /* the first bytes are read in any case, so that another protocol is refused at once */
     if (seen == 0 || (seen < most && has_empty_line(bytes, seen, most)))
         verdict = read_copy(handshaker, bytes, most);
+    handshake->head = verdict != HTTP_MORE && text_is(handshaker->http.method, "HEAD");
     if (verdict == HTTP_MALFORMED)
         return refuse_handshake(handshake, 400, "", handshaker->http.fault);
     if (verdict == HTTP_WHOLE)

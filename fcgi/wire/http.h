@@ -35,9 +35,9 @@ struct http_head {
     const char *fault;          /* one sentence for the client, static and JSON-safe */
 };
 
-/* Reads the head with which text begins. Empty lines before it are skipped, any number of them
- * (section 2.2). Unless HTTP_WHOLE is returned, only head->fault is of use. Takes time linear in
- * the length of the head. */
+/* Reads the head at the beginning of text. Skips any number of empty lines before it (section 2.2).
+ * After HTTP_MALFORMED only fault and method are of use, and method is all that stands before the
+ * first blank; after HTTP_MORE nothing is. Takes time linear in the length of the head. */
 enum http_verdict http_read_head(struct http_head *head, struct text text);
 
 /* Takes the next field off a whole head: its name, and its value without blanks around it, in which

@@ -506,6 +506,11 @@ static void refusals_are_whole_responses(void **state)
     assert_null(strstr(out.bytes, "Content-Length: 0"));
     buf_reset(&out);
 
+    scan("HEAD /websocket HTTP/1.1\r\n" HOST " folded\r\n\r\n", &handshake);
+    assert_true(handshake.head); /* a malformed HEAD gets no body either */
+    scan("GET /websocket HTTP/1.1\r\n" HOST " folded\r\n\r\n", &handshake);
+    assert_false(handshake.head);
+
     scan(GET HOST UPGRADE KEY "Sec-WebSocket-Version: 25\r\n\r\n", &handshake);
     handshake_put_error(&out, handshake.status, handshake.headers, handshake.why, false);
     error_of(&out, 426);
