@@ -73,6 +73,9 @@ unit_folder = $(lastword store $(foreach f,$(FOLDERS),$(if $(filter $(1).c:$f,$(
 unit_reach  = $(addprefix $(1)/,$(REACH_$(call unit_folder,$(2))))
 # An allocation of what is linked so may fail: tests/unit/support_memory.h.
 UNIT_WRAP   := $(foreach f,malloc calloc realloc strdup,-Wl,--wrap=$f)
+# The requests of polls are made up there.
+$(B)/tests/unit/test_uplink $(B)/asan/tests/unit/test_uplink: \
+    UNIT_WRAP += -Wl,--wrap=fetch_start -Wl,--wrap=fetch_cancel
 # tests/e2e/*.c: libraries to preload into the daemon (a full disk, a failing fsync, …).
 SHIMS       := $(patsubst tests/e2e/%.c,$(B)/tests/%.so,$(sort $(wildcard tests/e2e/*.c)))
 # tests/fuzz/fuzz_*.c: a fuzz target each; what else is there is shared, replay.c is the main() of
