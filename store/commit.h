@@ -9,7 +9,8 @@
  * cache may have dropped what could not be written, and a second fsync that succeeds would prove
  * nothing.
  *
- * The writer's thread only, but for commit_init and commit_free. All of it blocks on the disk.
+ * Called by the writer's thread; commit_init and commit_free while it does not run. All functions
+ * block on the disk.
  */
 #ifndef ENCKE_STORE_COMMIT_H
 #define ENCKE_STORE_COMMIT_H

@@ -1,19 +1,19 @@
 /* gap.h - which messages a reader cannot get any more, and whether it has been told so already.
  *
  * A reader of several channels pages through them in the order of the log. So its cursor may stay
- * below a channel's floor for many pages after the page that told of the gap. A reader who asks
- * anew each time is told again. A stream, which stays, is told once: it keeps the gap that it was
- * told of, and each later gap is compared with that.
+ * below a channel's floor (schema.h) for many pages after the page that told it of the gap. A long
+ * poll is told again with each page. A stream is told once: it keeps the gap that it was told of,
+ * and each later gap is compared with that.
  *
  * Let c be the reader's cursor, t[i] the floor of channel i in the gap that it knows of, and f[i]
  * that floor now. The reader has been given, or told that it misses, everything of channel i up to
- * max(c, t[i]). So something is missing that it was not told of exactly if some f[i] is above both.
- * Two things make this sound:
- * - It takes all floors. A sum or a maximum of them stays the same when one rises while another
- *   falls, or hides below it; and the reader is at one place in several channels at once.
- * - Floors never fall, except those that the memory has forgotten (tail.h). Such a floor is given
- * as less than it is. Its true value is at most the tail's start, which is at most c, so it does
- * not matter: not as f[i] and, as c never falls, not later as t[i].
+ * max(c, t[i]). So it misses something that it was not told of if, and only if, some f[i] is above
+ * both. Two things make this sound:
+ * - All floors are compared. Their sum or maximum would not do: it can stay the same when one floor
+ *   rises.
+ * - Floors never fall, except those that the memory has forgotten (tail.h): then a lower value is
+ *   given. The true value is at most the tail's start, and that is at most c. So the error does
+ *   not matter: not in f[i] now and, as c never falls, not in t[i] later.
  *
  * The loop's thread only.
  */

@@ -21,7 +21,7 @@
  * - one connection writes; a second log_open of the same file is refused;
  * - the visible head moves only in log_drain, so when log_read says "nothing newer", that stays
  *   true until the next log_drain;
- * - a reader whose cursor cannot be honoured to the last message is told so (page.reset).
+ * - a reader that may have missed messages is told so (page.reset).
  *
  * The files of store/, in an order in which each uses only those of the lines before it (and,
  * within a line, those to its left):
@@ -116,14 +116,14 @@ void log_drain(struct log *log, struct log_news *news);
 void log_news_free(struct log_news *news);
 
 /* Reads what is newer than the cursor on count channels (names, NUL-terminated, distinct; at least
- * one), up to limit. What is in memory is read from there; only older pages touch the disk.
- * - CURSOR_START: everything retained. CURSOR_NOW: nothing, next is the head.
+ * one), up to limit. Recent messages are in memory. Older ones are read from the disk, and the
+ * caller waits for that.
+ * - CURSOR_START: everything retained. CURSOR_NOW: an empty page, whose next is the head.
  * - CURSOR_UNKNOWN, or CURSOR_AT ahead of the head: everything retained, with reset.
- * - CURSOR_AT older than what retention kept on some of the channels: what is newer than the
- *   cursor, with reset. On those channels that is everything retained. On the others, where nothing
- *   is missing, it does not start over: a reader who pages through channels with different floors
- *   would never get past the first page. Such a reader may be told reset again (a stream need not
- *   be: gap.h).
+ * - CURSOR_AT, but retention has deleted newer messages of some of the channels: what is newer than
+ *   the cursor, with reset. It does not start over with everything retained: channels lose messages
+ *   up to different seqs, and a reader that started over each time would never get past the first
+ *   page. Such a reader may get reset with several pages in a row (a stream only once: gap.h).
  * An empty page without reset means that nothing newer is visible: the reader may wait.
  * Returns LOG_OK with *page filled (page_free it); or LOG_NO_MEMORY, LOG_LOCKED (another program
  * holds the file: ask again) or LOG_FAILED with it empty. */
@@ -142,12 +142,12 @@ struct log_stats {
     uint64_t appended;  /* acknowledged since log_open */
     uint64_t commits;   /* transactions committed since log_open */
     uint64_t queued;    /* appends waiting now */
-    uint64_t wal_bytes; /* size of the write-ahead log's file: LOG_WAL_USUAL or less; more while
-                           another program reads in one long transaction, as it cannot start over */
+    uint64_t wal_bytes; /* size of the write-ahead log's file. Usually at most LOG_WAL_USUAL; it
+                           grows while another program reads in one long transaction */
 };
 
-/* log_options.tell gets a line when the write-ahead log grows beyond LOG_WAL_MUCH bytes, and one
- * when it is down to LOG_WAL_USUAL again, to which it is cut when it starts over. */
+/* log_options.tell gets a line when the file of the write-ahead log reaches LOG_WAL_MUCH bytes, and
+ * one when it has LOG_WAL_USUAL or less again: SQLite cuts it to that when it starts over. */
 enum { LOG_WAL_MUCH = 64 << 20, LOG_WAL_USUAL = 16 << 20 };
 
 void log_stats(const struct log *log, struct log_stats *stats);

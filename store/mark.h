@@ -11,8 +11,8 @@
  * - The writer commits (head rises), then sets the mark, then reports. So at every moment
  *   shown <= mark <= head.
  * - No false alarm: the next start finds the mark, or, after a power cut, an earlier value of it;
- *   never a mixture, as it is stored at once and lies in one sector. That is at most head, which
- * the log itself still has.
+ *   never a mixture, as it is stored at once and lies in one sector. That value is at most `head`,
+ *   and the log still has its head.
  * - Nothing missed: when the process ends, in whatever way, the mark stays in the kernel's memory,
  *   and it is at least `shown`. A copy that lacks anything shown has a head below that. A copy that
  *   lacks nothing shown needs no new epoch.

@@ -1,7 +1,7 @@
 /* page.h - a page: the messages that one read gives, up to a limit.
  *
- * struct page and struct page_limit are part of the log's interface (log.h). The rest is for those
- * who fill a page: tail.c from memory, reader.c from the disk.
+ * struct page and struct page_limit are part of the log's interface (log.h). The rest is for the
+ * files that fill a page: tail.c from memory, reader.c from the disk.
  *
  * The loop's thread only.
  */
@@ -22,9 +22,9 @@ struct page {
     uint64_t next;   /* the seq of the cursor to go on with: the visible head, or with `more` the
                         last message of the page */
     bool more;       /* the limit ended the page: ask again from next */
-    bool reset;      /* the cursor could not be honoured: messages may be missing in between */
-    struct gap *gap; /* up to where messages of the channels are gone, if that is past the cursor; a
-                        reader who knows of it need not be told (gap.h). NULL: nothing is gone */
+    bool reset;      /* messages may be missing between the cursor and this page */
+    struct gap *gap; /* which ones: up to where each channel has lost messages. A reader who knows
+                        of it need not be told (gap.h). NULL: none after the cursor */
 };
 
 /* How much a page may hold. It ends with the message that reaches either. */

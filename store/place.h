@@ -7,8 +7,8 @@
  * inotify tells of a file that goes and of a database that is cut short, and until then nobody is
  * woken. (A -shm that is cut short is a SIGBUS: SQLite maps it.)
  *
- * The writer's thread, but for place_remember and place_free (log_open, log_close), place_watch and
- * place_drain (the loop's).
+ * Called by the writer's thread; but place_remember and place_free by log_open and log_close, and
+ * place_watch and place_drain by the loop's thread.
  */
 #ifndef ENCKE_STORE_PLACE_H
 #define ENCKE_STORE_PLACE_H

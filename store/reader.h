@@ -3,8 +3,8 @@
  * It has a read-only connection of its own, for the loop's thread. Each read is one read
  * transaction, so floors and messages agree with each other. Its statements are reset before it
  * returns, so that no checkpoint waits for them. It may see commits that log_drain has not reported
- * yet. The caller limits it by the visible head; and what such a commit deleted is told as a gap,
- * by the floors that came with it.
+ * yet: the caller reads only up to the visible head, and if such a commit deleted messages, the
+ * floors that are read with them show the gap.
  *
  * A read costs what it reads, whatever the size of the log: every statement searches an index.
  */
@@ -24,8 +24,8 @@ struct reader;
 /* Opens the log at path, which file_open has checked. Returns 0, or -1 with the reason in why. */
 int reader_open(struct reader **out, const char *path, char *why, size_t why_size);
 
-/* To be called before the connection that writes is closed, so that that one is the last. NULL is
- * allowed. */
+/* To be called before the writer's connection is closed, which must be the last (log_close). NULL
+ * is allowed. */
 void reader_close(struct reader *reader);
 
 /* Fills an empty tail with the newest messages that fit its limit, and their channels' floors. For
@@ -34,8 +34,8 @@ int reader_load(struct reader *reader, struct tail *tail, char *why, size_t why_
 
 /* Fills the page with the messages of count channels whose seq is above `after` and at most upto,
  * in order. Sets page->more if there are more of them, and adds the channels' floors, as they are
- * in the same transaction. Returns LOG_OK; or LOG_NO_MEMORY, LOG_LOCKED or LOG_FAILED (see
- * reader_error), with the page partly filled. */
+ * in the same transaction. Blocks on the disk. Returns LOG_OK; or LOG_NO_MEMORY, LOG_LOCKED or
+ * LOG_FAILED (see reader_error), with the page partly filled. */
 enum log_status reader_read(struct reader *reader, const char *const *channels, size_t count,
                             uint64_t after, uint64_t upto, struct page_fill *fill,
                             struct floors *floors);
@@ -45,7 +45,7 @@ enum log_status reader_read(struct reader *reader, const char *const *channels, 
 enum log_status reader_newest(struct reader *reader, const char *channel, uint64_t upto,
                               struct message **message);
 
-/* Why the last read that failed did. */
+/* The reason why the latest failed read failed. Valid until the next call that fails. */
 const char *reader_error(const struct reader *reader);
 
 #endif

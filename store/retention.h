@@ -27,8 +27,8 @@ struct retention_limits {
     uint64_t keep_bytes;    /* message_size of all messages; 0: no limit */
 };
 
-/* How many messages a channel, and bytes the log, may have before the oldest are deleted, down to
- * keep_messages and keep_bytes. */
+/* When a channel has more messages than this, or the log more bytes, the oldest are deleted until
+ * keep_messages or keep_bytes are left. */
 uint64_t retention_most_messages(const struct retention_limits *limits);
 uint64_t retention_most_bytes(const struct retention_limits *limits);
 
@@ -52,12 +52,12 @@ int retention_init(struct retention *retention, sqlite3 *db, struct ledger *ledg
                    const struct retention_limits *limits);
 void retention_free(struct retention *retention);
 
-/* Whether a transaction only for retention has something to do now. It has when the wall clock was
- * set, too, as messages from before the start may be too old by it. */
+/* Whether a transaction only for retention has something to do now. It has, too, after the wall
+ * clock was set: by the new time, messages from before the start may be too old. */
 bool retention_is_due(const struct retention *retention, const struct moment *now);
 
-/* Deletes what is due now, about rows messages at most, in the transaction that runs on the ledger.
- * idle: no append waits, so channels that did not change may be checked. */
+/* Deletes what is due now, at most about `rows` messages, in the transaction that runs on the
+ * ledger. idle: no append waits, so channels that did not change may be checked. */
 int retention_run(struct retention *retention, const struct moment *now, uint64_t rows, bool idle);
 
 /* Message seq, stamped time_ms, was committed now. */

@@ -3,9 +3,8 @@
  * SQLite makes that file longer by writing one byte every 4 KiB. If the file system's blocks are
  * smaller, the rest are holes, and when one of them is written to on a full disk the process gets a
  * SIGBUS, not an error. So whole blocks are reserved ahead of what a transaction may need, and a
- * lack of them is an error like any other. (Without shared memory, SQLite's "unix-excl", there
- * would be no such file; but then no other program could read or back up a log in use, and they
- * may.)
+ * lack of them is an error like any other. (With SQLite's "unix-excl" there is no such file; but
+ * then no other program could read or back up a log that is in use.)
  *
  * On a file system that cannot reserve (fallocate(2)) nothing is done. Nor can anything be done
  * about btrfs, which copies a block at each write.

@@ -16,11 +16,11 @@
 enum { SQL_ERROR_SIZE = 400 }; /* bytes for what sql_explain writes */
 
 /* What rc means for the log. It looks at errno, as SQLite left it. So errno must be 0 before SQLite
- * is called: the functions below see to that, and who calls SQLite without them does it himself. */
+ * is called: the functions below set it, and code that calls SQLite directly must do so, too. */
 enum log_status sql_status(int rc);
 
-/* Writes "doing: SQLite's text" about rc, just returned on db (NULL is allowed), into text; for an
- * I/O error with the reason in errno, as above. */
+/* Writes into text: `doing`, a colon, what SQLite says about rc, and for an I/O error what errno
+ * says. db has just returned rc; NULL is allowed. */
 void sql_explain(char *text, size_t text_size, const char *doing, sqlite3 *db, int rc);
 
 /* Opens the database at path with flags (SQLITE_OPEN_READWRITE, …READONLY), for one thread; it

@@ -7,7 +7,7 @@
  * kept. With that, a stamp can be translated to what the wall clock, as it goes now, would have
  * said.
  *
- * The spans are in memory only: of a message from before the start just its stamp is known. The
+ * The spans are in memory only: of a message from before the start, only the stamp is known. The
  * differences within a span vary by STAMPS_SLACK_MS at most. If the clock is set more often than
  * there is room for spans, the oldest are forgotten, as if they were from before the start.
  *

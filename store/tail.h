@@ -2,12 +2,13 @@
  *
  * One rule makes it work: every message that is retained, visible and newer than `start` is in
  * here, and so is its channel. So a reader whose cursor is at start or newer is answered from
- * memory alone, and the gap is known, too:
- * - a channel that is in here has its floor here;
- * - a channel that is not has no message newer than start. If it has messages on disk, its floor is
- *   below them, so below start, and no gap for such a cursor. If it has none, its floor is
- *   `forgotten`. The two cases need not be told apart: forgotten is below every retained message
- *   (retention.h), so if it is past start, every channel that has messages has them here.
+ * memory alone, and its gap is known, too:
+ * - A channel that is in here has its floor (schema.h) here.
+ * - A channel that is not in here has no message newer than start. If it has older ones on disk,
+ *   its floor is below them, and so below start: no gap for such a cursor. If it has none, its
+ *   floor is `forgotten`. Both cases are answered with `forgotten`, and that is right: if forgotten
+ *   is not above start, it is no gap either; and if it is, there is no channel of the first case,
+ *   since forgotten is below every retained message (retention.h).
  *
  * To stay within its bytes, it drops the oldest messages and raises start. start is 0 as long as
  * the whole log fits.

@@ -1,4 +1,5 @@
-/* wal.h - the write-ahead log as a file: the one thing that SQLite does not do for it.
+/* wal.h - writes the file of the write-ahead log again at the start, since a failed fsync of the
+ * last run may have left pages that only seem to be on the disk.
  *
  * The caller holds the log's lock (lock.h).
  */
