@@ -73,13 +73,13 @@ struct conn {
     };
     struct conns *conns;
     const struct wait *wait; /* NULL: the connection has ended */
-    void *in;                /* what it waits in: the wait's own; NULL: nothing */
+    void *in;                /* what belongs to the wait, of the wait's own type; NULL: nothing */
     int fd;
     uint16_t request_id; /* 0: a WebSocket's */
     bool websocket : 1;  /* it speaks HTTP, then WebSocket; else FastCGI */
     bool idle : 1;       /* it is in the list of the idle ones */
     bool keep : 1;       /* the web server wants to use the connection again */
-    bool lingers : 1;    /* it is not closed as soon as its answer is out */
+    bool lingers : 1;    /* after its answer it waits for the peer to close first: answer.c */
     bool head : 1;       /* the request is a HEAD, the answer goes without its body */
     uint8_t watch : 3;   /* enum watch */
 };
@@ -93,7 +93,7 @@ struct conns {
     struct loop *loop;
     unsigned count, count_max;   /* connections; the descriptors allow count_max */
     struct idle_list idle;       /* kept open by the web server, most recently used first */
-    struct conn_list busy;       /* all others that are in no list of their wait's own */
+    struct conn_list busy;       /* all others, but for those whose wait has a list of its own */
     const struct wait *first;    /* what a connection waits for at first, and after each answer */
     uint64_t request_timeout_ms; /* for a request to arrive whole, and for a full socket to move */
     bool draining;               /* the daemon is about to stop: answer at once, hold nothing */
@@ -116,7 +116,7 @@ struct conns {
     uint8_t inbox[INBOX_SIZE]; /* what was read last; any call may use it */
 };
 
-/* What is not set by these is the caller's to set. */
+/* Sets loop, unsent and the lists. All other fields are the caller's to set. */
 void conns_init(struct conns *conns, struct loop *loop, size_t unsent_max);
 
 /* Ends every connection in the list. */
@@ -130,9 +130,9 @@ static inline bool conns_are_full(const struct conns *conns)
     return conns->count >= conns->count_max;
 }
 
-/* Makes room for one more connection, if there is none, by ending the one that has been idle for
- * longest. Web servers expect that of a kept connection, but not once they have sent the next
- * request: then there is room soon. */
+/* Looks for room for one more connection. If there is none, ends the one that has been idle for
+ * longest: a web server expects that a kept connection may end. But if its next request is already
+ * there, it is left alone, and the caller is to look again soon. */
 enum conns_room { ROOM_NOW, ROOM_SOON, ROOM_NONE };
 enum conns_room conns_make_room(struct conns *conns);
 
@@ -142,8 +142,9 @@ struct conn *conn_new(struct conns *conns, int fd, bool websocket);
 
 #define CONN_FOREVER UINT64_MAX
 
-/* Lets the connection wait for this, in that list, for ms (or CONN_FOREVER), and then has what it
- * waited for before release its `in`. What epoll reports stays the same: see conn_watch. */
+/* From now on the connection waits for `wait`, with `in` for its functions, and is in that list.
+ * After ms the wait has expired; with CONN_FOREVER it never does. Then the former wait's `left` is
+ * called with the former `in`. What epoll reports stays the same: see conn_watch. */
 void conn_wait(struct conn *conn, struct conn_list *list, const struct wait *wait, void *in,
                uint64_t ms);
 
@@ -153,13 +154,13 @@ static inline bool conn_waits(const struct conn *conn, const struct wait *wait)
     return conn->wait == wait;
 }
 
-/* Sets the time for which it goes on waiting. */
+/* The wait expires after ms from now, instead of when it was to; with CONN_FOREVER never. */
 void conn_expire_in(struct conn *conn, uint64_t ms);
 
 /* Moves the connection to another list; it waits for the same as before. */
 void conn_move(struct conn *conn, struct conn_list *list);
 
-/* The web server keeps the connection for its next request. */
+/* Lets the connection wait for its next request, among the idle ones, without a limit of time. */
 void conn_wait_idle(struct conn *conn);
 
 /* Has epoll report what. Ends the connection if that fails. */

@@ -26,10 +26,11 @@ struct door {
 /* Begins to accept from the door's listener. Returns 0, or -1 with errno set. */
 int door_open(struct door *door);
 
-/* There is room for another connection. */
+/* There is room for another connection: accepts again, if it had stopped for want of room. */
 void door_resume(struct door *door);
 
-/* Accepts what is in the backlog, and no more, and closes the listener. */
+/* Accepts the connections that are in the backlog now, as far as there is room, and closes the
+ * listener. Does nothing to a door that stayed closed. */
 void door_close(struct door *door);
 
 #endif

@@ -4,8 +4,8 @@
  *     WebSocket: handshake_scan --------------------> conns->take_websocket
  *
  * When the call returns, the request has been answered, or the connection waits for something, or
- * has ended; the request is released then. Bytes that are no request end the connection, and a
- * handshake that is none is refused.
+ * has ended; the request is released then. Bytes that are no FastCGI request end the connection. A
+ * handshake with a fault gets an answer that names it.
  *
  * Loop's thread only. Nothing here blocks.
  */

@@ -55,11 +55,11 @@ enum { UNSENT_MOMENT_MS = 1000 }; /* a reader that took something so recently st
 
 void unsent_init(struct unsent *unsent, size_t bytes_max);
 
-/* The connection's socket is full, and has taken what rest says: counts the rest, if it is not
- * counted yet, and puts it at the end of the list. */
+/* The connection's socket is full again, after it took what rest->sent says. Counts the rest, if it
+ * is not counted yet, and puts it at the end of the list. */
 void unsent_note(struct unsent *unsent, struct rest *rest, struct conn *conn);
 
-/* The rest is sent, or will not be: drops its frames. One of which nothing is left is ignored. */
+/* The rest is sent, or never will be: drops its frames, and empties it. An empty one is allowed. */
 void unsent_drop(struct unsent *unsent, struct rest *rest);
 
 /* Whether it is more than half of the bound, so that it is time to give less at once; and whether

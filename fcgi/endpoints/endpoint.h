@@ -3,7 +3,8 @@
  * An endpoint is one function below, in endpoint_<what it does>.c, and a row of the table in
  * routes.c. It answers the request, or lets the connection wait for something, or ends it.
  *
- * Loop's thread only. Nothing here blocks, but that what is in no memory is read from the disk.
+ * Loop's thread only. Nothing here blocks, except that messages which are no longer in memory are
+ * read from the disk, a page at a time (store/reader.h).
  */
 #ifndef ENCKE_FCGI_ENDPOINT_H
 #define ENCKE_FCGI_ENDPOINT_H
@@ -23,7 +24,7 @@
 #include "fcgi/wire/handshake.h"
 #include "fcgi/wire/request.h"
 
-/* All that endpoints need, and nothing of it is their own. */
+/* All that endpoints use. Everything is borrowed. */
 struct service {
     struct conns *conns;
     struct publisher *publisher;
@@ -57,11 +58,12 @@ endpoint endpoint_status;
 void endpoint_handshake(void *context, struct conn *conn, const struct handshake *handshake,
                         const uint8_t *bytes, size_t len);
 
-/* Answers a subscribe that is for an upstream, or holds it for that; false if it is for none. */
+/* If a subscribe is for an upstream: answers it, or holds it until the upstream answers, and
+ * returns true. Else returns false. */
 bool endpoint_relayed(struct service *service, struct conn *conn, const struct request *request);
 
-/* Reads what a reader asks for, on those terms; answers 400 if something is wrong with it. Returns
- * whether nothing is. */
+/* Reads into *wanted what a reader asks for, on those terms. Returns false if something is wrong
+ * with it, and then has answered 400. */
 bool endpoint_understand(const struct service *service, struct conn *conn,
                          const struct request *request, const struct terms *terms,
                          struct wanted *wanted);

@@ -23,8 +23,11 @@ struct buf {
 
 /* Empties the buffer. Its memory is kept, unless it is more than 256 KiB. */
 void buf_reset(struct buf *buf);
+
+/* Frees the memory. It is an empty buffer then. */
 void buf_free(struct buf *buf);
 
+/* Append bytes, a string without its NUL, a decimal number, formatted text. */
 void buf_add(struct buf *buf, const void *bytes, size_t len);
 void buf_puts(struct buf *buf, const char *text);
 void buf_number(struct buf *buf, int64_t n);

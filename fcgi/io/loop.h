@@ -5,8 +5,8 @@
  * after all others: a few in each round, for about 2 ms, so that many connections with much to do
  * do not delay the rest.
  *
- * Callbacks walk lists of connections, and so must not end the members of those lists. They leave
- * that to `settle`, which the loop calls after each callback.
+ * A callback that walks a list of connections may end the one that it is at, but no other. What
+ * must end others (unsent.h) is done in `settle`, which the loop calls after each callback.
  *
  * A callback may end any source, its own or another, although epoll has reported events for it in
  * the same round. So it calls loop_forget, which sets `ready` to NULL, and frees the memory with
@@ -57,9 +57,9 @@ int loop_watch(struct loop *loop, int fd, enum turn turn, uint32_t events, struc
 int loop_change(struct loop *loop, int fd, enum turn was, enum turn turn, uint32_t events,
                 struct source *source);
 
-/* The source is not called any more. Epoll stops to watch its descriptor when that is closed. A
- * descriptor that other processes may have open too is to be passed as fd, else -1: then the watch
- * ends here, if its turn is TURN_NOW. */
+/* The source is not called any more. The caller closes its descriptor, and with that epoll stops
+ * watching it. But if something else has the same file open (another process, a library), epoll
+ * would go on: then pass the descriptor as fd, which is watched with TURN_NOW. Else pass -1. */
 void loop_forget(struct loop *loop, int fd, struct source *source);
 
 /* Frees memory, by free(), at the end of the round, when no event can refer to it any more. */

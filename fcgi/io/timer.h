@@ -4,7 +4,8 @@
  * The loop asks how long it may sleep, and fires what is due. A deadline is never early, and late
  * by at most a tick.
  *
- * Loop's thread only. Times are milliseconds of a clock that never goes back (timer_now_ms).
+ * Loop's thread only, except timer_now_ms: any thread. Times are milliseconds of a clock that never
+ * goes back.
  */
 #ifndef ENCKE_FCGI_TIMER_H
 #define ENCKE_FCGI_TIMER_H
@@ -32,6 +33,7 @@ struct timers {
     struct timer_list slots[TIMER_SLOTS];
 };
 
+/* The time by that clock. */
 uint64_t timer_now_ms(void);
 
 /* Replaces the clock, for tests that have their own time; now_ms must not go back. */

@@ -24,8 +24,8 @@ struct readers {
     struct log *log;
     struct conns *conns;
     struct admission *admission;
-    uint64_t heartbeat_ms; /* the longest that a stream says nothing */
-    uint64_t stream_ms; /* the longest that a stream lasts which is to end when it has caught up */
+    uint64_t heartbeat_ms;  /* the longest time for which a stream sends nothing */
+    uint64_t stream_ms;     /* the longest life of a stream that ends once it has caught up */
     struct groups groups;   /* all who wait for news */
     struct batches batches; /* for streams */
     struct strips strips;   /* for long polls */
@@ -34,8 +34,8 @@ struct readers {
     struct conn_list behind;        /* streams that catch up, or take nothing */
     unsigned streams[STREAM_KINDS]; /* streams */
     unsigned streams_behind;        /* of these */
-    uint64_t polls_round;           /* the loop's round in which polls were given … */
-    size_t polls_round_bytes;       /* … so much */
+    uint64_t polls_round;           /* a round of the loop (loop.rounds) */
+    size_t polls_round_bytes;       /* what long polls were given in that round */
 };
 
 /* heartbeat_ms and stream_ms are the caller's to set. */

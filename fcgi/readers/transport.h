@@ -2,9 +2,9 @@
  * Events, or WebSocket frames. Each is a row of the table in transport.c.
  *
  * Every transport says the same things: at its opening what a client needs to begin; a message; a
- * cursor to go on from; a heartbeat, which carries the cursor too; and a reset: the cursor could
- * not be honoured, and what follows is what log_read gives in that case. A reset moves no cursor: a
- * client that loses the connection right behind it asks from its old cursor, and is told again.
+ * cursor to go on from; a heartbeat, which carries the cursor too; and a reset: messages may be
+ * missing before those that follow (log_read). A reset moves no cursor: a client that loses the
+ * connection right after it asks from its old cursor, and is told again.
  *
  * Loop's thread only.
  */
@@ -25,8 +25,8 @@ struct transport {
     const char *type;   /* the response's content type; NULL: these are WebSocket frames */
     const char *header; /* further header lines, or NULL */
     void (*put_opening)(struct buf *out);
-    /* what stands before each message: it depends only on the callback. NULL:
-     * nothing. What put_message writes goes on from there. */
+    /* Writes what stands before each message, if its bytes depend only on the callback; put_message
+     * goes on from there. NULL: nothing does. */
     void (*put_call)(struct buf *out, const struct shape *shape);
     void (*put_message)(struct buf *out, const struct shape *shape, const char *epoch,
                         const struct message *message);

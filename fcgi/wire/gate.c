@@ -151,8 +151,8 @@ static enum gate_verdict take_record(struct gate *gate, uint8_t *bytes, const FC
 enum gate_verdict gate_scan(struct gate *gate, uint8_t *bytes, size_t *len)
 {
     enum gate_verdict verdict = GATE_MORE;
-    size_t at =
-        gate->scanned; /* next byte to read; gate->scanned is the next to write, not after */
+    /* reads at `at`, writes at gate->scanned, which is never after it */
+    size_t at = gate->scanned;
     while (verdict == GATE_MORE && *len - at >= FCGI_HEADER_LEN) {
         FCGI_Header header;
         memcpy(&header, bytes + at, sizeof header);

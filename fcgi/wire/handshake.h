@@ -4,14 +4,15 @@
  *                            |-------DONE-----> 101, and a struct request like that of any endpoint
  *                            +-----REFUSED----> the status, the reason; then close
  *
- * http.h reads the head, and refuses what is not strictly HTTP. A field that matters and comes
- * twice is refused here. The reason is the same: the web server in front may have read it
- * otherwise.
+ * http.h reads the head, and refuses what is not strictly HTTP. This file refuses a field that
+ * matters and comes twice. The reason for both: the web server in front may have read the same
+ * bytes in another way.
  *
  * The first subprotocol that a client offers is accepted, because browsers give up if none is. The
  * frames are the same for all of them.
  *
- * No I/O. One handshaker serves all connections; what it returns is valid until its next scan.
+ * No I/O. Loop's thread only. One handshaker serves all connections; what it returns is valid until
+ * its next scan.
  */
 #ifndef ENCKE_FCGI_HANDSHAKE_H
 #define ENCKE_FCGI_HANDSHAKE_H
@@ -24,7 +25,7 @@
 #include "fcgi/wire/request.h"
 
 enum {
-    HANDSHAKE_MAX = 64 * 1024, /* bytes of the request's head, as of all FastCGI parameters */
+    HANDSHAKE_MAX = 64 * 1024, /* bytes of the request's head; as GATE_PARAMS_MAX for FastCGI */
     HANDSHAKE_ACCEPT_SIZE = 29
 };
 

@@ -24,8 +24,8 @@
 #include "fcgi/io/text.h"
 
 enum {
-    WEBSOCKET_REST_MAX = 64,
-    WEBSOCKET_BURST = 10 /* as many frames may come at once as are allowed in so many seconds */
+    WEBSOCKET_REST_MAX = 64, /* bytes of memory */
+    WEBSOCKET_BURST = 10     /* seconds: so many seconds' frames may come at once */
 };
 
 /* Why a WebSocket ends (7.4.1). */
