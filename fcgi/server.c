@@ -24,10 +24,9 @@ enum {
     UPSTREAM_SHARE = 8,   /* one connection in so many may be for a request to an upstream, … */
     POLL_DESCRIPTORS = 2, /* … which has so many descriptors while it tries two addresses */
     SPARE_SHARE = 8,      /* one in so many connections is kept free of holds, for short requests */
-    GROUPS_SHARE =
-        1600, /* bytes that the channels of one held request may take, on the average … */
-    GROUPS_LEAST = 1 << 20, /* … or of all of them together */
-    SWEEP_MS = 1000,        /* for which a group is kept that nobody is in */
+    GROUPS_SHARE = 1600,  /* bytes that groups and channels may take for each held request, … */
+    GROUPS_LEAST = 1 << 20, /* … and bytes that they may take in any case */
+    SWEEP_MS = 1000,        /* how long a group is kept that nobody is in */
     TIDY_MS = 1000,         /* after much memory was freed, until it is given back to the system */
     TIDY_FROM = 4 << 20,    /* bytes that are much */
     LOOK_MS = 500,  /* between two looks at the log's files while something happens to them */
@@ -93,8 +92,8 @@ static void settle_server(struct loop *loop)
 
 /* ---- draining ---- */
 
-/* Looks from time to time whether all are served, those too that came in late on kept connections.
- */
+/* Checks at each tick whether all requests are served, also those that come late on kept
+ * connections. */
 static void on_drain_timer(struct timer *timer)
 {
     struct server *server = OWNER(struct server, timer, drain_timer);
@@ -351,7 +350,7 @@ static int open_conns(struct server *server)
     return conns->decoder ? 0 : -1;
 }
 
-/* Those who read, and the endpoints by which they come. The log and the doors are open. */
+/* Sets up the readers and the endpoints. The log and the doors are open already. */
 static int open_readers(struct server *server)
 {
     const struct options *options = server->options;

@@ -20,7 +20,8 @@ static void drop_late_input(struct conn *conn, uint32_t events)
     ssize_t got = recv(conn->fd, conns->inbox, sizeof conns->inbox, MSG_DONTWAIT);
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    if (got <= 0 || conns->draining) /* then what comes is the client's own farewell */
+    /* in a drain, the client answers our close frame with its own, and then sends nothing more */
+    if (got <= 0 || conns->draining)
         conn_end(conn);
 }
 
@@ -63,7 +64,7 @@ static bool peer_reads(struct conn *conn)
 static void wait_to_send(struct conn *conn)
 {
     (void)peer_reads(conn);
-    /* for the next bytes, not for all: it may move slowly */
+    /* the time is for the next bytes, not for all: a peer may be slow */
     conn_expire_in(conn, conn->conns->request_timeout_ms);
     conn_watch(conn, WATCH_OUTPUT);
 }

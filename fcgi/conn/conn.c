@@ -148,7 +148,7 @@ void conn_end(struct conn *conn)
     change_wait(conn, NULL, NULL);
     conn_expire_in(conn, CONN_FOREVER);
     loop_forget(conns->loop, -1, &conn->source);
-    close(conn->fd); /* what was sent reaches the web server even so, before the end */
+    close(conn->fd); /* the web server still gets what was sent before */
     loop_free_later(conns->loop, conn);
     conns->count--;
     conns->room_made(conns);

@@ -130,8 +130,8 @@ static void take_whole_handshake(struct conn *conn, const struct handshake *hand
     inbound_free(inbound);
 }
 
-/* Looks at what has arrived of a WebSocket's handshake, of which `seen` bytes are old. Returns
- * whether the connection waits for more of it. */
+/* Looks at what has arrived of a WebSocket's handshake; the first `seen` bytes have been looked at
+ * before. Returns whether the connection waits for more of it. */
 static bool scan_handshake(struct conn *conn, const struct gate *gate, const uint8_t *bytes,
                            size_t seen, size_t len)
 {

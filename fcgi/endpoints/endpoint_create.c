@@ -20,7 +20,7 @@ static struct text random_message(char bytes[RANDOM_LEN + 1])
     return (struct text){bytes, RANDOM_LEN};
 }
 
-/* What a create says. No field may be given twice, and no other field at all. */
+/* What a create says. Each field may be given once; other fields are refused. */
 struct said {
     struct text message; /* absent or empty: none was given */
     const char *channel;

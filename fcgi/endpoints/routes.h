@@ -1,6 +1,8 @@
-/* routes.h - which endpoint a request is for. What stands behind the mount in the path is its name;
- * without a mount the last segment is, so that the daemon can be mounted anywhere. The table is in
- * routes.c, the endpoints are in endpoint.h.
+/* routes.h - which endpoint a request is for. The endpoint's name is the part of the path after the
+ * mount. Without a mount it is the last segment of the path, so the web server can put the
+ * endpoints anywhere. The table is in routes.c, the endpoints are in endpoint.h.
+ *
+ * Loop's thread only. Nothing here blocks, but an endpoint may: see endpoint.h.
  */
 #ifndef ENCKE_FCGI_ROUTES_H
 #define ENCKE_FCGI_ROUTES_H

@@ -24,8 +24,7 @@ struct batch {
     uint32_t refs;
     uint32_t count;
     uint64_t next;    /* the cursor's seq once all is sent */
-    struct gap *told; /* the gap that a reader of the first frame knows of: one reference; NULL:
-                         none */
+    struct gap *told; /* the gap of which its first frame tells: one reference; NULL: none */
     bool more;        /* there is more to read from there */
     bool bare;        /* the call that goes before each message is not in the frames */
     size_t len;       /* bytes of all frames */

@@ -14,8 +14,8 @@ struct deferred {
 };
 
 enum {
-    ROUND_BYTES = 256 * 1024, /* given in one round of the loop, until the others are deferred */
-    STRIP_FROM = 9            /* messages; fewer are as soon rendered as looked for in a strip */
+    ROUND_BYTES = 256 * 1024, /* given to polls in one round of the loop; the rest are deferred */
+    STRIP_FROM = 9 /* messages; fewer are rendered as fast as they are found in a strip */
 };
 
 /* ---- waiting ---- */
@@ -100,8 +100,8 @@ static void join_and_defer(struct readers *readers, struct conn *conn, const str
 
 /* ---- answering at once ---- */
 
-/* How many bytes of messages. While what is not taken is not much, one answer does not make it too
- * much. */
+/* How many bytes of messages an answer may have: never more than a quarter of --unsent. So if not
+ * much is unsent, one answer does not make it too much. */
 static size_t answer_bytes(const struct unsent *unsent)
 {
     size_t share = unsent->bytes_max / 4;
@@ -187,7 +187,7 @@ static void take_turn(struct conn *conn, uint32_t events)
                        deferred.wait_ms) ||
         !admission_check(readers->admission, conn))
         return;
-    group_rejoin(group); /* as it leaves what was deferred */
+    group_rejoin(group); /* since leave_deferred leaves the group once */
     hold(conn, group, deferred.wait_ms);
 }
 
@@ -229,7 +229,7 @@ static void defer_holds(struct group *group, uint64_t before)
     struct conn *conn = LIST_FIRST(&group->conns);
     while (conn) {
         struct conn *next = LIST_NEXT(conn, link);
-        group_rejoin(group); /* as it leaves its hold */
+        group_rejoin(group); /* since leave_hold leaves the group once */
         defer(conn, (struct deferred){group, {CURSOR_AT, before}, 0});
         conn = next;
     }
@@ -264,7 +264,7 @@ static void wake_holds(struct group *group, uint64_t before)
         answer_holds(group, render_news(group, before));
 }
 
-/* Their clients must ask again. The answer is short, so any socket takes it. */
+/* Their clients must ask again. The refusal is short, so any socket takes it. */
 void hold_refuse_deferred(struct readers *readers)
 {
     struct conn *conn = LIST_FIRST(&readers->conns->busy);

@@ -1,8 +1,9 @@
 /* partner.h - what a stream asks of its client's side: a WebSocket's client speaks too, all other
  * clients only listen.
  *
- * A stream has a partner and knows no more of it than this. The one of all that only listen is
- * here; those that speak are in talk.h. Each function may end the connection, if it gets one.
+ * A stream has a partner and knows no more of it than this. All clients that only listen have the
+ * same one, silent_partner; the partner of a WebSocket's client is in talk.h. Each function that
+ * gets a connection may end it.
  *
  * Loop's thread only.
  */

@@ -1,5 +1,5 @@
-/* render.h - writes the answers of polls: pages of messages as JSON, as the board's HTML, as plain
- * text, or as one word. What streams get is written in transport.c.
+/* render.h - writes the answers of long polls: pages of messages as JSON, as HTML in JSON, as plain
+ * text, or as one word (enum format, wanted.h). What streams get is written in transport.c.
  *
  * Loop's thread only.
  */

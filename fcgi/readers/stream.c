@@ -355,8 +355,8 @@ static void put_news_off(struct conn *conn, const void *context)
 }
 
 /* Gives the group's live streams what came after `before`; or lets them catch up with it, when much
- * has been given in this round of news, or is not taken. More pages than a socket takes at once are
- * for each to catch up with. */
+ * has been given in this round of news, or is not taken. If there are more pages than a socket
+ * takes at once, each stream catches up with the rest. */
 static void wake_streams(struct group *group, uint64_t before)
 {
     enum { PAGES_AT_ONCE = 4 };
@@ -401,7 +401,7 @@ static void stream_due(struct conn *conn)
     bool over = timer_now_ms() >= stream->ends_ms;
     bool dead = stream->partner->ops->is_dead(stream->partner);
     if (dead || (over && stream->progress.rest.frame)) {
-        conn_end(conn); /* it takes nothing; its reader will go on from where it is */
+        conn_end(conn); /* its client takes nothing, and will go on from its own cursor */
     } else if (over) {
         finish_stream(conn);
     } else {

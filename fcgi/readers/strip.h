@@ -20,7 +20,7 @@
 #include "store/log.h"
 
 enum {
-    STRIPS = 4,           /* that are kept: for different channels, or readers of different age */
+    STRIPS = 4,           /* kept: for other channels, or for readers that are further behind */
     STRIP_BYTES = 2 << 20 /* of text; a longer run is not kept */
 };
 

@@ -23,7 +23,7 @@ struct talk {
     struct append *append; /* the text that is on its way into the log; NULL: none */
     struct frame *owed;    /* its answer, which met a full socket; NULL: none */
     uint8_t silent;        /* heartbeats since something was heard */
-    bool ends;             /* the daemon wants to, as soon as all is answered */
+    bool ends;             /* the stream is to end as soon as all is answered */
     bool may_create;
     bool echo;
     char channel[CHANNEL_MAX + 1]; /* to publish on; "": none was named */

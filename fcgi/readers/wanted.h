@@ -1,6 +1,6 @@
 /* wanted.h - what a reader asks for: channels, a cursor, how much, how long, in which shape.
  *
- * Pure, but for the one buffer in which a complaint is written.
+ * Loop's thread only: complaints are written into one static buffer. No I/O.
  */
 #ifndef ENCKE_FCGI_WANTED_H
 #define ENCKE_FCGI_WANTED_H
@@ -16,8 +16,8 @@
 enum {
     WANTED_CHANNELS_MAX = 512,  /* the most that --max-channels allows */
     LIMIT_MAX = 1000,           /* messages of one answer */
-    ANSWER_BYTES = 1 << 20,     /* an answer ends with the message that reaches them … */
-    ANSWER_BYTES_FEW = 1 << 16, /* … or these, which most sockets take at once: see unsent.h */
+    ANSWER_BYTES = 1 << 20,     /* an answer ends with the message that reaches so many bytes */
+    ANSWER_BYTES_FEW = 1 << 16, /* the same while much is unsent; most sockets take it at once */
     CALLBACK_MAX = 64           /* bytes */
 };
 
