@@ -21,7 +21,7 @@ int readers_setup(void **state)
     readers_init(&readers, store->log, &conns, &admission);
     readers.heartbeat_ms = HEARTBEAT_MS;
     readers.stream_ms = STREAM_MS;
-    publisher = (struct publisher){.log = store->log, .max_message = 1 << 20};
+    publisher = (struct publisher){.log = store->log, .max_message = MUCH_MAX};
     return 0;
 }
 
@@ -75,4 +75,13 @@ void publish(const char *channel, const char *data, size_t len)
 void publish_word(const char *channel, const char *word)
 {
     publish(channel, word, strlen(word));
+}
+
+void publish_much(const char *channel, const char *word, size_t len)
+{
+    static char data[MUCH_MAX];
+    assert_in_range(len, strlen(word), MUCH_MAX);
+    memset(data, 'x', len);
+    memcpy(data + len - strlen(word), word, strlen(word));
+    publish(channel, data, len);
 }

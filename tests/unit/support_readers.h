@@ -15,7 +15,8 @@ enum {
     HOLDS_MAX = 3, /* admission.waiting_max */
     HOLD_MS = 5000,
     HEARTBEAT_MS = 2000, /* readers.heartbeat_ms */
-    STREAM_MS = 20000    /* readers.stream_ms */
+    STREAM_MS = 20000,   /* readers.stream_ms */
+    MUCH_MAX = 1 << 20   /* publisher.max_message */
 };
 
 extern struct store *store;
@@ -36,6 +37,8 @@ struct wanted want(const char *channel, enum format format, struct cursor cursor
 /* Publishes a message, waits for its commit, and gives it to all readers. */
 void publish(const char *channel, const char *data, size_t len);
 void publish_word(const char *channel, const char *word);
+/* A text of len bytes, at most MUCH_MAX, that ends with a word to look for. */
+void publish_much(const char *channel, const char *word, size_t len);
 
 /* Waits until the log's head is past `head`, and gives all that is new to the readers. */
 void drain_past(uint64_t head);

@@ -9,15 +9,6 @@
 
 enum { MUCH = 300 * 1000 /* bytes: more than one round of the loop gives to polls */ };
 
-/* Some text that is long, and ends with a word to look for. */
-static void publish_much(const char *channel, const char *word, size_t len)
-{
-    static char data[1 << 20];
-    memset(data, 'x', len);
-    memcpy(data + len - strlen(word), word, strlen(word));
-    publish(channel, data, len);
-}
-
 /* What a poll of one channel gets at most: so many messages. */
 static struct peer poll_limited(const char *channel, struct cursor cursor, uint32_t limit)
 {
