@@ -87,7 +87,6 @@ static struct inbound *end_reading(struct conn *conn)
 {
     struct inbound *inbound = inbound_of(conn);
     conn->in = NULL;
-    conn_expire_in(conn, CONN_FOREVER);
     return inbound;
 }
 
