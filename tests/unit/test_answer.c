@@ -63,7 +63,6 @@ static void any_other_connection_ends_with_its_answer(void **state)
     peer_leave(&peer);
 }
 
-/* The answer to a request that was read before the drain still goes to a kept connection. */
 static void a_request_that_comes_during_a_drain_is_the_last_of_its_connection(void **state)
 {
     struct peer peer = peer_connect(conn_accept_fastcgi);
@@ -119,6 +118,32 @@ static void a_peer_that_leaves_in_the_middle_of_its_answer_is_forgotten(void **s
     peer_leave(&peer);
     assert_int_equal(conns.count, 0);
     assert_int_equal(conns.unsent.count, 0);
+}
+
+static void a_peer_that_closes_its_side_in_the_middle_of_its_answer_gets_no_more(void **state)
+{
+    struct peer peer;
+    (void)answer_much(&peer);
+    assert_int_equal(shutdown(peer.fd, SHUT_WR), 0);
+    hear_all(&peer);
+    assert_true(peer.closed);
+    assert_true(peer.heard.len < LARGE);
+    assert_int_equal(conns.count, 0);
+    peer_leave(&peer);
+}
+
+static void a_peer_that_takes_much_has_its_time_again(void **state)
+{
+    struct peer peer;
+    (void)answer_much(&peer);
+    for (int i = 0; i < 3; i++) {
+        assert_true(peer_hear(&peer) > 0);
+        go_round(); /* it is given more */
+        pass(TIMEOUT_MS - 1000);
+        assert_int_equal(conns.count, 1);
+    }
+    assert_true(peer.heard.len < LARGE);
+    peer_leave(&peer);
 }
 
 static void a_peer_that_takes_nothing_runs_out_of_time(void **state)
@@ -279,6 +304,8 @@ int main(void)
         WITH_CONNS(messages_that_are_answered_are_counted),
         WITH_CONNS(what_a_full_socket_does_not_take_is_sent_later),
         WITH_CONNS(a_peer_that_leaves_in_the_middle_of_its_answer_is_forgotten),
+        WITH_CONNS(a_peer_that_closes_its_side_in_the_middle_of_its_answer_gets_no_more),
+        WITH_CONNS(a_peer_that_takes_much_has_its_time_again),
         WITH_CONNS(a_peer_that_takes_nothing_runs_out_of_time),
         WITH_CONNS(a_peer_that_takes_little_has_its_time_again),
         WITH_CONNS(what_comes_while_a_connection_lingers_is_dropped),

@@ -144,13 +144,14 @@ static void others_have_their_turn_while_many_knock(void **state)
 
 /* ---- no descriptor ---- */
 
-static void without_a_descriptor_a_door_tries_again_in_a_moment(void **state)
+/* Somebody knocks, and there is no descriptor for the connection. */
+static struct peer knock_in_vain(void)
 {
     struct rlimit limit, none;
-    struct peer peer = knock();
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
     none = limit;
     none.rlim_cur = 0;
+    struct peer peer = knock();
     diag_level_set(DIAG_ERROR); /* it would be told */
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
     go_round();
@@ -159,6 +160,12 @@ static void without_a_descriptor_a_door_tries_again_in_a_moment(void **state)
     assert_int_equal(conns.count, 0);
     assert_true(door.starved);
     assert_false(door.accepting);
+    return peer;
+}
+
+static void without_a_descriptor_a_door_tries_again_in_a_moment(void **state)
+{
+    struct peer peer = knock_in_vain();
     pass(RETRY_MS);
     assert_int_equal(conns.count, 1);
     assert_false(door.starved);
@@ -174,6 +181,15 @@ static void a_door_that_closes_takes_those_who_have_knocked(void **state)
     assert_int_equal(conns.count, 2);
     assert_int_equal(loop.timers.count, 2); /* of the connections */
     leave_all(peers, 2);
+}
+
+static void a_door_that_was_to_try_again_does_not_once_it_is_closed(void **state)
+{
+    struct peer peer = knock_in_vain();
+    door_close(&door);
+    assert_int_equal(conns.count, 1);
+    assert_int_equal(loop.timers.count, 1); /* of the connection */
+    peer_leave(&peer);
 }
 
 static void a_closed_door_stays_closed(void **state)
@@ -197,6 +213,7 @@ int main(void)
         WITH_DOOR(others_have_their_turn_while_many_knock),
         WITH_DOOR(without_a_descriptor_a_door_tries_again_in_a_moment),
         WITH_DOOR(a_door_that_closes_takes_those_who_have_knocked),
+        WITH_DOOR(a_door_that_was_to_try_again_does_not_once_it_is_closed),
         WITH_DOOR(a_closed_door_stays_closed),
     };
     return cmocka_run_group_tests_name("door", tests, NULL, NULL);

@@ -41,15 +41,25 @@ static void say_in_parts(struct peer *peer, const char *bytes, size_t len, size_
 
 /* ---- FastCGI ---- */
 
+static void take_and_watch(void *service, struct conn *conn, const struct request *request)
+{
+    (void)service, (void)request;
+    asked.requests++;
+    conn_wait(conn, &conns.busy, &attentive, (void *)(uintptr_t)&attentive, CONN_FOREVER);
+    conn_watch(conn, WATCH_CLOSE);
+}
+
 /* The bytes come before the connection is accepted. */
 static void a_request_that_is_there_at_once_is_taken_at_once(void **state)
 {
     int fds[2];
     struct buf bytes = request_with(5);
+    conns.take_request = take_and_watch;
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
     assert_int_equal(send(fds[0], bytes.bytes, bytes.len, 0), bytes.len);
     conn_accept_fastcgi(&conns, fds[1]);
     assert_int_equal(asked.requests, 1);
+    assert_int_equal(LIST_FIRST(&conns.busy)->watch, WATCH_CLOSE); /* as who took it wants it */
     buf_free(&bytes);
     peer_leave(&(struct peer){.fd = fds[0]});
     assert_int_equal(conns.count, 0);
@@ -179,6 +189,15 @@ static void a_handshake_that_is_none_is_refused_and_the_connection_lingers(void 
     assert_int_equal(conns.count, 0);
 }
 
+static void a_head_that_is_refused_as_a_handshake_gets_no_body(void **state)
+{
+    struct peer peer = peer_connect(conn_accept_websocket);
+    peer_say(&peer, "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n", 28);
+    assert_true(peer_has_heard(&peer, "HTTP/1.1 4"));
+    assert_memory_equal(peer.heard.bytes + peer.heard.len - 4, "\r\n\r\n", 4);
+    peer_leave(&peer);
+}
+
 static void half_a_handshake_has_only_so_much_time(void **state)
 {
     struct peer peer = peer_connect(conn_accept_websocket);
@@ -248,6 +267,7 @@ int main(void)
         WITH_CONNS(a_kept_connection_may_be_idle_for_any_time),
         WITH_CONNS(a_handshake_in_parts_is_taken_with_what_is_behind_it),
         WITH_CONNS(a_handshake_that_is_none_is_refused_and_the_connection_lingers),
+        WITH_CONNS(a_head_that_is_refused_as_a_handshake_gets_no_body),
         WITH_CONNS(half_a_handshake_has_only_so_much_time),
         WITH_CONNS(whatever_allocation_fails_a_request_is_taken_or_refused_or_its_connection_ends),
         WITH_CONNS(whatever_allocation_fails_a_handshake_is_taken_or_its_connection_ends),
