@@ -3,6 +3,8 @@
  * Each cause has its own advice, and no advice loses a sound log. A log is called damaged, and may
  * be moved away, only if SQLite or a check of the tables has proved it. What a full, failing or
  * forbidden disk refuses says nothing about the log.
+ *
+ * Used while a log is opened or made. May block on the disk.
  */
 #ifndef ENCKE_STORE_ADVICE_H
 #define ENCKE_STORE_ADVICE_H

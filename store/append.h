@@ -13,8 +13,8 @@
 
 struct append;
 
-/* How the owner of an append learns how it ended. The log calls neither: whoever drains the log
- * does, on the loop's thread. NULL: the owner need not know. */
+/* Functions that tell the owner of an append how it ended. The log does not call them: the code
+ * that calls log_drain does, on the loop's thread. NULL: the owner need not know. */
 struct append_ops {
     /* The status is known. No reader has been given the message yet. */
     void (*done)(struct append *append);

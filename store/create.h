@@ -2,6 +2,8 @@
  *
  * A new file is built under another name. It gets its own name only when it is whole and on the
  * disk, so a crash in between leaves no half-made log.
+ *
+ * Used by file_open.
  */
 #ifndef ENCKE_STORE_CREATE_H
 #define ENCKE_STORE_CREATE_H

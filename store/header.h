@@ -3,6 +3,8 @@
  * SQLite may write while it opens a database. So a file is first looked at with plain reads: one
  * that is foreign, newer or cut short is refused and stays as it is, byte for byte.
  * https://sqlite.org/fileformat2.html#the_database_header
+ *
+ * No state, any thread. Blocks on the disk.
  */
 #ifndef ENCKE_STORE_HEADER_H
 #define ENCKE_STORE_HEADER_H

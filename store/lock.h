@@ -2,8 +2,10 @@
  *
  * The lock is an flock(2): it ends with the process, however that ends, and nothing has to be
  * cleaned up. The file stays: if it were unlinked, two processes could lock two files of the same
- * name. It holds the owner's process id, for the message to a process that is refused, and behind
- * that how far the log had come (mark.h).
+ * name. It holds the owner's process id, for the message to a process that is refused, and after it
+ * how far the log had come (mark.h).
+ *
+ * Used by log_open.
  */
 #ifndef ENCKE_STORE_LOCK_H
 #define ENCKE_STORE_LOCK_H

@@ -42,7 +42,7 @@ static inline const char *message_channel(const struct message *message)
     return message->bytes;
 }
 
-/* The data: data_len bytes, and a NUL behind them that is not part of it. */
+/* The data: data_len bytes, and a NUL after them that is not part of it. */
 static inline const char *message_data(const struct message *message)
 {
     return message->bytes + message->channel_len + 1;

@@ -108,7 +108,7 @@ static int explain_failure(sqlite3 *db, int rc, const char *doing, char *why, si
     return sql_status(rc) == LOG_OK ? SQLITE_ERROR : rc;
 }
 
-/* Frees a statement and keeps errno, for who asks for the cause of an error. */
+/* Frees a statement and keeps errno, since the caller may still ask for the cause of an error. */
 static void finalize_quietly(sqlite3_stmt *statement)
 {
     int error = errno;

@@ -8,6 +8,9 @@
  *
  * On a file system that cannot reserve (fallocate(2)) nothing is done. Nor can anything be done
  * about btrfs, which copies a block at each write.
+ *
+ * shm_open_for and shm_close are called when the log is opened and closed, the rest by the writer's
+ * thread.
  */
 #ifndef ENCKE_STORE_SHM_H
 #define ENCKE_STORE_SHM_H

@@ -1,7 +1,7 @@
 /* wal.h - writes the file of the write-ahead log again at the start, since a failed fsync of the
  * last run may have left pages that only seem to be on the disk.
  *
- * The caller holds the log's lock (lock.h).
+ * Used by file_open. The caller holds the log's lock (lock.h).
  */
 #ifndef ENCKE_STORE_WAL_H
 #define ENCKE_STORE_WAL_H
