@@ -1,5 +1,7 @@
 /* conflicts.h - options that contradict each other, or have no meaning together, are an error. The
  * error says what to do. But if a given option contradicts a default, the default is changed.
+ *
+ * Main thread, at the start. No I/O but the line that tells what is wrong.
  */
 #ifndef ENCKE_FCGI_CONFLICTS_H
 #define ENCKE_FCGI_CONFLICTS_H

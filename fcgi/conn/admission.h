@@ -1,5 +1,5 @@
-/* admission.h - who may wait: how many requests are held, relayed or streamed at once, and how much
- * memory the sets of channels that they read may take.
+/* admission.h - whether one more request may wait: limits how many are held, relayed or streamed at
+ * once, and how much memory the sets of channels that they read may take.
  *
  * A request too many is refused with a 503. The operator is told once, and again only after the
  * counts had gone down by a tenth.

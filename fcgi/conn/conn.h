@@ -100,7 +100,7 @@ struct conns {
     struct unsent unsent;        /* what sockets have not taken */
     uint64_t deliveries;         /* messages handed to readers */
 
-    /* Where bytes are decoded, and who takes what is decoded: see reading.h. */
+    /* How requests are decoded (reading.h). The two functions get each one, with `service`. */
     size_t body_max; /* bytes of a request's body */
     struct decoder *decoder;
     struct handshaker *handshaker;

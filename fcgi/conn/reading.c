@@ -165,7 +165,7 @@ static bool scan_request(struct conn *conn, struct gate *gate, uint8_t *bytes, s
     return false;
 }
 
-/* Reads what is there. A peer that has closed is found by reading, behind what it sent. */
+/* Reads what is there. If the peer has closed, reading finds that, after what it sent before. */
 static void read_request(struct conn *conn, uint32_t events)
 {
     (void)events;

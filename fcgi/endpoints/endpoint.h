@@ -1,4 +1,4 @@
-/* endpoint.h - what an endpoint has at hand, and the endpoints themselves.
+/* endpoint.h - the endpoints, and what all of them use.
  *
  * An endpoint is one function below, in endpoint_<what it does>.c, and a row of the table in
  * routes.c. It answers the request, or lets the connection wait for something, or ends it.
@@ -53,7 +53,7 @@ endpoint endpoint_events;
 endpoint endpoint_websocket;
 endpoint endpoint_status;
 
-/* A WebSocket's handshake is done; bytes[0, len) are frames that came right behind it. Opens its
+/* A WebSocket's handshake is done; bytes[0, len) are frames that came right after it. Opens its
  * stream, or refuses it. `context` is a struct service: see conns->take_websocket. */
 void endpoint_handshake(void *context, struct conn *conn, const struct handshake *handshake,
                         const uint8_t *bytes, size_t len);

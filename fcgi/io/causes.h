@@ -2,8 +2,9 @@
  * with its lines.
  *
  * A cause is a format of diag's, and so one place in the code. Each may print CAUSE_LINES lines a
- * minute. The lines beyond that are counted, and the count is printed when the minute is over. No
- * I/O; the caller has the clock.
+ * minute. The lines beyond that are counted, and the count is printed when the minute is over.
+ *
+ * No I/O, no clock. Not to be used by two threads at once: diag.c locks a mutex.
  */
 #ifndef ENCKE_FCGI_CAUSES_H
 #define ENCKE_FCGI_CAUSES_H

@@ -5,7 +5,7 @@
  * descriptor 0 (lighttpd's bin-path, spawn-fcgi; FastCGI 1.0, 2.2). Of systemd's sockets the one
  * with FileDescriptorName=websocket is for WebSockets; if none has that name, the second is.
  *
- * Used at the start and the end only; may block.
+ * Main thread, at the start and the end only; may block.
  */
 #ifndef ENCKE_FCGI_LISTENER_H
 #define ENCKE_FCGI_LISTENER_H

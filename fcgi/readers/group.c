@@ -46,7 +46,7 @@ static size_t group_bytes(size_t key_len, size_t channels)
     return 2 * OVERHEAD + sizeof(struct group) + key_len + channels * sizeof(struct member);
 }
 
-/* A text that is equal for readers who want the same: the shape and the sorted channels. The
+/* A text that is equal for readers that want the same: the shape and the sorted channels. The
  * callback comes first, so that the group can point to it. The text stays the buffer's. */
 static const char *group_key(struct buf *scratch, const struct wanted *wanted)
 {

@@ -44,8 +44,8 @@ static inline void publish_forget(struct append *append)
     append->owner = NULL;
 }
 
-/* Tells the owners of what the log has reported: as soon as it is known, and once all readers that
- * wait have been given the news. */
+/* Tell the owners how their appends ended. publish_done calls ops->done, as soon as the log has
+ * reported; publish_delivered calls ops->delivered, once the waiting readers have the news. */
 void publish_done(struct publisher *publisher, const struct log_news *news);
 void publish_delivered(const struct log_news *news);
 

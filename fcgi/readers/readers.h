@@ -1,7 +1,7 @@
-/* readers.h - all who read messages, and what they share.
+/* readers.h - what all readers of messages share.
  *
- * A long poll is held (hold.h), a stream goes on (stream.h). Both wait in groups (group.h), and get
- * what is rendered once for all who lack the same (round.h, batches.h, strip.h).
+ * A long poll is held (hold.h), a stream goes on (stream.h). Both wait in groups (group.h). What
+ * several readers lack is rendered once for all of them (round.h, batches.h, strip.h).
  *
  * Loop's thread only.
  */

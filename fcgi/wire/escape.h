@@ -1,8 +1,8 @@
 /* escape.h - writes text into JSON, HTML, scripts and events so that no part of it has a meaning
  * there.
  *
- * All text is UTF-8 without NUL, which was checked when it came in. Appends to a buffer; does
- * nothing else.
+ * All text is UTF-8 without NUL, which was checked when it came in. The functions append to a
+ * buffer and have no state: any thread.
  */
 #ifndef ENCKE_FCGI_ESCAPE_H
 #define ENCKE_FCGI_ESCAPE_H
