@@ -281,7 +281,7 @@ lint-werror:
 lint-structure: $(OBJ)
 	$(SAY) LINT structure
 	$(Q)CC='$(CC)' python3 -B tests/lint/test_structure.py 2>$(B)/structure.log || { cat $(B)/structure.log; exit 1; }
-	$(Q)python3 -B tests/lint/structure.py $(B)
+	$(Q)FOLDERS='$(FOLDERS)' python3 -B tests/lint/structure.py $(B)
 
 # cppcheck does not look into system headers, but must know these macros to read the code at all.
 lint-cppcheck:

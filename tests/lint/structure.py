@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Checks the structure of the program: which file reaches which, and that names are unique.
 
-    tests/lint/structure.py build
+    FOLDERS='store fcgi/io ...' tests/lint/structure.py build
 
-Run it in the root of the project, with the folder of the objects. It prints each fault, and
-exits with 1 if there is one. A fault is
+Run it in the root of the project, with the folder of the objects. FOLDERS is their order, as the
+Makefile has it. It prints each fault, and exits with 1 if there is one. A fault is
 
-  * an arrow against the order of the folders (ORDER below): a file reaches only files of its own
-    folder and of the folders before it;
+  * an arrow against the order of the folders: a file reaches only files of its own folder and of
+    the folders before it;
   * a circle between the files of a folder;
   * two functions of one name in two files, static ones too: gdb and perf show only the name.
 
@@ -22,16 +22,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ORDER = [
-    'store',
-    'fcgi/io',
-    'fcgi/wire',
-    'fcgi/conn',
-    'fcgi/readers',
-    'fcgi/relay',
-    'fcgi/endpoints',
-    'fcgi',
-]
+ORDER = os.environ['FOLDERS'].split()
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)\.h"', re.MULTILINE)
 # clang-format keeps a definition at the start of a line, and its brace alone on one.
@@ -152,8 +143,8 @@ def faults(root, objects):
     """All that is wrong, as messages."""
     places = sorted({folder(file) for file, _ in sources(root)} - set(ORDER))
     if places:
-        return [f'{place} has no place in the order of the folders: give it one in tests/lint/'
-                'structure.py' for place in places]
+        return [f'{place} has no place in the order of the folders: give it one in the Makefile'
+                for place in places]
     why = {**linked(root, objects), **included(root)}
     return [*faults_of_arrows(why), *faults_of_names(functions(root))]
 

@@ -7,7 +7,9 @@ import tempfile
 import unittest
 from pathlib import Path
 
-import structure
+os.environ['FOLDERS'] = 'store fcgi/io fcgi/wire fcgi'
+
+import structure  # noqa: E402 (it reads FOLDERS)
 
 CC = os.environ.get('CC', 'cc').split()
 
@@ -71,8 +73,7 @@ class Tree(unittest.TestCase):
     def test_a_folder_needs_a_place_in_the_order(self):
         self.write('fcgi/cluster/node.h', '')
         self.assertEqual(self.faults(), [
-            'fcgi/cluster has no place in the order of the folders: give it one in '
-            'tests/lint/structure.py'])
+            'fcgi/cluster has no place in the order of the folders: give it one in the Makefile'])
 
 
 if __name__ == '__main__':
