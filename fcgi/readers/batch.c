@@ -8,27 +8,45 @@
 
 enum { IOV_AT_ONCE = 1024 }; /* the kernel's UIO_MAXIOV */
 
-/* Writes message i of the page; or, if the page has no messages, its reset and the cursor. */
-static void put_batch_item(struct buf *out, const struct shape *shape, bool bare, const char *epoch,
-                           const struct page *page, size_t i)
+/* Renders message i of the page as nobody else gets it: with the reset before it, or with the call
+ * of this shape. If the page has no messages, its reset and the cursor. */
+static struct frame *render_own_frame(struct rendered *rendered, const struct shape *shape,
+                                      const struct page *page, size_t i)
 {
     const struct transport *transport = transport_of(shape->format);
+    struct buf *out = &rendered->scratch;
     buf_reset(out);
-    if (page->reset && i == 0)
+    if (i == 0)
         transport->put_reset(out, shape);
-    if (i < page->count && !bare && transport->put_call)
+    if (i < page->count && transport->put_call)
         transport->put_call(out, shape);
     if (i < page->count)
-        transport->put_message(out, shape, epoch, page->messages[i]);
+        transport->put_message(out, shape, rendered->epoch, page->messages[i]);
     else
-        transport->put_cursor(out, shape, epoch, page->next);
+        transport->put_cursor(out, shape, rendered->epoch, page->next);
+    struct frame *frame = transport_frame(shape, out);
+    if (!frame)
+        return NULL;
+    rendered->made += frame->len;
+    frame->seq = i < page->count ? page->messages[i]->seq : page->next;
+    frame->messages = i < page->count;
+    return frame;
 }
 
-static bool add_batch_frame(struct batch *batch, struct frame *frame, uint64_t seq)
+/* The frame of message i, or of the reset. Returns one reference, or NULL when out of memory. */
+static struct frame *batch_frame(struct rendered *rendered, const struct shape *shape,
+                                 const struct page *page, size_t i)
+{
+    if (page->reset && (i == 0 || transport_of(shape->format)->put_call))
+        return render_own_frame(rendered, shape, page, i);
+    struct frame *frame = rendered_message(rendered, shape, page->messages[i]);
+    return frame ? frame_hold(frame) : NULL;
+}
+
+static bool add_batch_frame(struct batch *batch, struct frame *frame)
 {
     if (!frame)
         return false;
-    frame->seq = seq;
     batch->frames[batch->count] = frame;
     batch->iov[batch->count] = (struct iovec){frame->bytes, frame->len};
     batch->len += frame->len;
@@ -36,47 +54,35 @@ static bool add_batch_frame(struct batch *batch, struct frame *frame, uint64_t s
     return true;
 }
 
-struct batch *batch_new(struct buf *scratch, const struct shape *shape, const char *epoch,
+struct batch *batch_new(struct rendered *rendered, const struct shape *shape,
                         const struct page *page)
 {
     size_t count = page->count > 0 ? page->count : page->reset;
     struct batch *batch = calloc(1, sizeof *batch);
     if (!batch)
         return NULL;
-    *batch = (struct batch){.refs = 1,
-                            .next = page->next,
+    *batch = (struct batch){.next = page->next,
                             .told = gap_hold(page->gap),
                             .more = page->more,
                             .bare = transport_of(shape->format)->put_call && !page->reset};
     batch->frames = count ? calloc(count, sizeof *batch->frames) : NULL;
     batch->iov = count ? calloc(count, sizeof *batch->iov) : NULL;
     bool complete = count == 0 || (batch->frames && batch->iov);
-    for (size_t i = 0; complete && i < count && batch->len < BATCH_BYTES; i++) {
-        put_batch_item(scratch, shape, batch->bare, epoch, page, i);
-        complete = add_batch_frame(batch, transport_frame(shape, scratch),
-                                   i < page->count ? page->messages[i]->seq : page->next);
-        if (complete)
-            batch->frames[i]->messages = i < page->count;
-    }
+    for (size_t i = 0; complete && i < count && batch->len < BATCH_BYTES; i++)
+        complete = add_batch_frame(batch, batch_frame(rendered, shape, page, i));
     if (complete && batch->count < page->count) {
         batch->next = batch->frames[batch->count - 1]->seq;
         batch->more = true;
     }
     if (complete)
         return batch;
-    batch_drop(batch);
+    batch_free(batch);
     return NULL;
 }
 
-struct batch *batch_hold(struct batch *batch)
+void batch_free(struct batch *batch)
 {
-    batch->refs++;
-    return batch;
-}
-
-void batch_drop(struct batch *batch)
-{
-    if (!batch || --batch->refs > 0)
+    if (!batch)
         return;
     for (uint32_t i = 0; i < batch->count; i++)
         frame_drop(batch->frames[i]);

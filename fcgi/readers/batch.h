@@ -1,5 +1,6 @@
-/* batch.h - a page of messages as frames, one for each message. It is rendered once, and sent to
- * each of many streams with one system call.
+/* batch.h - a page of messages as frames, one for each message, which is sent to a stream with one
+ * system call. Many streams can get the same batch, and batches share the frames of the messages
+ * that both have (rendered.h).
  *
  * A stream whose socket takes only a part keeps the one frame that was cut through, and its cursor.
  * So a slow reader costs one frame at most, which it shares with all that were cut there.
@@ -16,12 +17,12 @@
 
 #include "fcgi/conn/unsent.h"
 #include "fcgi/io/buf.h"
+#include "fcgi/readers/rendered.h"
 #include "fcgi/readers/wanted.h"
 #include "fcgi/wire/reply.h"
 #include "store/log.h"
 
 struct batch {
-    uint32_t refs;
     uint32_t count;
     uint64_t next;    /* the cursor's seq once all is sent */
     struct gap *told; /* the gap of which its first frame tells: one reference; NULL: none */
@@ -34,15 +35,14 @@ struct batch {
 
 enum { BATCH_BYTES = 64 * 1024 }; /* a batch ends with the frame that reaches them */
 
-/* Renders page for streams of that shape, up to BATCH_BYTES; if that is not all, there is more to
- * read. A reset is told in the frame of the first message, or in one of its own. A batch without a
- * reset does not contain the call of scripts, which batch_send adds: so its frames are the same for
- * all callbacks. scratch is overwritten. Returns one reference, or NULL when out of memory. */
-struct batch *batch_new(struct buf *scratch, const struct shape *shape, const char *epoch,
+/* Makes a batch of the page for streams of that shape, up to BATCH_BYTES; if that is not all, there
+ * is more to read. A reset is told in the frame of the first message, or in one of its own. A batch
+ * without a reset does not contain the call of scripts, which batch_send adds: so its frames are
+ * the same for all callbacks. The batch is the caller's; NULL when out of memory. */
+struct batch *batch_new(struct rendered *rendered, const struct shape *shape,
                         const struct page *page);
 
-struct batch *batch_hold(struct batch *batch);
-void batch_drop(struct batch *batch); /* NULL is allowed */
+void batch_free(struct batch *batch); /* NULL is allowed */
 
 /* How far a stream has come. */
 struct progress {

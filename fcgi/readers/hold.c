@@ -14,8 +14,7 @@ struct deferred {
 };
 
 enum {
-    ROUND_BYTES = 256 * 1024, /* given to polls in one round of the loop; the rest are deferred */
-    STRIP_FROM = 9 /* messages; fewer are rendered as fast as they are found in a strip */
+    ROUND_BYTES = 256 * 1024 /* given to polls in one round of the loop; the rest are deferred */
 };
 
 /* ---- waiting ---- */
@@ -121,17 +120,11 @@ static bool is_round_over(struct readers *readers)
     return readers->polls_round_bytes >= ROUND_BYTES;
 }
 
-static void answer_page(struct readers *readers, struct conn *conn, const struct shape *shape,
-                        const char *const *channels, size_t count, const struct page *page,
-                        size_t most)
+static void answer_page(struct readers *readers, struct conn *conn, enum format format,
+                        const struct page *page, size_t most)
 {
-    struct buf *scratch = &readers->conns->scratch;
-    const char *epoch = log_epoch(readers->log);
-    struct frame *frame;
-    if (shape->format == FORMAT_JSON && page->count >= STRIP_FROM)
-        frame = render_from_strip(&readers->strips, scratch, epoch, channels, count, page, most);
-    else
-        frame = render_page(scratch, shape->format, epoch, page, most);
+    struct frame *frame =
+        render_page(&readers->rendered, &readers->conns->scratch, format, page, most);
     readers->polls_round_bytes += frame ? frame->len : 0;
     conn_answer(conn, frame);
 }
@@ -151,7 +144,7 @@ static bool answer_at_once(struct readers *readers, struct conn *conn, const str
     if (status != LOG_OK)
         conn_refuse_for_log(conn, status);
     else if (!nothing)
-        answer_page(readers, conn, shape, channels, count, &page, most);
+        answer_page(readers, conn, shape->format, &page, most);
     page_free(&page);
     return !nothing;
 }
@@ -196,7 +189,7 @@ static void take_turn(struct conn *conn, uint32_t events)
 static struct frame *nothing_new(const struct group *group)
 {
     struct readers *readers = group->readers;
-    return render_nothing(&readers->conns->scratch, group->shape.format, log_epoch(readers->log),
+    return render_nothing(&readers->rendered, &readers->conns->scratch, group->shape.format,
                           log_head(readers->log));
 }
 
@@ -246,8 +239,8 @@ static struct frame *render_news(struct group *group, uint64_t before)
                                       (struct page_limit){group->shape.limit, most}, &page);
     if (status != LOG_OK)
         return refusal_frame(status);
-    struct frame *frame = round_frame(&readers->round, &readers->conns->scratch,
-                                      group->shape.format, log_epoch(readers->log), &page, most);
+    struct frame *frame = round_frame(&readers->round, &readers->rendered, &readers->conns->scratch,
+                                      group->shape.format, &page, most);
     page_free(&page);
     return frame;
 }

@@ -7,8 +7,8 @@ void readers_init(struct readers *readers, struct log *log, struct conns *conns,
     readers->conns = conns;
     readers->admission = admission;
     LIST_INIT(&readers->behind);
+    rendered_init(&readers->rendered, log_epoch(log));
     groups_init(&readers->groups, readers, admission, &conns->scratch);
-    batches_init(&readers->batches, log, &readers->round, &conns->scratch);
 }
 
 void readers_news(struct readers *readers, const struct log_news *news)
@@ -20,13 +20,12 @@ void readers_news(struct readers *readers, const struct log_news *news)
 bool readers_news_can_wait(const struct readers *readers)
 {
     enum { NEWS_BYTES = 8 << 20 };
-    return unsent_is_too_much(&readers->conns->unsent) || readers->round.rendered >= NEWS_BYTES;
+    return unsent_is_too_much(&readers->conns->unsent) || readers->round.made >= NEWS_BYTES;
 }
 
 void readers_tidy(struct readers *readers)
 {
-    strips_free(&readers->strips);
-    batches_free(&readers->batches);
+    rendered_free(&readers->rendered);
 }
 
 void readers_free(struct readers *readers)

@@ -1,7 +1,7 @@
 /* readers.h - what all readers of messages share.
  *
  * A long poll is held (hold.h), a stream goes on (stream.h). Both wait in groups (group.h). What
- * several readers lack is rendered once for all of them (round.h, batches.h, strip.h).
+ * several readers lack is rendered once for all of them (rendered.h, round.h).
  *
  * Loop's thread only.
  */
@@ -13,10 +13,9 @@
 
 #include "fcgi/conn/admission.h"
 #include "fcgi/conn/conn.h"
-#include "fcgi/readers/batches.h"
 #include "fcgi/readers/group.h"
+#include "fcgi/readers/rendered.h"
 #include "fcgi/readers/round.h"
-#include "fcgi/readers/strip.h"
 #include "fcgi/readers/transport.h"
 #include "store/log.h"
 
@@ -24,18 +23,18 @@ struct readers {
     struct log *log;
     struct conns *conns;
     struct admission *admission;
-    uint64_t heartbeat_ms;  /* the longest time for which a stream sends nothing */
-    uint64_t stream_ms;     /* the longest life of a stream that ends once it has caught up */
-    struct groups groups;   /* all who wait for news */
-    struct batches batches; /* for streams */
-    struct strips strips;   /* for long polls */
-    struct round round;     /* for all who get the news of this moment */
+    uint64_t heartbeat_ms;    /* the longest time for which a stream sends nothing */
+    uint64_t stream_ms;       /* the longest life of a stream that ends once it has caught up */
+    struct groups groups;     /* all who wait for news */
+    struct rendered rendered; /* messages, for all who get them */
+    struct round round;       /* answers, for all polls that get the news of this moment */
 
     struct conn_list behind;        /* streams that catch up, or take nothing */
     unsigned streams[STREAM_KINDS]; /* streams */
     unsigned streams_behind;        /* of these */
-    uint64_t polls_round;           /* a round of the loop (loop.rounds) */
-    size_t polls_round_bytes;       /* what long polls were given in that round */
+    bool streams_failing;     /* the last page for a stream could not be read: the operator knows */
+    uint64_t polls_round;     /* a round of the loop (loop.rounds) */
+    size_t polls_round_bytes; /* what long polls were given in that round */
 };
 
 /* heartbeat_ms and stream_ms are the caller's to set. */

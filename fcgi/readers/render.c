@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "fcgi/readers/json.h"
-#include "fcgi/wire/escape.h"
 
 /* ---- pages ---- */
 
@@ -31,37 +30,22 @@ static uint64_t answer_next(const struct answer *answer)
     return cut ? page->messages[answer->count - 1]->seq : page->next;
 }
 
-static void put_answer_message(const struct answer *answer, const struct message *message,
-                               struct buf *html)
+/* Writes messages until they have `most` bytes. */
+static void put_answer_messages(struct answer *answer, struct rendered *rendered, size_t most)
 {
     struct buf *out = answer->out;
-    if (answer->format == FORMAT_HTML) {
-        buf_reset(html);
-        buf_puts(html, "<div>");
-        escape_html(html, message_data(message), message->data_len);
-        buf_puts(html, "</div>");
-        escape_json_text(out, html->bytes ? html->bytes : "", html->len);
-    } else if (answer->format == FORMAT_SAYS) {
-        buf_puts(out, "Server says: ");
-        escape_line(out, message_data(message), message->data_len);
-        buf_puts(out, "\n");
-    } else {
-        buf_puts(out, answer->count > 0 ? "," : "");
-        json_put_message(out, answer->epoch, message);
-    }
-}
-
-/* Writes messages until they have `most` bytes. */
-static void put_answer_messages(struct answer *answer, size_t most)
-{
-    struct buf *out = answer->out, html = {0};
+    const struct shape shape = {.format = answer->format, .callback = ""};
     size_t from = out->len;
     while (answer->count < answer->page->count && out->len - from < most && buf_ok(out)) {
-        put_answer_message(answer, answer->page->messages[answer->count], &html);
+        const struct frame *frame =
+            rendered_message(rendered, &shape, answer->page->messages[answer->count]);
+        if (answer->format == FORMAT_JSON && answer->count > 0)
+            buf_add(out, ",", 1);
+        if (frame)
+            buf_add(out, frame->bytes, frame->len);
+        out->failed |= !frame;
         answer->count++;
     }
-    out->failed |= html.failed;
-    buf_free(&html);
 }
 
 static void put_json_end(const struct answer *answer)
@@ -131,14 +115,14 @@ static struct frame *answer_frame_says(const struct answer *answer)
     return answer_frame(answer, TYPE_TEXT, header, "");
 }
 
-struct frame *render_page(struct buf *scratch, enum format format, const char *epoch,
+struct frame *render_page(struct rendered *rendered, struct buf *scratch, enum format format,
                           const struct page *page, size_t most)
 {
-    struct answer answer = {scratch, format, epoch, page, 0};
+    struct answer answer = {scratch, format, rendered->epoch, page, 0};
     if (format == FORMAT_WORD)
         return render_word(page->count > 0 || page->reset);
     start_answer(scratch);
-    put_answer_messages(&answer, most);
+    put_answer_messages(&answer, rendered, most);
     if (format == FORMAT_SAYS)
         return answer_frame_says(&answer);
     if (format == FORMAT_HTML) {
@@ -149,22 +133,11 @@ struct frame *render_page(struct buf *scratch, enum format format, const char *e
     return answer_frame_json(&answer);
 }
 
-struct frame *render_from_strip(struct strips *strips, struct buf *scratch, const char *epoch,
-                                const char *const *channels, size_t count, const struct page *page,
-                                size_t most)
-{
-    struct answer answer = {scratch, FORMAT_JSON, epoch, page, 0};
-    start_answer(scratch);
-    answer.count = strip_page(strips, scratch, epoch, channels, count, page, most);
-    put_json_end(&answer);
-    return answer_frame_json(&answer);
-}
-
-struct frame *render_nothing(struct buf *scratch, enum format format, const char *epoch,
+struct frame *render_nothing(struct rendered *rendered, struct buf *scratch, enum format format,
                              uint64_t head)
 {
     struct page nothing = {.next = head};
-    return render_page(scratch, format, epoch, &nothing, 1);
+    return render_page(rendered, scratch, format, &nothing, 1);
 }
 
 struct frame *render_id(const char *epoch, uint64_t seq)

@@ -11,24 +11,19 @@
 #include <stdint.h>
 
 #include "fcgi/io/buf.h"
-#include "fcgi/readers/strip.h"
+#include "fcgi/readers/rendered.h"
 #include "fcgi/readers/wanted.h"
 #include "fcgi/wire/reply.h"
 #include "store/log.h"
 
-/* The framed answer with the messages of the page, which was read from the log of that epoch. It
- * ends with the message that reaches `most` bytes (at least 1), and then says that there is more.
- * scratch is overwritten. Returns one reference, or NULL when out of memory. */
-struct frame *render_page(struct buf *scratch, enum format format, const char *epoch,
+/* The framed answer with the messages of the page, which are rendered in the store. It ends with
+ * the message that reaches `most` bytes (at least 1), and then says that there is more. scratch is
+ * overwritten. Returns one reference, or NULL when out of memory. */
+struct frame *render_page(struct rendered *rendered, struct buf *scratch, enum format format,
                           const struct page *page, size_t most);
 
-/* The same as JSON, cut out of a strip. The page was read from count channels and has messages. */
-struct frame *render_from_strip(struct strips *strips, struct buf *scratch, const char *epoch,
-                                const char *const *channels, size_t count, const struct page *page,
-                                size_t most);
-
 /* The answer at the end of a hold: nothing new, and the cursor to go on with. */
-struct frame *render_nothing(struct buf *scratch, enum format format, const char *epoch,
+struct frame *render_nothing(struct rendered *rendered, struct buf *scratch, enum format format,
                              uint64_t head);
 
 /* The word alone: {"ret":"new"}, or {"ret":"punt"}. */

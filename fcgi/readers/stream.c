@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "fcgi/conn/refusal.h"
+#include "fcgi/readers/batches.h"
 
 static void stream_ready(struct conn *conn, uint32_t events);
 static void stream_due(struct conn *conn);
@@ -138,29 +139,31 @@ static bool give_frame(struct conn *conn, struct frame *frame, struct cursor cur
     return give_rest(conn);
 }
 
-/* Gives a stream that is behind its next page. When that was the last it is live: nobody else can
+/* Gives a stream that is behind its next batch. When that was the last it is live: nobody else can
  * have moved the head meanwhile (invariant 3). */
-static void catch_up(struct conn *conn)
+static void give_next_batch(struct conn *conn, const struct batch *batch)
 {
-    struct stream *stream = conn->in;
-    enum log_status status;
-    struct batch *page =
-        batches_get(&readers_of(stream)->batches, stream->group, &stream->progress, &status);
-    if (!page) {
-        conn_end(conn);
+    const struct stream *stream = conn->in;
+    if (!give_batch(conn, batch))
         return;
-    }
-    bool more = page->more;
-    bool all = give_batch(conn, page);
-    batch_drop(page);
-    if (!all)
-        return;
-    if (more)
+    if (batch->more)
         fall_behind(conn); /* others first */
     else if (stream->once)
         finish_stream(conn);
     else
         become_live(conn);
+}
+
+static void catch_up(struct conn *conn)
+{
+    const struct stream *stream = conn->in;
+    enum log_status status;
+    struct batch *batch = batches_next(stream->group, &stream->progress, &status);
+    if (batch)
+        give_next_batch(conn, batch);
+    else
+        conn_end(conn);
+    batch_free(batch);
 }
 
 /* The socket of a stream that is behind takes bytes again. */
@@ -269,7 +272,7 @@ static void leave_stream(struct conn *conn, void *in)
     stream_free(in);
 }
 
-/* Sends the beginning of the stream, and the page that was read for it. */
+/* Sends the beginning of the stream, and the batch that was read for it. */
 static void begin_stream(struct conn *conn, struct stream *stream, const char *greeting,
                          const struct batch *first)
 {
@@ -280,7 +283,7 @@ static void begin_stream(struct conn *conn, struct stream *stream, const char *g
         cursor = (struct cursor){CURSOR_AT, first->next};
     conn_wait(conn, &readers->behind, &stream_wait, stream, next_due_ms(stream));
     if (give_frame(conn, frame, cursor))
-        catch_up(conn);
+        give_next_batch(conn, first);
 }
 
 void stream_open(struct readers *readers, struct conn *conn, const struct wanted *wanted,
@@ -300,14 +303,14 @@ void stream_open(struct readers *readers, struct conn *conn, const struct wanted
         return;
     }
     enum log_status status;
-    struct batch *first = batches_get(&readers->batches, stream->group, &stream->progress, &status);
+    struct batch *first = batches_next(stream->group, &stream->progress, &status);
     if (!first) {
         stream_free(stream);
         conn_refuse_for_log(conn, status);
         return;
     }
     begin_stream(conn, stream, greeting, first);
-    batch_drop(first);
+    batch_free(first);
 }
 
 /* ---- news, heartbeats, the end ---- */
@@ -367,7 +370,7 @@ static void wake_streams(struct group *group, uint64_t before)
             each_live_stream(group, put_news_off, &news.before);
             return;
         }
-        struct batch *batch = batches_news(&readers->batches, group, news.before.seq);
+        struct batch *batch = batches_news(group, news.before.seq);
         if (!batch) {
             each_live_stream(group, cut_stream_off, NULL);
             return;
@@ -376,7 +379,7 @@ static void wake_streams(struct group *group, uint64_t before)
         news.last = !batch->more || page == PAGES_AT_ONCE;
         each_live_stream(group, give_news, &news);
         news.before.seq = batch->next;
-        batch_drop(batch);
+        batch_free(batch);
         if (news.last)
             return;
     }

@@ -32,7 +32,8 @@ enum format {
     FORMAT_SCRIPT,
     FORMAT_EVENTS,
     FORMAT_EVENTS_JSON,
-    FORMAT_FRAMES
+    FORMAT_FRAMES,
+    FORMATS
 };
 
 static inline bool format_streams(enum format format)

@@ -31,12 +31,13 @@ static struct page make_page(size_t count)
 
 static struct batch *make_batch(const struct shape *shape, size_t count, bool reset)
 {
-    struct buf scratch = {0};
+    static struct rendered rendered;
     struct page page = make_page(count);
     page.reset = reset;
-    struct batch *batch = batch_new(&scratch, shape, epoch, &page);
+    rendered_init(&rendered, epoch);
+    struct batch *batch = batch_new(&rendered, shape, &page);
     page_free(&page);
-    buf_free(&scratch);
+    rendered_free(&rendered);
     assert_non_null(batch);
     return batch;
 }
@@ -110,7 +111,7 @@ static void check_every_cut(const struct shape *shape, struct frame *call)
         close(pair[1]);
     }
     buf_free(&expected);
-    batch_drop(batch);
+    batch_free(batch);
 }
 
 static void however_the_socket_cuts_every_byte_comes_once(void **state)
@@ -139,7 +140,7 @@ static void a_reset_comes_with_what_follows_it(void **state)
     assert_int_equal(batch->count, 2);
     assert_true(says(batch->frames[0], "{\"reset\":true}\n{\"id\":\"0123456789ab-1\""));
     assert_false(says(batch->frames[1], "reset"));
-    batch_drop(batch);
+    batch_free(batch);
 }
 
 static void a_reset_of_nothing_gives_the_cursor(void **state)
@@ -149,7 +150,7 @@ static void a_reset_of_nothing_gives_the_cursor(void **state)
     assert_int_equal(batch->count, 1);
     assert_int_equal(batch->frames[0]->messages, 0);
     assert_true(says(batch->frames[0], "{\"reset\":true}\n{\"id\":\"0123456789ab-0\"}\n"));
-    batch_drop(batch);
+    batch_free(batch);
 }
 
 /* Nothing of theirs is shared: the call comes twice in the first frame. */
@@ -161,7 +162,7 @@ static void scripts_with_a_reset_have_their_call_in_the_frames(void **state)
     assert_true(says(batch->frames[0], "<script>parent.add_x(null,null)</script>\n"
                                        "<script>parent.add_x(\"xxx"));
     assert_true(says(batch->frames[1], "<script>parent.add_x(\"x\",\"0123456789ab-2\""));
-    batch_drop(batch);
+    batch_free(batch);
 }
 
 /* JSON makes six bytes of each: what is rendered counts, not what it is rendered from. */
@@ -170,21 +171,22 @@ static void a_batch_ends_with_the_frame_that_reaches_its_bytes(void **state)
     (void)state;
     enum { COUNT = 8, LEN = 5000 };
     static char text[LEN];
-    struct buf scratch = {0};
+    static struct rendered rendered;
     struct page page = {.next = 100, .messages = calloc(COUNT, sizeof *page.messages)};
     memset(text, 1, sizeof text);
     for (; page.count < COUNT; page.count++) {
         page.messages[page.count] = message_new("main", text, sizeof text, 0);
         page.messages[page.count]->seq = page.count + 1;
     }
-    struct batch *batch = batch_new(&scratch, &lines, epoch, &page);
+    rendered_init(&rendered, epoch);
+    struct batch *batch = batch_new(&rendered, &lines, &page);
     assert_int_equal(batch->count, 3);
     assert_true(batch->more);
     assert_int_equal(batch->next, 3);
     assert_in_range(batch->len, BATCH_BYTES, BATCH_BYTES + 6 * LEN + 200);
-    batch_drop(batch);
+    batch_free(batch);
     page_free(&page);
-    buf_free(&scratch);
+    rendered_free(&rendered);
 }
 
 static void nothing_new_is_sent_at_once(void **state)
@@ -195,7 +197,7 @@ static void nothing_new_is_sent_at_once(void **state)
     uint64_t messages = 0;
     assert_int_equal(batch_send(batch, NULL, -1, &progress, &messages), 1);
     assert_int_equal(progress.cursor.kind, CURSOR_AT);
-    batch_drop(batch);
+    batch_free(batch);
 }
 
 static void a_reader_that_is_gone_is_noticed(void **state)
@@ -209,7 +211,7 @@ static void a_reader_that_is_gone_is_noticed(void **state)
     close(pair[1]);
     assert_int_equal(batch_send(batch, NULL, pair[0], &progress, &messages), -1);
     close(pair[0]);
-    batch_drop(batch);
+    batch_free(batch);
 }
 
 int main(void)

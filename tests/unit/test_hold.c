@@ -361,7 +361,7 @@ static void whatever_allocation_fails_a_poll_is_answered_or_held_or_ends(void **
     fail_each_allocation(ask_only, poll_for_all, false);
     fail_each_allocation(ask_only, poll_and_take_the_turn, false);
     for (int i = 0; i < 10; i++)
-        publish_word("a", "so many that they are cut out of a strip");
+        publish_word("a", "one of many");
     fail_each_allocation(ask_only, poll_for_all, false);
 }
 
