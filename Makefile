@@ -102,7 +102,7 @@ PY_FILES    := $(sort $(wildcard tests/bench/run tests/*/*.py tests/bench/peers/
 all: $(B)/encke $(B)/encke.8 ## build the daemon, build/encke, and its manual page
 asan: $(B)/asan/encke      ## the same with address and undefined-behaviour sanitizers
 unit: $(UNIT)              ## build the unit tests, build/tests/unit/*
-unit-asan: $(UNIT_ASAN) $(REPLAY)
+unit-asan: $(UNIT_ASAN) $(REPLAY) ## the unit tests with sanitizers, build/asan/tests/unit/*
 shims: $(SHIMS)
 benches: $(BENCH)          ## build the bench programs, build/bench/*
 
@@ -278,7 +278,7 @@ lint-werror:
 	$(Q)$(MAKE) --no-print-directory B=$(B)/werror WERROR=1 all unit shims benches
 
 # Which file reaches which: no circles, nothing upward, no two functions of one name.
-lint-structure: $(OBJ)
+lint-structure: $(OBJ)     ## which file uses which, and that names are unique
 	$(SAY) LINT structure
 	$(Q)CC='$(CC)' python3 -B tests/lint/test_structure.py 2>$(B)/structure.log || { cat $(B)/structure.log; exit 1; }
 	$(Q)FOLDERS='$(FOLDERS)' python3 -B tests/lint/structure.py $(B)

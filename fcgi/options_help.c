@@ -72,7 +72,7 @@ void options_print_help(void)
          "until there is news, over a durable SQLite message log.\n");
     for (const struct option_row *row = option_rows; row < option_rows + OPTION_COUNT; row++)
         print_help_of(row);
-    puts("  --help                     this text\n"
+    puts("  --help[=man]               this text, or the same for the manual page\n"
          "  --version                  the version\n\n"
          "Sizes take K, M or G, times s, m, h or d. Each option may also come from the\n"
          "environment: --keep-age 1d is ENCKE_KEEP_AGE=1d; the command line wins. Options\n"
@@ -107,13 +107,14 @@ static void print_roff(const char *text)
     }
 }
 
-/* Prints a sentence such as "A whole number from 1 to 3600; the default is 55." */
+/* Prints a sentence such as "Values: a whole number from 1 to 3600; the default is 55." What is
+ * typed as it stands keeps its case. */
 static void print_values_of(const struct option_row *row)
 {
     const char *values = option_describe(row).text;
     if (*values) {
-        putchar(toupper((unsigned char)*values));
-        print_roff(values + 1);
+        fputs("Values: ", stdout);
+        print_roff(values);
     }
     if (row->standard) {
         fputs("; the default is ", stdout);

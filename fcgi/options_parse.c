@@ -258,7 +258,7 @@ static void complain_of(const char *written, bool wants_value)
 static enum options_verdict print_help(const char *form)
 {
     if (form && strcmp(form, "man") != 0) {
-        options_complain("there is no --help=%s: it is --help or --help=man", form);
+        options_complain("--help takes no value, or man; not '%s'", form);
         return OPTIONS_BAD;
     }
     if (form)

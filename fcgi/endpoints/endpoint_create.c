@@ -36,8 +36,9 @@ static const char *take_create_field(struct said *said, const struct field *fiel
         return NULL;
     }
     if (!text_is(field->name, "channel"))
-        return "create knows the fields msg and channel, and here is another; a text that is no "
-               "form is sent with Content-Type: text/plain";
+        return "create takes the fields msg and channel only; to send a text that is not a form, "
+               "set "
+               "Content-Type: text/plain";
     if (said->channel)
         return "a message goes to one channel";
     said->channel = field->value.bytes;

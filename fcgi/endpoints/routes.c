@@ -35,7 +35,7 @@ static const struct route routes[] = {
      "Server-Sent Events, for EventSource"},
     {"websocket", METHOD_GET, false, "GET, HEAD", endpoint_websocket, READER,
      "a WebSocket, if the web server passes it on"},
-    {"status", METHOD_GET, false, "GET, HEAD", endpoint_status, "", "how it is doing"},
+    {"status", METHOD_GET, false, "GET, HEAD", endpoint_status, "", "numbers about the daemon"},
 };
 enum { ROUTES = sizeof routes / sizeof *routes };
 
@@ -70,7 +70,7 @@ static const char *field_said_twice(const struct request *request)
     if (!name.bytes)
         return NULL;
     snprintf(complaint, sizeof complaint,
-             "%s is said in the query and in the body: say it in one of them",
+             "%s is in the query and in the body: send it in one of them",
              channel_name_valid(name) ? name.bytes : "a field"); /* else it may break the JSON */
     return complaint;
 }

@@ -1,4 +1,4 @@
-/* uplink.h - the relay's side of an upstream: its polls, and how both are doing. For relay.c alone.
+/* uplink.h - the relay's side of an upstream: its polls, and the states of both. For relay.c alone.
  *
  * An uplink is up or down:
  *

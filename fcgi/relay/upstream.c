@@ -210,8 +210,8 @@ static int refine_upstreams(struct upstreams *upstreams, const struct given *giv
         const char *value = split_name(given->texts[i], &name, &name_len);
         struct upstream *upstream = find_upstream(upstreams, name, name_len);
         const char *fault = upstream ? set(upstream, value)
-                                     : "is for an upstream that is not there: say NAME=... with "
-                                       "the name of an --upstream";
+                                     : "names no upstream: write NAME=VALUE with the NAME of "
+                                       "an --upstream";
         if (fault)
             return complain_of_upstream(why, why_size, option, given->texts[i], fault);
     }

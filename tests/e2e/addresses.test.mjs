@@ -148,7 +148,7 @@ throughBoth('what is said in the query and in the body is refused by name', asyn
     ['create?msg=x', 'msg=x', 'msg'],
     ['update?%22=1', '%22=2', 'a field'],
   ])
-    expectError(await post(at, body), 400, new RegExp(`^${name} is said in the query and`));
+    expectError(await post(at, body), 400, new RegExp(`^${name} is in the query and`));
   assert.equal((await stack.status()).messages, 2);
   const read = await post('update?channel=user1', 'timeout=0'); // each of another
   assert.deepEqual(texts(expectJson(read).messages), ['for 1']);
