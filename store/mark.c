@@ -115,19 +115,6 @@ static int read_head(sqlite3 *db, uint64_t *head)
     return rc == SQLITE_DONE ? SQLITE_CORRUPT : rc == SQLITE_ROW ? SQLITE_OK : rc;
 }
 
-/* One transaction, durable when this returns SQLITE_OK. */
-static int save_epoch(sqlite3 *db, const char *epoch)
-{
-    sqlite3_stmt *update = NULL;
-    int rc = sql_prepare(db, &update, "UPDATE log SET epoch = ?1");
-    if (rc == SQLITE_OK)
-        rc = sqlite3_bind_text(update, 1, epoch, EPOCH_LEN, SQLITE_STATIC);
-    if (rc == SQLITE_OK)
-        rc = sql_run(update);
-    sqlite3_finalize(update);
-    return rc;
-}
-
 static int renew_epoch(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why, size_t why_size)
 {
     char drawn[EPOCH_LEN + 1];
@@ -135,8 +122,7 @@ static int renew_epoch(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why, size_t
         snprintf(why, why_size, "no random number for the log's epoch: %s", strerror(errno));
         return -1;
     }
-    errno = 0;
-    int rc = save_epoch(db, drawn);
+    int rc = sql_run_with(db, "UPDATE log SET epoch = ?1", drawn); /* durable with SQLITE_OK */
     if (rc != SQLITE_OK) {
         sql_explain(why, why_size, "the log was put back, but cannot be given a new epoch", db, rc);
         return -1;

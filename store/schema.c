@@ -35,18 +35,6 @@ static const char tables[] = "CREATE TABLE log(\n"
 static const char listing[] = "SELECT type, name, tbl_name, sql FROM sqlite_schema "
                               "WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY type, name";
 
-static int insert_log(sqlite3 *db, const char *epoch)
-{
-    sqlite3_stmt *insert = NULL;
-    int rc = sql_prepare(db, &insert, "INSERT INTO log VALUES (1, ?1, 0, 0, 0, 0)");
-    if (rc == SQLITE_OK)
-        rc = sqlite3_bind_text(insert, 1, epoch, EPOCH_LEN, SQLITE_STATIC);
-    if (rc == SQLITE_OK)
-        rc = sql_run(insert);
-    sqlite3_finalize(insert);
-    return rc;
-}
-
 int schema_build(sqlite3 *db, const char *epoch)
 {
     char marks[128];
@@ -58,7 +46,7 @@ int schema_build(sqlite3 *db, const char *epoch)
     if (rc == SQLITE_OK)
         rc = sql_exec(db, tables);
     if (rc == SQLITE_OK)
-        rc = insert_log(db, epoch);
+        rc = sql_run_with(db, "INSERT INTO log VALUES (1, ?1, 0, 0, 0, 0)", epoch);
     if (rc == SQLITE_OK)
         rc = sql_exec(db, "COMMIT");
     return rc;

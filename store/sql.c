@@ -91,6 +91,18 @@ int sql_run(sqlite3_stmt *statement)
     return rc == SQLITE_DONE || rc == SQLITE_ROW ? SQLITE_OK : rc;
 }
 
+int sql_run_with(sqlite3 *db, const char *text, const char *value)
+{
+    sqlite3_stmt *statement = NULL;
+    int rc = sql_prepare(db, &statement, text);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_text(statement, 1, value, -1, SQLITE_STATIC);
+    if (rc == SQLITE_OK)
+        rc = sql_run(statement);
+    sqlite3_finalize(statement);
+    return rc;
+}
+
 int sql_number(sqlite3_stmt *statement, sqlite3_int64 *value)
 {
     errno = 0;

@@ -34,6 +34,10 @@ int sql_prepare(sqlite3 *db, sqlite3_stmt **out, const char *text);
 /* Runs a prepared statement that gives no rows, and resets it. Returns SQLITE_OK or the error. */
 int sql_run(sqlite3_stmt *statement);
 
+/* Prepares a statement that gives no rows, runs it once with ?1 as value, and finalizes it. Returns
+ * SQLITE_OK or the error. */
+int sql_run_with(sqlite3 *db, const char *text, const char *value);
+
 /* Runs a prepared statement for one row and resets it. Returns SQLITE_ROW, with *value the first
  * column; SQLITE_DONE if there is no row; or the error. */
 int sql_number(sqlite3_stmt *statement, sqlite3_int64 *value);
