@@ -25,13 +25,26 @@ int readers_setup(void **state)
     return 0;
 }
 
+static void assert_nobody_waits(void)
+{
+    assert_int_equal(admission.waiting, 0);
+    assert_int_equal(admission.bytes, 0);
+    assert_int_equal(readers.streams_behind, 0);
+}
+
+void assert_no_readers_left(void)
+{
+    groups_sweep(&readers.groups, 0);
+    readers_tidy(&readers);
+    assert_nobody_waits();
+    assert_int_equal(conns.count, 0);
+}
+
 int readers_teardown(void **state)
 {
     conns_end_all(&conns);
     readers_free(&readers);
-    assert_int_equal(admission.waiting, 0);
-    assert_int_equal(admission.bytes, 0);
-    assert_int_equal(readers.streams_behind, 0);
+    assert_nobody_waits();
     for (int kind = 0; kind < STREAM_KINDS; kind++)
         assert_int_equal(readers.streams[kind], 0);
     conns_teardown(NULL);
@@ -48,6 +61,23 @@ struct wanted want(const char *channel, enum format format, struct cursor cursor
                                      .request_id = format_streams(format) ? 1 : 0,
                                      .callback = ""},
                            .wait_ms = wait_ms};
+}
+
+static uint64_t head_before;
+
+void publish_later(const char *channel, const char *word)
+{
+    struct append *append;
+    head_before = log_head(store->log);
+    assert_int_equal(
+        publish_text(&publisher, channel, (struct text){word, strlen(word)}, NULL, NULL, &append),
+        LOG_OK);
+}
+
+void take_published(struct peer *peer)
+{
+    (void)peer;
+    drain_past(head_before);
 }
 
 void drain_past(uint64_t head)

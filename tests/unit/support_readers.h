@@ -43,4 +43,12 @@ void publish_much(const char *channel, const char *word, size_t len);
 /* Waits until the log's head is past `head`, and gives all that is new to the readers. */
 void drain_past(uint64_t head);
 
+/* Asserts that nobody reads any more, and that nothing is left of those who did. */
+void assert_no_readers_left(void);
+
+/* Publishes a message that no reader is given until take_published: steps for a test in which an
+ * allocation of the latter is to fail. It ignores the peer. */
+void publish_later(const char *channel, const char *word);
+void take_published(struct peer *peer);
+
 #endif

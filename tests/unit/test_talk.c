@@ -471,11 +471,7 @@ static void fail_each_allocation(void (*before)(struct peer *peer), void (*step)
         assert_true(failed || admission.waiting == 1);
         peer_leave(&peer);
         pass(TIMEOUT_MS); /* if it lingered */
-        groups_sweep(&readers.groups, 0);
-        readers_tidy(&readers);
-        assert_int_equal(admission.waiting, 0);
-        assert_int_equal(admission.bytes, 0);
-        assert_int_equal(conns.count, 0);
+        assert_no_readers_left();
     } while (failed);
     assert_in_range(nth, 4, 100);
 }
