@@ -126,11 +126,23 @@ static int insert_message(struct committer *committer, const struct message *mes
     return rc == SQLITE_OK ? sql_run(insert) : rc;
 }
 
+/* Settles, and then deletes what is due: only what is settled can be deleted. */
+static int settle_and_delete(struct committer *committer, uint64_t rows, bool idle)
+{
+    const struct moment now = clock_moment();
+    struct ledger *ledger = &committer->ledger;
+    struct retention *retention = &committer->retention;
+    bool wanted = retention_is_wanted(retention, &now, idle);
+    int rc = SQLITE_OK;
+    if (wanted || committer->settle || ledger_is_due(ledger))
+        rc = ledger_settle(ledger);
+    return rc == SQLITE_OK && wanted ? retention_run(retention, &now, rows, idle) : rc;
+}
+
 /* Runs the transaction, COMMIT included. Returns SQLITE_OK; or the error, and then the transaction
  * may still be open. */
 static int run_transaction(struct committer *committer, const struct append_list *batch)
 {
-    const struct moment now = clock_moment();
     uint64_t rows = RETENTION_ROWS;
     int rc = sql_run(committer->begin);
     if (rc == SQLITE_OK)
@@ -143,8 +155,8 @@ static int run_transaction(struct committer *committer, const struct append_list
         rows++;
     }
     if (rc == SQLITE_OK)
-        rc = retention_run(&committer->retention, &now, rows, STAILQ_EMPTY(batch));
-    if (rc == SQLITE_OK && !STAILQ_EMPTY(&committer->ledger.changed))
+        rc = settle_and_delete(committer, rows, STAILQ_EMPTY(batch));
+    if (rc == SQLITE_OK)
         rc = ledger_save(&committer->ledger);
     return rc == SQLITE_OK ? sql_run(committer->commit) : rc;
 }
@@ -160,7 +172,6 @@ static void note_commit(struct committer *committer, struct append_list *batch)
         retention_note(&committer->retention, seq, append->message->time_ms, now);
     }
     assert(seq == committer->ledger.now.head);
-    ledger_committed(&committer->ledger);
     mark_set(&committer->file->mark, seq, now); /* before the batch is reported */
     committer->commits++;
     committer->checkpoint_ms = now + CHECKPOINT_IDLE_MS;
@@ -235,14 +246,31 @@ enum log_status commit_batch(struct committer *committer, struct append_list *ba
     }
     if (!check_files(committer)) /* it may be committed into a file without a name */
         return LOG_FAILED;
-    if (!STAILQ_EMPTY(&committer->ledger.changed))
+    if (ledger_has_changed(&committer->ledger))
         note_commit(committer, batch);
+    ledger_committed(&committer->ledger);
     committer->retry_wait_ms = 0;
     committer->retry_ms = 0;
     return LOG_OK;
 }
 
+void commit_settle(struct committer *committer)
+{
+    struct append_list none = STAILQ_HEAD_INITIALIZER(none);
+    if (committer->failed || !ledger_is_behind(&committer->ledger))
+        return;
+    committer->settle = true;
+    commit_batch(committer, &none); /* if it cannot be done now, the next transaction may */
+    committer->settle = false;
+}
+
 /* ---- checkpoints ---- */
+
+void commit_settle_and_checkpoint(struct committer *committer)
+{
+    commit_settle(committer);
+    commit_checkpoint(committer);
+}
 
 void commit_checkpoint(struct committer *committer)
 {

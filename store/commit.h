@@ -35,6 +35,7 @@ struct committer {
     int64_t checkpoint_ms; /* when to checkpoint if nothing is appended; INT64_MAX: never */
     int64_t retry_ms;      /* when retention may try again */
     int64_t retry_wait_ms;
+    bool settle;                /* the next transaction is to settle (ledger.h) */
     bool failed;                /* for good */
     char error[SQL_ERROR_SIZE]; /* the last error, "" after a commit */
 };
@@ -49,12 +50,17 @@ void commit_free(struct committer *committer);
  * appends of the batch; on LOG_OK their messages have their seq. */
 enum log_status commit_batch(struct committer *committer, struct append_list *batch);
 
+/* Settles what is not yet (ledger.h), in a transaction of its own. If there is no room for it or
+ * the file is locked, it stays as it is: the next start adds it up. */
+void commit_settle(struct committer *committer);
+
 /* Checks whether the files are in place; fails the log if they are not. */
 void commit_look(struct committer *committer);
 
 /* Copies what it can into the database, without waiting for readers. If there is no room for it, it
  * is tried again later: nothing is lost, all of it is in the write-ahead log. */
 void commit_checkpoint(struct committer *committer);
+void commit_settle_and_checkpoint(struct committer *committer);
 
 /* Whether a checkpoint should follow a batch that had this status. On a full disk, it lets the
  * write-ahead log start over in the room that it has. */

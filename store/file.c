@@ -15,6 +15,7 @@
 #include "store/create.h"
 #include "store/header.h"
 #include "store/lock.h"
+#include "store/migrate.h"
 #include "store/path.h"
 #include "store/schema.h"
 #include "store/sql.h"
@@ -44,13 +45,39 @@ static int check_contents(struct file *file, char *why, size_t why_size)
         return explain_open(file, SQLITE_READONLY, "it cannot be written", why, why_size);
     char what[SQL_ERROR_SIZE] = "";
     int64_t size = path_size(file->path, "") + path_size(file->path, "-wal");
-    int rc = schema_check(file->db, file->epoch, what, sizeof what);
+    int rc = migrate_check(file->db, &file->old, what, sizeof what);
     if (rc == SQLITE_OK && size <= QUICK_CHECK_BYTES)
         rc = schema_check_pages(file->db, what, sizeof what);
+    if (rc == SQLITE_OK && !file->old)
+        rc = schema_check(file->db, file->epoch, what, sizeof what);
+    if (rc == SQLITE_OK && !file->old && size <= QUICK_CHECK_BYTES)
+        rc = schema_check_counts(file->db, what, sizeof what);
     if (rc == SQLITE_OK)
         return 0;
     advice_write(file->path, "opened", rc, what, why, why_size);
     return -1;
+}
+
+/* Brings a log of an earlier version to today's format. */
+static int migrate_contents(struct file *file, log_tell *tell, char *why, size_t why_size)
+{
+    char what[SQL_ERROR_SIZE] = "";
+    if (!file->old)
+        return 0;
+    int rc = migrate_run(file->db, &file->shm, file->path, tell, what, sizeof what);
+    if (rc == SQLITE_OK)
+        rc = schema_check(file->db, file->epoch, what, sizeof what);
+    if (rc != SQLITE_OK) {
+        advice_write(file->path, "opened", rc, what, why, why_size);
+        return -1;
+    }
+    if (tell) {
+        char line[PATH_MAX + 100];
+        snprintf(line, sizeof line, "%s was brought to format %d: earlier versions cannot open it",
+                 file->path, SCHEMA_VERSION);
+        tell(LOG_TELL_INFO, line);
+    }
+    return 0;
 }
 
 /* Sets the connection up for writing. The writer itself checkpoints the write-ahead log, which
@@ -140,6 +167,7 @@ int file_open(struct file *file, char *path, log_tell *tell, char *why, size_t w
         goto out;
     if (check_contents(file, why, why_size) == 0 && set_up_connection(file, why, why_size) == 0 &&
         copy_what_was_left(file, why, why_size) == 0 &&
+        migrate_contents(file, tell, why, why_size) == 0 &&
         place_remember(&file->place, path, file->fd, &file->shm, why, why_size) == 0) {
         tell_mode(file, tell);
         return 0;

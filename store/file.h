@@ -30,6 +30,7 @@ struct file {
     struct place place;
     char epoch[EPOCH_LEN + 1];
     struct mark mark; /* how far the log had come; opened by mark_open, closed by file_close */
+    bool old;         /* it was of an earlier format (migrate.h) */
     bool pending;     /* the write-ahead log of the last run is not all copied yet */
 };
 

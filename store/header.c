@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "store/migrate.h"
 #include "store/path.h"
 #include "store/schema.h"
 
@@ -53,7 +54,7 @@ static int check_format(const char *path, const unsigned char *header, char *why
         snprintf(why, why_size,
                  "%s was made by a newer Encke (format %u, this one knows up to %d): upgrade Encke",
                  path, version, SCHEMA_VERSION);
-    else if (version < SCHEMA_VERSION)
+    else if (version < MIGRATE_OLDEST)
         snprintf(why, why_size,
                  "%s has format %u, which this Encke does not know: choose another path", path,
                  version);

@@ -4,59 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "store/schema.h"
 #include "store/sql.h"
 
-/* How many channels stay cached between transactions, at some 300 bytes each. */
+/* How many channels stay cached between transactions that settle, at some 300 bytes each. */
 enum { CACHED_CHANNELS = 8192 };
-
-static int read_totals(struct ledger *ledger, struct totals *totals)
-{
-    sqlite3_stmt *row = NULL;
-    int rc = sql_prepare(ledger->db, &row,
-                         "SELECT head, forgotten, messages, bytes, "
-                         "(SELECT coalesce(max(id), 0) FROM channel) + 1 FROM log");
-    if (rc == SQLITE_OK)
-        rc = sqlite3_step(row);
-    if (rc == SQLITE_ROW) {
-        totals->head = (uint64_t)sqlite3_column_int64(row, 0);
-        totals->forgotten = (uint64_t)sqlite3_column_int64(row, 1);
-        totals->messages = (uint64_t)sqlite3_column_int64(row, 2);
-        totals->bytes = (uint64_t)sqlite3_column_int64(row, 3);
-        ledger->next_id = sqlite3_column_int64(row, 4);
-        rc = SQLITE_OK;
-    } else if (rc == SQLITE_DONE) {
-        rc = SQLITE_CORRUPT;
-    }
-    sqlite3_finalize(row);
-    return rc;
-}
-
-int ledger_init(struct ledger *ledger, sqlite3 *db)
-{
-    *ledger = (struct ledger){.db = db};
-    STAILQ_INIT(&ledger->changed);
-    STAILQ_INIT(&ledger->floors);
-    int rc = sql_prepare(db, &ledger->find_name,
-                         "SELECT id, name, floor, count FROM channel WHERE name = ?1");
-    if (rc == SQLITE_OK)
-        rc = sql_prepare(db, &ledger->find_id,
-                         "SELECT id, name, floor, count FROM channel WHERE id = ?1");
-    if (rc == SQLITE_OK)
-        rc = sql_prepare(db, &ledger->save,
-                         "INSERT INTO channel(id, name, floor, count) VALUES (?1, ?2, ?3, ?4) "
-                         "ON CONFLICT(id) DO UPDATE SET floor = ?3, count = ?4");
-    if (rc == SQLITE_OK)
-        rc = sql_prepare(db, &ledger->erase, "DELETE FROM channel WHERE id = ?1");
-    if (rc == SQLITE_OK)
-        rc = sql_prepare(db, &ledger->save_log,
-                         "UPDATE log SET head = ?1, forgotten = ?2, messages = ?3, bytes = ?4");
-    if (rc == SQLITE_OK)
-        rc = sql_prepare(db, &ledger->version, "PRAGMA data_version");
-    if (rc == SQLITE_OK)
-        rc = read_totals(ledger, &ledger->committed);
-    ledger->now = ledger->committed;
-    return rc;
-}
 
 /* ---- the cache ---- */
 
@@ -68,7 +20,7 @@ static void uncache_channel(struct ledger *ledger, struct channel *channel)
 }
 
 /* Drops those that were loaded first until at most keep are left. If one of them is busy, it is
- * soon loaded again. */
+ * soon loaded again. None may be behind. */
 static void shrink_cache(struct ledger *ledger, unsigned keep)
 {
     while (HASH_CNT(hh, ledger->by_name) > keep)
@@ -98,33 +50,47 @@ static struct channel *cache_channel(struct ledger *ledger, sqlite3_int64 id, co
     return channel;
 }
 
+/* Caches the channel of a row whose first columns are id, name, floor, count. Returns SQLITE_OK or
+ * an error. */
+static int cache_row(struct ledger *ledger, sqlite3_stmt *row, struct channel **out)
+{
+    const char *name = (const char *)sqlite3_column_text(row, 1);
+    if (!name)
+        return SQLITE_NOMEM;
+    if (sqlite3_column_bytes(row, 1) > CHANNEL_MAX)
+        return SQLITE_CORRUPT;
+    struct channel *channel = cache_channel(ledger, sqlite3_column_int64(row, 0), name,
+                                            (size_t)sqlite3_column_bytes(row, 1));
+    if (!channel)
+        return SQLITE_NOMEM;
+    channel->has_row = true;
+    channel->floor = channel->committed_floor = (uint64_t)sqlite3_column_int64(row, 2);
+    channel->count = channel->committed_count = (uint64_t)sqlite3_column_int64(row, 3);
+    *out = channel;
+    return SQLITE_OK;
+}
+
 /* Caches the row that find, bound, gives. Returns SQLITE_OK, SQLITE_DONE if there is none, or an
  * error. */
 static int load_channel(struct ledger *ledger, sqlite3_stmt *find, struct channel **out)
 {
     int rc = sqlite3_step(find);
-    const char *name;
-    if (rc == SQLITE_ROW) {
-        name = (const char *)sqlite3_column_text(find, 1);
-        if (!name)
-            rc = SQLITE_NOMEM;
-        else if (sqlite3_column_bytes(find, 1) > CHANNEL_MAX)
-            rc = SQLITE_CORRUPT;
-        else if (!(*out = cache_channel(ledger, sqlite3_column_int64(find, 0), name,
-                                        (size_t)sqlite3_column_bytes(find, 1))))
-            rc = SQLITE_NOMEM;
-    }
-    if (rc == SQLITE_ROW) {
-        (*out)->floor = (*out)->saved_floor = (uint64_t)sqlite3_column_int64(find, 2);
-        (*out)->count = (uint64_t)sqlite3_column_int64(find, 3);
-        rc = SQLITE_OK;
-    }
+    if (rc == SQLITE_ROW)
+        rc = cache_row(ledger, find, out);
     sqlite3_reset(find);
     return rc;
 }
 
-/* A channel without a row has the floor of all forgotten ones. Its saved floor is 0, so that the
- * loop's tail is told of it. */
+static void list_change(struct ledger *ledger, struct channel *channel)
+{
+    if (channel->changed)
+        return;
+    channel->changed = true;
+    STAILQ_INSERT_TAIL(&ledger->changed, channel, changes);
+}
+
+/* A channel without a row has the floor of all forgotten ones. Its committed floor is 0, so that
+ * the loop's tail is told of it. */
 static int cache_new_channel(struct ledger *ledger, const char *name, size_t name_len,
                              struct channel **out)
 {
@@ -133,6 +99,7 @@ static int cache_new_channel(struct ledger *ledger, const char *name, size_t nam
         return SQLITE_NOMEM;
     ledger->next_id++;
     channel->floor = ledger->now.forgotten;
+    list_change(ledger, channel);
     *out = channel;
     return SQLITE_OK;
 }
@@ -160,6 +127,126 @@ int ledger_channel_by_id(struct ledger *ledger, sqlite3_int64 id, struct channel
     return rc == SQLITE_DONE ? SQLITE_CORRUPT : rc;
 }
 
+/* ---- the start and the end ---- */
+
+/* Reads the row of `log`, and the head. */
+static int read_totals(struct ledger *ledger, struct totals *settled, uint64_t *head)
+{
+    sqlite3_stmt *row = NULL;
+    int rc = sql_prepare(ledger->db, &row,
+                         "SELECT settled, forgotten, messages, bytes, " SCHEMA_HEAD
+                         ", (SELECT coalesce(max(id), 0) FROM channel) + 1 FROM log");
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(row);
+    if (rc == SQLITE_ROW) {
+        settled->head = (uint64_t)sqlite3_column_int64(row, 0);
+        settled->forgotten = (uint64_t)sqlite3_column_int64(row, 1);
+        settled->messages = (uint64_t)sqlite3_column_int64(row, 2);
+        settled->bytes = (uint64_t)sqlite3_column_int64(row, 3);
+        *head = (uint64_t)sqlite3_column_int64(row, 4);
+        ledger->next_id = sqlite3_column_int64(row, 5);
+        rc = SQLITE_OK;
+    } else if (rc == SQLITE_DONE) {
+        rc = SQLITE_CORRUPT;
+    }
+    sqlite3_finalize(row);
+    return rc;
+}
+
+static void set_behind(struct ledger *ledger, struct channel *channel)
+{
+    if (channel->behind)
+        return;
+    channel->behind = true;
+    STAILQ_INSERT_TAIL(&ledger->behind, channel, stretch);
+}
+
+/* Adds to the books what one channel has in the stretch. */
+static int add_up_channel(struct ledger *ledger, sqlite3_stmt *row)
+{
+    struct channel *channel;
+    uint64_t count = (uint64_t)sqlite3_column_int64(row, 4);
+    uint64_t bytes = (uint64_t)sqlite3_column_int64(row, 5);
+    int rc = cache_row(ledger, row, &channel);
+    if (rc != SQLITE_OK)
+        return rc;
+    channel->count = channel->committed_count += count;
+    set_behind(ledger, channel);
+    ledger->committed.messages += count;
+    ledger->committed.bytes += bytes + count * message_size_of(channel->name_len, 0);
+    return SQLITE_OK;
+}
+
+/* A crash left messages that the rows do not count. */
+static int add_up_stretch(struct ledger *ledger)
+{
+    sqlite3_stmt *sums = NULL;
+    int rc = sql_prepare(ledger->db, &sums,
+                         "SELECT c.id, c.name, c.floor, c.count, m.count, m.bytes FROM "
+                         "(SELECT channel, count(*) AS count, sum(length(data)) AS bytes "
+                         "FROM message WHERE seq > (SELECT settled FROM log) GROUP BY channel) m "
+                         "JOIN channel c ON c.id = m.channel");
+    if (rc == SQLITE_OK)
+        while ((rc = sqlite3_step(sums)) == SQLITE_ROW)
+            if ((rc = add_up_channel(ledger, sums)) != SQLITE_OK)
+                break;
+    sqlite3_finalize(sums);
+    return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+static int prepare_books(struct ledger *ledger)
+{
+    const struct {
+        sqlite3_stmt **statement;
+        const char *text;
+    } all[] = {
+        {&ledger->find_name, "SELECT id, name, floor, count FROM channel WHERE name = ?1"},
+        {&ledger->find_id, "SELECT id, name, floor, count FROM channel WHERE id = ?1"},
+        {&ledger->save, "INSERT INTO channel(id, name, floor, count) VALUES (?1, ?2, ?3, ?4) "
+                        "ON CONFLICT(id) DO UPDATE SET floor = ?3, count = ?4"},
+        {&ledger->erase, "DELETE FROM channel WHERE id = ?1"},
+        {&ledger->index, "INSERT INTO by_channel(channel, seq) SELECT channel, seq FROM message "
+                         "WHERE seq > ?1 ORDER BY channel, seq"},
+        {&ledger->unindex, "DELETE FROM by_channel WHERE channel = ?1 AND seq <= ?2"},
+        {&ledger->save_log,
+         "UPDATE log SET settled = ?1, forgotten = ?2, messages = ?3, bytes = ?4"},
+        {&ledger->version, "PRAGMA data_version"},
+    };
+    int rc = SQLITE_OK;
+    for (size_t i = 0; i < sizeof all / sizeof *all && rc == SQLITE_OK; i++)
+        rc = sql_prepare(ledger->db, all[i].statement, all[i].text);
+    return rc;
+}
+
+int ledger_init(struct ledger *ledger, sqlite3 *db)
+{
+    uint64_t head = 0;
+    *ledger = (struct ledger){.db = db};
+    STAILQ_INIT(&ledger->changed);
+    STAILQ_INIT(&ledger->behind);
+    STAILQ_INIT(&ledger->floors);
+    int rc = prepare_books(ledger);
+    if (rc == SQLITE_OK)
+        rc = read_totals(ledger, &ledger->settled, &head);
+    ledger->committed = ledger->settled;
+    ledger->committed.head = head;
+    if (rc == SQLITE_OK && ledger_is_behind(ledger))
+        rc = add_up_stretch(ledger);
+    ledger->now = ledger->committed;
+    return rc;
+}
+
+void ledger_free(struct ledger *ledger)
+{
+    sqlite3_stmt *const all[] = {ledger->find_name, ledger->find_id, ledger->save,
+                                 ledger->erase,     ledger->index,   ledger->unindex,
+                                 ledger->save_log,  ledger->version};
+    shrink_cache(ledger, 0);
+    ledger_free_floors(&ledger->floors);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        sqlite3_finalize(all[i]);
+}
+
 /* ---- one transaction ---- */
 
 /* SQLite says that another program may have changed the file. If it only checkpointed, the totals
@@ -167,11 +254,12 @@ int ledger_channel_by_id(struct ledger *ledger, sqlite3_int64 id, struct channel
 static int compare_totals(struct ledger *ledger)
 {
     struct totals there = {0};
-    int rc = read_totals(ledger, &there);
-    if (rc == SQLITE_OK && memcmp(&there, &ledger->committed, sizeof there) != 0)
-        rc = SQLITE_ABORT;
-    ledger_undo(ledger);
-    return rc;
+    uint64_t head = 0;
+    int rc = read_totals(ledger, &there, &head);
+    if (rc != SQLITE_OK)
+        return rc;
+    bool same = memcmp(&there, &ledger->settled, sizeof there) == 0;
+    return same && head == ledger->committed.head ? SQLITE_OK : SQLITE_ABORT;
 }
 
 int ledger_begin(struct ledger *ledger)
@@ -179,7 +267,6 @@ int ledger_begin(struct ledger *ledger)
     sqlite3_int64 version = 0;
     int rc = sql_number(ledger->version, &version);
     assert(STAILQ_EMPTY(&ledger->changed));
-    ledger->now = ledger->committed;
     if (rc != SQLITE_ROW)
         return rc;
     if (version == ledger->seen_version)
@@ -190,16 +277,9 @@ int ledger_begin(struct ledger *ledger)
     return rc;
 }
 
-static void list_change(struct ledger *ledger, struct channel *channel)
-{
-    if (channel->changed)
-        return;
-    channel->changed = true;
-    STAILQ_INSERT_TAIL(&ledger->changed, channel, changes);
-}
-
 uint64_t ledger_add(struct ledger *ledger, struct channel *channel, size_t data_len)
 {
+    assert(!ledger->settling);
     list_change(ledger, channel);
     channel->count++;
     ledger->now.messages++;
@@ -207,9 +287,35 @@ uint64_t ledger_add(struct ledger *ledger, struct channel *channel, size_t data_
     return ++ledger->now.head;
 }
 
+bool ledger_is_due(const struct ledger *ledger)
+{
+    return ledger->now.messages - ledger->settled.messages >= LEDGER_STRETCH_MESSAGES ||
+           ledger->now.bytes - ledger->settled.bytes >= LEDGER_STRETCH_BYTES;
+}
+
+bool ledger_is_behind(const struct ledger *ledger)
+{
+    return ledger->committed.head != ledger->settled.head;
+}
+
+int ledger_settle(struct ledger *ledger)
+{
+    uint64_t stretch = ledger->now.messages - ledger->settled.messages;
+    ledger->settling = true;
+    if (stretch == 0)
+        return SQLITE_OK;
+    int rc = sqlite3_bind_int64(ledger->index, 1, (sqlite3_int64)ledger->settled.head);
+    if (rc == SQLITE_OK)
+        rc = sql_run(ledger->index);
+    if (rc == SQLITE_OK && (uint64_t)sqlite3_changes64(ledger->db) != stretch)
+        rc = SQLITE_CORRUPT;
+    return rc;
+}
+
 int ledger_remove(struct ledger *ledger, struct channel *channel, uint64_t seq, size_t data_len)
 {
     size_t size = message_size_of(channel->name_len, data_len);
+    assert(ledger->settling);
     if (channel->count == 0 || ledger->now.messages == 0)
         return SQLITE_CORRUPT;
     list_change(ledger, channel);
@@ -224,28 +330,44 @@ int ledger_remove(struct ledger *ledger, struct channel *channel, uint64_t seq, 
     return SQLITE_OK;
 }
 
-static int save_channel(struct ledger *ledger, struct channel *channel)
+/* ---- writing the rows ---- */
+
+static int erase_channel(struct ledger *ledger, const struct channel *channel)
 {
-    sqlite3_stmt *save = channel->count ? ledger->save : ledger->erase;
+    if (channel->floor > ledger->now.forgotten)
+        ledger->now.forgotten = channel->floor;
+    int rc = sqlite3_bind_int64(ledger->erase, 1, channel->id);
+    return rc == SQLITE_OK ? sql_run(ledger->erase) : rc;
+}
+
+/* The row of a new channel counts nothing until its messages are settled. */
+static int save_channel(struct ledger *ledger, const struct channel *channel)
+{
+    sqlite3_stmt *save = ledger->save;
+    uint64_t count = ledger->settling ? channel->count : 0;
+    if (channel->count == 0)
+        return erase_channel(ledger, channel);
     int rc = sqlite3_bind_int64(save, 1, channel->id);
-    if (channel->count == 0) {
-        if (channel->floor > ledger->now.forgotten)
-            ledger->now.forgotten = channel->floor;
-        return rc == SQLITE_OK ? sql_run(save) : rc;
-    }
     if (rc == SQLITE_OK)
         rc = sqlite3_bind_text(save, 2, channel->name, channel->name_len, SQLITE_STATIC);
     if (rc == SQLITE_OK)
         rc = sqlite3_bind_int64(save, 3, (sqlite3_int64)channel->floor);
     if (rc == SQLITE_OK)
-        rc = sqlite3_bind_int64(save, 4, (sqlite3_int64)channel->count);
+        rc = sqlite3_bind_int64(save, 4, (sqlite3_int64)count);
     return rc == SQLITE_OK ? sql_run(save) : rc;
+}
+
+/* Deletes from the index what was deleted from the channel. */
+static int unindex_channel(struct ledger *ledger, const struct channel *channel)
+{
+    int rc = sqlite3_bind_int64(ledger->unindex, 1, channel->id);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int64(ledger->unindex, 2, (sqlite3_int64)channel->floor);
+    return rc == SQLITE_OK ? sql_run(ledger->unindex) : rc;
 }
 
 static int note_floor(struct ledger *ledger, const struct channel *channel)
 {
-    if (channel->floor == channel->saved_floor)
-        return SQLITE_OK;
     struct floor *floor = malloc(sizeof *floor);
     if (!floor)
         return SQLITE_NOMEM;
@@ -253,6 +375,19 @@ static int note_floor(struct ledger *ledger, const struct channel *channel)
     memcpy(floor->channel, channel->name, channel->name_len + 1u);
     STAILQ_INSERT_TAIL(&ledger->floors, floor, next);
     return SQLITE_OK;
+}
+
+static int save_changed(struct ledger *ledger, const struct channel *channel)
+{
+    bool moved = channel->floor != channel->committed_floor;
+    int rc = SQLITE_OK;
+    if (ledger->settling || !channel->has_row)
+        rc = save_channel(ledger, channel);
+    if (rc == SQLITE_OK && moved && ledger->settling)
+        rc = unindex_channel(ledger, channel);
+    if (rc == SQLITE_OK && moved)
+        rc = note_floor(ledger, channel);
+    return rc;
 }
 
 static int save_totals(struct ledger *ledger)
@@ -265,32 +400,69 @@ static int save_totals(struct ledger *ledger)
     return rc == SQLITE_OK ? sql_run(ledger->save_log) : rc;
 }
 
+bool ledger_has_changed(const struct ledger *ledger)
+{
+    if (ledger->settling)
+        return memcmp(&ledger->now, &ledger->settled, sizeof ledger->now) != 0;
+    return !STAILQ_EMPTY(&ledger->changed);
+}
+
 int ledger_save(struct ledger *ledger)
 {
     int rc = SQLITE_OK;
-    struct channel *channel;
+    const struct channel *channel;
     STAILQ_FOREACH (channel, &ledger->changed, changes) {
-        rc = save_channel(ledger, channel);
-        if (rc == SQLITE_OK)
-            rc = note_floor(ledger, channel);
+        rc = save_changed(ledger, channel);
+        if (rc != SQLITE_OK)
+            return rc;
+    }
+    if (!ledger->settling || !ledger_has_changed(ledger))
+        return SQLITE_OK;
+    STAILQ_FOREACH (channel, &ledger->behind, stretch) {
+        rc = channel->changed ? SQLITE_OK : save_channel(ledger, channel);
         if (rc != SQLITE_OK)
             return rc;
     }
     return save_totals(ledger);
 }
 
+/* ---- its end ---- */
+
+static void note_settled(struct ledger *ledger)
+{
+    struct channel *channel;
+    while ((channel = STAILQ_FIRST(&ledger->behind))) {
+        STAILQ_REMOVE_HEAD(&ledger->behind, stretch);
+        channel->behind = false;
+    }
+    ledger->settled = ledger->now;
+}
+
+static void note_saved(struct ledger *ledger, struct channel *channel)
+{
+    channel->changed = false;
+    channel->has_row = true;
+    channel->committed_floor = channel->floor;
+    channel->committed_count = channel->count;
+    if (channel->count == 0)
+        uncache_channel(ledger, channel);
+    else if (!ledger->settling)
+        set_behind(ledger, channel);
+}
+
 void ledger_committed(struct ledger *ledger)
 {
     struct channel *channel;
+    if (ledger->settling)
+        note_settled(ledger);
     while ((channel = STAILQ_FIRST(&ledger->changed))) {
         STAILQ_REMOVE_HEAD(&ledger->changed, changes);
-        channel->changed = false;
-        channel->saved_floor = channel->floor;
-        if (channel->count == 0)
-            uncache_channel(ledger, channel);
+        note_saved(ledger, channel);
     }
+    if (ledger->settling)
+        shrink_cache(ledger, CACHED_CHANNELS);
+    ledger->settling = false;
     ledger->committed = ledger->now;
-    shrink_cache(ledger, CACHED_CHANNELS);
 }
 
 void ledger_free_floors(struct floor_list *list)
@@ -304,19 +476,16 @@ void ledger_free_floors(struct floor_list *list)
 
 void ledger_undo(struct ledger *ledger)
 {
-    STAILQ_INIT(&ledger->changed);
-    shrink_cache(ledger, 0);
+    struct channel *channel;
+    while ((channel = STAILQ_FIRST(&ledger->changed))) {
+        STAILQ_REMOVE_HEAD(&ledger->changed, changes);
+        channel->changed = false;
+        channel->floor = channel->committed_floor;
+        channel->count = channel->committed_count;
+        if (!channel->has_row)
+            uncache_channel(ledger, channel);
+    }
     ledger_free_floors(&ledger->floors);
+    ledger->settling = false;
     ledger->now = ledger->committed;
-}
-
-void ledger_free(struct ledger *ledger)
-{
-    ledger_undo(ledger);
-    sqlite3_finalize(ledger->find_name);
-    sqlite3_finalize(ledger->find_id);
-    sqlite3_finalize(ledger->save);
-    sqlite3_finalize(ledger->erase);
-    sqlite3_finalize(ledger->save_log);
-    sqlite3_finalize(ledger->version);
 }

@@ -1,11 +1,19 @@
-/* ledger.h - the writer's books: how many messages there are, and each channel's count and floor.
+/* ledger.h - the books of the log: the last seq given out, how many messages and bytes are
+ * retained, and each channel's count and floor.
  *
- * While a transaction runs the books are in memory. They are written once, at its end: one row for
- * each channel that changed and one for the log, however many messages the transaction has.
- * Channels that were used lately stay cached, so that an append to one needs no look-up.
+ * The books are in memory. Their rows are written for many messages together: when the messages
+ * that are not in them yet (the stretch) are LEDGER_STRETCH_MESSAGES or LEDGER_STRETCH_BYTES, when
+ * something is deleted, and while the log is idle. That is to settle: it also indexes the stretch
+ * by channel (schema.h). Every other transaction writes a row only for channels that had none. When
+ * the log is opened, the stretch that it was left with is added up.
+ *
+ * Channels that were used lately stay cached, so that an append to one needs no look-up. Those of
+ * the stretch must: only the cache knows what their rows lack.
  *
  *     ledger_begin(&ledger);
- *     ... ledger_channel, ledger_add, ledger_remove ...
+ *     ... ledger_channel, ledger_add ...
+ *     ledger_settle(&ledger);         // if it is due, or before something is removed
+ *     ... ledger_remove ...
  *     ledger_save(&ledger);           // before COMMIT: writes the rows
  *     ledger_committed / ledger_undo  // after COMMIT, or after ROLLBACK
  *
@@ -23,7 +31,9 @@
 #include "store/message.h"
 #include "store/table.h"
 
-/* What the row of `log` holds (schema.h). */
+/* The stretch is settled when it has one of these, by message_size. */
+enum { LEDGER_STRETCH_MESSAGES = 1000, LEDGER_STRETCH_BYTES = 1 << 20 };
+
 struct totals {
     uint64_t head;      /* the last seq that was given out */
     uint64_t forgotten; /* the floor of every channel that has no row */
@@ -35,9 +45,11 @@ struct channel {
     sqlite3_int64 id;
     uint64_t floor; /* messages up to this seq may have been deleted */
     uint64_t count; /* messages retained */
-    uint64_t saved_floor;
-    bool changed;
-    STAILQ_ENTRY(channel) changes;
+    uint64_t committed_floor, committed_count;
+    bool changed; /* in this transaction */
+    bool has_row; /* committed */
+    bool behind;  /* its row lacks messages of the stretch */
+    STAILQ_ENTRY(channel) changes, stretch;
     UT_hash_handle hh, hh_id;
     uint8_t name_len;
     char name[];
@@ -58,17 +70,20 @@ void ledger_free_floors(struct floor_list *list);
 struct ledger {
     struct totals now;           /* as of this transaction */
     struct totals committed;     /* as of the last COMMIT */
+    struct totals settled;       /* as the row of `log` has them; its head is log.settled */
     struct channel_list changed; /* changed in this transaction */
+    struct channel_list behind;  /* changed in the stretch, by earlier transactions */
     struct floor_list floors;    /* moved in this transaction; filled by ledger_save */
+    bool settling;               /* this transaction settles */
     struct channel *by_name, *by_id;
     sqlite3_int64 next_id;
     sqlite3 *db;
-    sqlite3_stmt *find_name, *find_id, *save, *erase, *save_log, *version;
+    sqlite3_stmt *find_name, *find_id, *save, *erase, *index, *unindex, *save_log, *version;
     sqlite3_int64 seen_version; /* PRAGMA data_version: changes when another connection wrote */
 };
 
-/* Prepares the statements and reads the totals. After a failure ledger_free is still to be
- * called. */
+/* Prepares the statements, reads the totals and adds up the stretch. After a failure ledger_free is
+ * still to be called. */
 int ledger_init(struct ledger *ledger, sqlite3 *db);
 void ledger_free(struct ledger *ledger);
 
@@ -86,18 +101,33 @@ int ledger_channel_by_id(struct ledger *ledger, sqlite3_int64 id, struct channel
 /* Counts one more message, and returns its seq, the next one. */
 uint64_t ledger_add(struct ledger *ledger, struct channel *channel, size_t data_len);
 
-/* Counts one message less, and raises the channel's floor to seq. Returns SQLITE_CORRUPT if the
- * books have no such message. */
+/* Whether the stretch is to be settled by this transaction, for its length alone. */
+bool ledger_is_due(const struct ledger *ledger);
+
+/* Whether the rows lack anything that is committed. */
+bool ledger_is_behind(const struct ledger *ledger);
+
+/* Indexes the stretch, with what this transaction appended to it: from now on, all that the log has
+ * is in by_channel, and ledger_save will write all rows. Nothing is appended after it. */
+int ledger_settle(struct ledger *ledger);
+
+/* Counts one message less, and raises the channel's floor to seq; ledger_save deletes from the
+ * index what is not above it. The transaction settles. Returns SQLITE_CORRUPT if the books have no
+ * such message. */
 int ledger_remove(struct ledger *ledger, struct channel *channel, uint64_t seq, size_t data_len);
 
-/* Writes the rows of all that changed. It also allocates all that the report of the commit needs,
+/* Writes the rows of new channels; if the transaction settles, the rows of all that changed in the
+ * stretch, too. It also allocates all that the report of the commit needs,
  * so that nothing can fail after COMMIT has returned. */
 int ledger_save(struct ledger *ledger);
+
+/* Whether this transaction has changed anything. */
+bool ledger_has_changed(const struct ledger *ledger);
 
 /* What ledger_save wrote is on disk. ledger->floors stays filled; the caller moves it away. */
 void ledger_committed(struct ledger *ledger);
 
-/* What ledger_save wrote was rolled back: empties the cache, which is read again as needed. */
+/* What this transaction did was rolled back: the books are as of the last COMMIT again. */
 void ledger_undo(struct ledger *ledger);
 
 #endif

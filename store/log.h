@@ -28,7 +28,7 @@
  *
  *     values   decimal epoch clock table status message gap cursor append page
  *     SQLite   sql schema ledger stamps retention
- *     files    path advice lock header create mark shm place wal file
+ *     files    path advice lock shm migrate header create mark place wal file
  *     threads  commit writer (the writer's), tail reader (the loop's)
  *     log      what the daemon calls; it also includes cursor, message, gap, page, append, status
  */

@@ -11,6 +11,7 @@
 #include "store/advice.h"
 #include "store/epoch.h"
 #include "store/lock.h"
+#include "store/schema.h"
 #include "store/sql.h"
 
 /* What the file holds behind the owner's process id. */
@@ -107,7 +108,7 @@ static int read_head(sqlite3 *db, uint64_t *head)
 {
     sqlite3_stmt *select = NULL;
     sqlite3_int64 value = 0;
-    int rc = sql_prepare(db, &select, "SELECT head FROM log");
+    int rc = sql_prepare(db, &select, "SELECT " SCHEMA_HEAD " FROM log");
     if (rc == SQLITE_OK)
         rc = sql_number(select, &value);
     sqlite3_finalize(select);

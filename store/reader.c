@@ -20,10 +20,17 @@ struct scan {
     uint64_t seq; /* of the current row */
 };
 
+/* A channel that is read. */
+struct wanted_channel {
+    sqlite3_int64 id;
+    const char *name;
+};
+
 struct reader {
     sqlite3 *db;
-    sqlite3_stmt *begin, *end, *forgotten, *channel;
-    struct scan *scans; /* one for each channel of the widest read so far */
+    sqlite3_stmt *begin, *end, *log, *channel, *stretch;
+    struct scan *scans;            /* one for each channel of the widest read so far, */
+    struct wanted_channel *wanted; /* and as many of these */
     size_t scan_count;
     char error[SQL_ERROR_SIZE];
 };
@@ -34,10 +41,14 @@ static int prepare_reads(struct reader *reader)
     if (rc == SQLITE_OK)
         rc = sql_prepare(reader->db, &reader->end, "COMMIT");
     if (rc == SQLITE_OK)
-        rc = sql_prepare(reader->db, &reader->forgotten, "SELECT forgotten FROM log");
+        rc = sql_prepare(reader->db, &reader->log, "SELECT forgotten, settled FROM log");
     if (rc == SQLITE_OK)
         rc = sql_prepare(reader->db, &reader->channel,
                          "SELECT id, floor FROM channel WHERE name = ?1");
+    if (rc == SQLITE_OK)
+        rc = sql_prepare(reader->db, &reader->stretch,
+                         "SELECT seq, time_ms, data, channel FROM message "
+                         "WHERE seq > ?1 AND seq <= ?2 ORDER BY seq");
     return rc;
 }
 
@@ -69,10 +80,12 @@ void reader_close(struct reader *reader)
     for (size_t i = 0; i < reader->scan_count; i++)
         sqlite3_finalize(reader->scans[i].rows);
     free(reader->scans);
+    free(reader->wanted);
     sqlite3_finalize(reader->begin);
     sqlite3_finalize(reader->end);
-    sqlite3_finalize(reader->forgotten);
+    sqlite3_finalize(reader->log);
     sqlite3_finalize(reader->channel);
+    sqlite3_finalize(reader->stretch);
     sqlite3_close(reader->db);
     free(reader);
 }
@@ -170,7 +183,7 @@ int reader_load(struct reader *reader, struct tail *tail, char *why, size_t why_
         rc = load_messages(rows, tail->limit_bytes, &loaded);
     sqlite3_finalize(rows);
     if (rc == SQLITE_DONE)
-        rc = sql_number(reader->forgotten, &forgotten);
+        rc = sql_number(reader->log, &forgotten);
     if (rc == SQLITE_ROW) {
         tail->forgotten = (uint64_t)forgotten;
         fill_tail(tail, &loaded);
@@ -187,21 +200,34 @@ int reader_load(struct reader *reader, struct tail *tail, char *why, size_t why_
 
 /* ---- reading ---- */
 
+/* What a read needs besides its arguments. */
+struct extent {
+    uint64_t after, upto; /* the seqs that are asked for */
+    uint64_t settled;     /* the index has all up to this one (schema.h) */
+    size_t known;         /* the first of reader->wanted: channels that have a row, by id */
+    size_t used;          /* the first of reader->scans: those that have rows left */
+};
+
 static int reserve_scans(struct reader *reader, size_t count)
 {
     int rc = SQLITE_OK;
     if (count <= reader->scan_count)
         return SQLITE_OK;
-    struct scan *grown = realloc(reader->scans, count * sizeof *grown);
-    if (!grown)
+    struct scan *scans = realloc(reader->scans, count * sizeof *scans);
+    if (!scans)
         return SQLITE_NOMEM;
-    reader->scans = grown;
+    reader->scans = scans;
+    struct wanted_channel *wanted = realloc(reader->wanted, count * sizeof *wanted);
+    if (!wanted)
+        return SQLITE_NOMEM;
+    reader->wanted = wanted;
     while (reader->scan_count < count && rc == SQLITE_OK) {
-        struct scan *scan = &grown[reader->scan_count];
+        struct scan *scan = &scans[reader->scan_count];
         *scan = (struct scan){0};
         rc = sql_prepare(reader->db, &scan->rows,
-                         "SELECT seq, time_ms, data FROM message "
-                         "WHERE channel = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq");
+                         "SELECT m.seq, m.time_ms, m.data FROM by_channel c "
+                         "JOIN message m ON m.seq = c.seq "
+                         "WHERE c.channel = ?1 AND c.seq > ?2 AND c.seq <= ?3 ORDER BY c.seq");
         if (rc == SQLITE_OK)
             reader->scan_count++;
     }
@@ -235,84 +261,147 @@ static int step_scan(struct scan *scan)
     return rc;
 }
 
-static int start_scan(struct scan *scan, const char *channel, sqlite3_int64 id, uint64_t after,
-                      uint64_t upto)
+static int start_scan(struct scan *scan, const struct wanted_channel *channel,
+                      const struct extent *extent)
 {
-    int rc = sqlite3_bind_int64(scan->rows, 1, id);
+    int rc = sqlite3_bind_int64(scan->rows, 1, channel->id);
     if (rc == SQLITE_OK)
-        rc = sqlite3_bind_int64(scan->rows, 2, (sqlite3_int64)after);
+        rc = sqlite3_bind_int64(scan->rows, 2, (sqlite3_int64)extent->after);
     if (rc == SQLITE_OK)
-        rc = sqlite3_bind_int64(scan->rows, 3, (sqlite3_int64)upto);
-    scan->channel = channel;
+        rc = sqlite3_bind_int64(scan->rows, 3, (sqlite3_int64)extent->upto);
+    scan->channel = channel->name;
     return rc == SQLITE_OK ? step_scan(scan) : rc;
 }
 
-/* Starts a scan of each channel that has messages in the range: they are the first *used of
- * reader->scans. Returns SQLITE_OK or the error. */
-static int start_scans(struct reader *reader, const char *const *channels, size_t count,
-                       uint64_t after, uint64_t upto, size_t *used, struct floors *floors)
+/* Reads how far the index goes, and the floor of channels without a row. */
+static int read_log_row(struct reader *reader, struct extent *extent, uint64_t *forgotten)
 {
-    sqlite3_int64 forgotten = 0;
-    int rc = sql_number(reader->forgotten, &forgotten);
-    if (rc != SQLITE_ROW)
-        return rc == SQLITE_DONE ? SQLITE_CORRUPT : rc;
-    for (size_t i = 0; i < count; i++) {
-        uint64_t floor = (uint64_t)forgotten;
-        sqlite3_int64 id = 0;
-        rc = read_channel(reader, channels[i], &id, &floor);
-        if (rc == SQLITE_ROW)
-            rc = start_scan(&reader->scans[*used], channels[i], id, after, upto);
-        if (rc == SQLITE_ROW)
-            ++*used;
-        else if (rc != SQLITE_DONE)
-            return rc;
-        floors_add(floors, floor);
+    errno = 0;
+    int rc = sqlite3_step(reader->log);
+    if (rc == SQLITE_ROW) {
+        *forgotten = (uint64_t)sqlite3_column_int64(reader->log, 0);
+        extent->settled = (uint64_t)sqlite3_column_int64(reader->log, 1);
     }
-    return SQLITE_OK;
+    sqlite3_reset(reader->log);
+    return rc == SQLITE_ROW ? SQLITE_OK : rc == SQLITE_DONE ? SQLITE_CORRUPT : rc;
+}
+
+/* Starts a scan of each channel that has indexed messages in the extent. Returns SQLITE_OK or the
+ * error. */
+static int start_scans(struct reader *reader, const char *const *channels, size_t count,
+                       struct extent *extent, struct floors *floors)
+{
+    uint64_t forgotten = 0;
+    int rc = read_log_row(reader, extent, &forgotten);
+    for (size_t i = 0; i < count && rc == SQLITE_OK; i++) {
+        struct wanted_channel *wanted = &reader->wanted[extent->known];
+        uint64_t floor = forgotten;
+        wanted->name = channels[i];
+        rc = read_channel(reader, channels[i], &wanted->id, &floor);
+        extent->known += rc == SQLITE_ROW;
+        if (rc == SQLITE_ROW)
+            rc = start_scan(&reader->scans[extent->used], wanted, extent);
+        extent->used += rc == SQLITE_ROW;
+        floors_add(floors, floor);
+        if (rc == SQLITE_ROW || rc == SQLITE_DONE)
+            rc = SQLITE_OK;
+    }
+    return rc;
+}
+
+/* Adds the message of the row to the page. */
+static int add_row(sqlite3_stmt *row, const char *channel, struct page_fill *fill)
+{
+    struct message *message = message_of_row(row, 0, channel);
+    if (message && page_add(fill, message) == 0)
+        return SQLITE_OK;
+    message_drop(message);
+    return SQLITE_NOMEM;
 }
 
 /* Adds the oldest row of all scans to the page and moves that scan on. A scan that is done changes
  * places with the last one. Returns SQLITE_OK or the error. */
-static int add_oldest_row(struct reader *reader, size_t *used, struct page_fill *fill)
+static int add_oldest_row(struct reader *reader, struct extent *extent, struct page_fill *fill)
 {
     struct scan *oldest = reader->scans;
-    for (size_t i = 1; i < *used; i++)
+    for (size_t i = 1; i < extent->used; i++)
         if (reader->scans[i].seq < oldest->seq)
             oldest = &reader->scans[i];
-    struct message *message = message_of_row(oldest->rows, 0, oldest->channel);
-    if (!message || page_add(fill, message) != 0) {
-        message_drop(message);
-        return SQLITE_NOMEM;
-    }
-    int rc = step_scan(oldest);
+    int rc = add_row(oldest->rows, oldest->channel, fill);
+    if (rc != SQLITE_OK)
+        return rc;
+    rc = step_scan(oldest);
     if (rc == SQLITE_DONE) {
         struct scan done = *oldest;
-        *oldest = reader->scans[--*used];
-        reader->scans[*used] = done;
+        *oldest = reader->scans[--extent->used];
+        reader->scans[extent->used] = done;
         return SQLITE_OK;
     }
     return rc == SQLITE_ROW ? SQLITE_OK : rc;
+}
+
+/* The name of a channel that is read; NULL if it is another. */
+static const char *wanted_name(const struct reader *reader, size_t known, sqlite3_int64 id)
+{
+    for (size_t i = 0; i < known; i++)
+        if (reader->wanted[i].id == id)
+            return reader->wanted[i].name;
+    return NULL;
+}
+
+/* Adds what is newer than the index: it walks over all messages of the stretch, which are few
+ * (ledger.h) and mostly in memory. Sets *more if the page is full before their end. */
+static int add_stretch(struct reader *reader, const struct extent *extent, struct page_fill *fill,
+                       bool *more)
+{
+    sqlite3_stmt *rows = reader->stretch;
+    uint64_t from = extent->settled > extent->after ? extent->settled : extent->after;
+    if (extent->known == 0 || from >= extent->upto)
+        return SQLITE_OK;
+    int rc = sqlite3_bind_int64(rows, 1, (sqlite3_int64)from);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int64(rows, 2, (sqlite3_int64)extent->upto);
+    if (rc != SQLITE_OK)
+        return rc;
+    while ((rc = sqlite3_step(rows)) == SQLITE_ROW) {
+        const char *name = wanted_name(reader, extent->known, sqlite3_column_int64(rows, 3));
+        *more = name && page_is_full(fill);
+        rc = name && !*more ? add_row(rows, name, fill) : SQLITE_OK;
+        if (rc != SQLITE_OK || *more)
+            return rc;
+    }
+    return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+static int read_extent(struct reader *reader, const char *const *channels, size_t count,
+                       struct extent *extent, struct page_fill *fill, struct floors *floors)
+{
+    int rc = sql_run(reader->begin);
+    if (rc == SQLITE_OK)
+        rc = start_scans(reader, channels, count, extent, floors);
+    while (rc == SQLITE_OK && extent->used && !page_is_full(fill))
+        rc = add_oldest_row(reader, extent, fill);
+    fill->page->more = extent->used > 0;
+    if (rc == SQLITE_OK && !fill->page->more)
+        rc = add_stretch(reader, extent, fill, &fill->page->more);
+    return rc;
 }
 
 enum log_status reader_read(struct reader *reader, const char *const *channels, size_t count,
                             uint64_t after, uint64_t upto, struct page_fill *fill,
                             struct floors *floors)
 {
-    size_t used = 0;
+    struct extent extent = {.after = after, .upto = upto};
     errno = 0;
     int rc = reserve_scans(reader, count);
     if (rc == SQLITE_OK)
-        rc = sql_run(reader->begin);
-    if (rc == SQLITE_OK)
-        rc = start_scans(reader, channels, count, after, upto, &used, floors);
-    while (rc == SQLITE_OK && used && !page_is_full(fill))
-        rc = add_oldest_row(reader, &used, fill);
-    fill->page->more = used > 0;
+        rc = read_extent(reader, channels, count, &extent, fill, floors);
     enum log_status status = sql_status(rc);
     if (status != LOG_OK)
         sql_explain(reader->error, sizeof reader->error, "reading the log", reader->db, rc);
     for (size_t i = 0; i < reader->scan_count; i++)
         sqlite3_reset(reader->scans[i].rows);
+    sqlite3_reset(reader->stretch);
     if (!sqlite3_get_autocommit(reader->db))
         sql_run(reader->end);
     return status;
@@ -324,9 +413,12 @@ enum log_status reader_newest(struct reader *reader, const char *channel, uint64
 {
     sqlite3_stmt *rows = NULL;
     int rc = sql_prepare(reader->db, &rows,
-                         "SELECT m.seq, m.time_ms, m.data FROM message m "
-                         "WHERE m.channel = (SELECT id FROM channel WHERE name = ?1) "
-                         "AND m.seq <= ?2 ORDER BY m.seq DESC LIMIT 1");
+                         "SELECT seq, time_ms, data FROM message WHERE seq = coalesce("
+                         "(SELECT max(seq) FROM message WHERE channel = "
+                         "(SELECT id FROM channel WHERE name = ?1) "
+                         "AND seq > (SELECT settled FROM log) AND seq <= ?2), "
+                         "(SELECT max(seq) FROM by_channel WHERE channel = "
+                         "(SELECT id FROM channel WHERE name = ?1) AND seq <= ?2))");
     *message = NULL;
     if (rc == SQLITE_OK)
         rc = sqlite3_bind_text(rows, 1, channel, -1, SQLITE_STATIC);

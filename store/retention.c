@@ -35,11 +35,13 @@ int retention_init(struct retention *retention, sqlite3 *db, struct ledger *ledg
     *retention = (struct retention){.limits = *limits, .db = db, .ledger = ledger};
     retention_undo(retention);
     int rc = sql_prepare(db, &retention->oldest_of_channel,
-                         "SELECT seq, channel, length(data) FROM message WHERE channel = ?1 "
-                         "ORDER BY seq LIMIT ?2");
+                         "SELECT c.seq, c.channel, length(m.data) FROM by_channel c "
+                         "JOIN message m ON m.seq = c.seq WHERE c.channel = ?1 "
+                         "ORDER BY c.seq LIMIT ?2");
     if (rc == SQLITE_OK)
         rc = sql_prepare(db, &retention->trim_channel,
-                         "DELETE FROM message WHERE channel = ?1 AND seq <= ?2");
+                         "DELETE FROM message WHERE seq IN "
+                         "(SELECT seq FROM by_channel WHERE channel = ?1 AND seq <= ?2)");
     /* it runs twice: to find out how far to delete, and then, up to there, for the books */
     if (rc == SQLITE_OK)
         rc = sql_prepare(db, &retention->oldest,
@@ -321,6 +323,23 @@ static int trim_prefix(struct retention *retention, const struct moment *now, ui
     retention->due_ms = age_due_ms(retention, &prefix, now);
     retention->offset_ms = now->wall_ms - now->steady_ms;
     return SQLITE_OK;
+}
+
+/* Whether a channel that this transaction changed has too many messages. */
+static bool is_change_too_many(const struct retention *retention)
+{
+    const struct channel *channel;
+    STAILQ_FOREACH (channel, &retention->ledger->changed, changes) {
+        if (has_too_many(retention, channel))
+            return true;
+    }
+    return false;
+}
+
+bool retention_is_wanted(const struct retention *retention, const struct moment *now, bool idle)
+{
+    return (idle && retention->sweeping) || retention->backlog || prefix_is_due(retention, now) ||
+           is_change_too_many(retention);
 }
 
 int retention_run(struct retention *retention, const struct moment *now, uint64_t rows, bool idle)

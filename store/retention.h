@@ -56,8 +56,12 @@ void retention_free(struct retention *retention);
  * clock was set: by the new time, messages from before the start may be too old. */
 bool retention_is_due(const struct retention *retention, const struct moment *now);
 
+/* Whether retention_run may have something to delete in the transaction that runs on the ledger. */
+bool retention_is_wanted(const struct retention *retention, const struct moment *now, bool idle);
+
 /* Deletes what is due now, at most about `rows` messages, in the transaction that runs on the
- * ledger. idle: no append waits, so channels that did not change may be checked. */
+ * ledger and has settled. idle: no append waits, so channels that did not change may be checked.
+ */
 int retention_run(struct retention *retention, const struct moment *now, uint64_t rows, bool idle);
 
 /* Message seq, stamped time_ms, was committed now. */

@@ -8,32 +8,52 @@
 
 #include "store/sql.h"
 
-/* The index needs no second column: SQLite ends every entry with the row's number, which is the
- * seq, and so keeps a channel's messages in order. */
-static const char tables[] = "CREATE TABLE log(\n"
-                             "  id INTEGER PRIMARY KEY CHECK (id = 1),\n"
-                             "  epoch TEXT NOT NULL CHECK (length(epoch) = 12),\n"
-                             "  head INTEGER NOT NULL,\n"
-                             "  forgotten INTEGER NOT NULL,\n"
-                             "  messages INTEGER NOT NULL,\n"
-                             "  bytes INTEGER NOT NULL\n"
-                             ") STRICT;"
-                             "CREATE TABLE channel(\n"
-                             "  id INTEGER PRIMARY KEY,\n"
-                             "  name TEXT NOT NULL UNIQUE,\n"
-                             "  floor INTEGER NOT NULL,\n"
-                             "  count INTEGER NOT NULL\n"
-                             ") STRICT;"
-                             "CREATE TABLE message(\n"
-                             "  seq INTEGER PRIMARY KEY,\n"
-                             "  channel INTEGER NOT NULL,\n"
-                             "  time_ms INTEGER NOT NULL,\n"
-                             "  data BLOB NOT NULL\n"
-                             ") STRICT;"
-                             "CREATE INDEX message_by_channel ON message(channel);";
+const char schema_log[] = "CREATE TABLE log(\n"
+                          "  id INTEGER PRIMARY KEY CHECK (id = 1),\n"
+                          "  epoch TEXT NOT NULL CHECK (length(epoch) = 12),\n"
+                          "  settled INTEGER NOT NULL,\n"
+                          "  forgotten INTEGER NOT NULL,\n"
+                          "  messages INTEGER NOT NULL,\n"
+                          "  bytes INTEGER NOT NULL,\n"
+                          "  position TEXT\n"
+                          ") STRICT";
+const char schema_channel[] = "CREATE TABLE channel(\n"
+                              "  id INTEGER PRIMARY KEY,\n"
+                              "  name TEXT NOT NULL UNIQUE,\n"
+                              "  floor INTEGER NOT NULL,\n"
+                              "  count INTEGER NOT NULL\n"
+                              ") STRICT";
+const char schema_message[] = "CREATE TABLE message(\n"
+                              "  seq INTEGER PRIMARY KEY,\n"
+                              "  channel INTEGER NOT NULL,\n"
+                              "  time_ms INTEGER NOT NULL,\n"
+                              "  data BLOB NOT NULL,\n"
+                              "  once BLOB,\n"
+                              "  position TEXT\n"
+                              ") STRICT";
+const char schema_indexes[] = "CREATE TABLE by_channel(\n"
+                              "  channel INTEGER NOT NULL,\n"
+                              "  seq INTEGER NOT NULL,\n"
+                              "  PRIMARY KEY (channel, seq)\n"
+                              ") STRICT, WITHOUT ROWID;"
+                              "CREATE TABLE once(\n"
+                              "  key BLOB PRIMARY KEY,\n"
+                              "  seq INTEGER NOT NULL UNIQUE,\n"
+                              "  time_ms INTEGER NOT NULL,\n"
+                              "  text BLOB NOT NULL\n"
+                              ") STRICT, WITHOUT ROWID";
 
 static const char listing[] = "SELECT type, name, tbl_name, sql FROM sqlite_schema "
                               "WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY type, name";
+
+static int make_tables(sqlite3 *db)
+{
+    const char *const all[] = {schema_log, schema_channel, schema_message, schema_indexes};
+    int rc = SQLITE_OK;
+    for (size_t i = 0; i < sizeof all / sizeof *all && rc == SQLITE_OK; i++)
+        rc = sql_exec(db, all[i]);
+    return rc;
+}
 
 int schema_build(sqlite3 *db, const char *epoch)
 {
@@ -44,9 +64,9 @@ int schema_build(sqlite3 *db, const char *epoch)
     if (rc == SQLITE_OK)
         rc = sql_exec(db, marks);
     if (rc == SQLITE_OK)
-        rc = sql_exec(db, tables);
+        rc = make_tables(db);
     if (rc == SQLITE_OK)
-        rc = sql_run_with(db, "INSERT INTO log VALUES (1, ?1, 0, 0, 0, 0)", epoch);
+        rc = sql_run_with(db, "INSERT INTO log VALUES (1, ?1, 0, 0, 0, 0, NULL)", epoch);
     if (rc == SQLITE_OK)
         rc = sql_exec(db, "COMMIT");
     return rc;
@@ -106,14 +126,14 @@ static void finalize_quietly(sqlite3_stmt *statement)
 
 /* The model to compare with is made in memory, as only SQLite knows what it keeps of a CREATE
  * statement. */
-static int check_tables(sqlite3 *db, char *why, size_t why_size)
+int schema_compare(sqlite3 *db, int (*make)(sqlite3 *model), char *why, size_t why_size)
 {
     sqlite3 *model = NULL;
     sqlite3_stmt *ours = NULL, *theirs = NULL;
     int result = SQLITE_CORRUPT;
     int rc = sqlite3_open(":memory:", &model);
     if (rc == SQLITE_OK)
-        rc = sql_exec(model, tables);
+        rc = make(model);
     if (rc == SQLITE_OK)
         rc = sql_prepare(model, &ours, listing);
     if (rc == SQLITE_OK)
@@ -132,16 +152,14 @@ static int check_tables(sqlite3 *db, char *why, size_t why_size)
     return result;
 }
 
-/* The head must not be below the seq of a message, or the next append would get the same one; and
- * there cannot be more messages than numbers given out. */
+/* There cannot be more messages than numbers given out. */
 static int check_rows(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why, size_t why_size)
 {
     sqlite3_stmt *row = NULL;
     int result = SQLITE_CORRUPT;
     int rc = sql_prepare(db, &row,
-                         "SELECT epoch, head >= coalesce((SELECT max(seq) FROM message), 0) AND "
-                         "forgotten BETWEEN 0 AND head AND messages BETWEEN 0 AND head AND "
-                         "bytes >= 0 FROM log");
+                         "SELECT epoch, settled >= 0 AND forgotten BETWEEN 0 AND settled AND "
+                         "messages BETWEEN 0 AND settled AND bytes >= 0 FROM log");
     if (rc == SQLITE_OK)
         rc = sqlite3_step(row);
     if (rc == SQLITE_ROW && epoch_is_valid((const char *)sqlite3_column_text(row, 0)) &&
@@ -161,28 +179,8 @@ static int check_rows(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why, size_t 
 int schema_check(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why, size_t why_size)
 {
     errno = 0;
-    int result = check_tables(db, why, why_size);
+    int result = schema_compare(db, make_tables, why, why_size);
     return result == SQLITE_OK ? check_rows(db, epoch, why, why_size) : result;
-}
-
-/* The writer keeps the counts in rows of their own; another program that deleted messages did not.
- */
-static int check_counts(sqlite3 *db, char *why, size_t why_size)
-{
-    sqlite3_stmt *counts = NULL;
-    sqlite3_int64 equal = 0;
-    int rc = sql_prepare(db, &counts,
-                         "SELECT messages = (SELECT count(*) FROM message) AND "
-                         "messages = (SELECT coalesce(sum(count), 0) FROM channel) FROM log");
-    if (rc == SQLITE_OK)
-        rc = sql_number(counts, &equal);
-    finalize_quietly(counts);
-    if (rc == SQLITE_ROW && equal)
-        return SQLITE_OK;
-    if (rc != SQLITE_ROW)
-        return explain_failure(db, rc, "its messages cannot be counted", why, why_size);
-    snprintf(why, why_size, "its counts are not those of its messages");
-    return SQLITE_CORRUPT;
 }
 
 /* Copies the line of SQLite's report that says what is wrong. Returns SQLITE_CORRUPT; or, if a page
@@ -216,5 +214,26 @@ int schema_check_pages(sqlite3 *db, char *why, size_t why_size)
     else
         result = explain_failure(db, rc, "its pages cannot be read", why, why_size);
     finalize_quietly(check);
-    return result == SQLITE_OK ? check_counts(db, why, why_size) : result;
+    return result;
+}
+
+/* The writer keeps the counts in rows of their own; another program that deleted messages did not.
+ */
+int schema_check_counts(sqlite3 *db, char *why, size_t why_size)
+{
+    sqlite3_stmt *counts = NULL;
+    sqlite3_int64 equal = 0;
+    int rc = sql_prepare(db, &counts,
+                         "SELECT messages = (SELECT count(*) FROM message WHERE seq <= settled) "
+                         "AND messages = (SELECT coalesce(sum(count), 0) FROM channel) "
+                         "AND messages = (SELECT count(*) FROM by_channel) FROM log");
+    if (rc == SQLITE_OK)
+        rc = sql_number(counts, &equal);
+    finalize_quietly(counts);
+    if (rc == SQLITE_ROW && equal)
+        return SQLITE_OK;
+    if (rc != SQLITE_ROW)
+        return explain_failure(db, rc, "its messages cannot be counted", why, why_size);
+    snprintf(why, why_size, "its counts are not those of its messages");
+    return SQLITE_CORRUPT;
 }

@@ -1,9 +1,18 @@
 /* schema.h - the tables of a log, and whether a file has exactly these.
  *
- *     log      one row: the epoch, the head (the last seq given out, which must outlive every
- *              message), `forgotten`, and how many messages and bytes there are
- *     channel  a row for every channel that has messages: how many, and its floor
- *     message  the messages; their row numbers are the sequence
+ *     log         one row: the epoch, `settled` and `forgotten`, and how many messages and bytes
+ *                 there are up to settled
+ *     channel     a row for every channel that has messages: its floor, and how many up to settled
+ *     message     the messages; their row numbers are the sequence
+ *     by_channel  which messages up to settled each channel has
+ *     once        the keys of recent messages up to settled (once.h)
+ *
+ * So that a lone append writes one page, all but the rows of `message` lag behind, up to `settled`:
+ * the books and the indexes are written for many messages together (ledger.h). A message after it
+ * is in its row alone, together with its key and its position; only the row of a channel that had
+ * none is written at once. The head, the last seq given out, is settled or the newest message's
+ * seq, whichever is more: nothing is deleted that is not settled, so the head outlives every
+ * message.
  *
  * A channel's floor is the seq up to which its messages may have been deleted: a reader whose
  * cursor is below it may have missed some. When a channel loses its last message, it loses its row
@@ -23,12 +32,22 @@
 
 enum {
     SCHEMA_APPLICATION = 0x456e636b, /* "Enck", the file's application_id */
-    SCHEMA_VERSION = 1               /* the file's user_version: raise it when the tables change */
+    SCHEMA_VERSION = 2 /* the file's user_version: raise it when the tables change (migrate.h) */
 };
+
+/* The tables, for schema_build and for migrate.c, which makes them of older ones. */
+extern const char schema_log[], schema_channel[], schema_message[], schema_indexes[];
+
+/* An SQL expression for the head. */
+#define SCHEMA_HEAD "max(settled, coalesce((SELECT max(seq) FROM message), 0))"
 
 /* Fills an empty database: the two numbers above, the tables, a row of log with epoch. Returns
  * SQLite's result code. */
 int schema_build(sqlite3 *db, const char *epoch);
+
+/* Checks that the tables are exactly those that `make` makes in an empty database. Changes nothing.
+ * Returns as schema_check. */
+int schema_compare(sqlite3 *db, int (*make)(sqlite3 *model), char *why, size_t why_size);
 
 /* Checks that the tables are exactly those that schema_build makes, and reads the epoch. Changes
  * nothing. Returns SQLITE_OK; SQLITE_CORRUPT if the file is not a sound log; or, if that cannot be
@@ -39,5 +58,9 @@ int schema_check(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why, size_t why_s
 /* Lets SQLite check every page, and all rows against the constraints. It takes about a second for
  * 500 MiB that are in the page cache, so it is for small files. Returns as schema_check. */
 int schema_check_pages(sqlite3 *db, char *why, size_t why_size);
+
+/* Counts the messages, and compares with what the rows say; also for small files. Returns as
+ * schema_check. */
+int schema_check_counts(sqlite3 *db, char *why, size_t why_size);
 
 #endif

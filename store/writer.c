@@ -210,12 +210,13 @@ static void *run_writer(void *arg)
         if (work == WORK_NOTIFY)
             notify_loop(writer);
         else if (work == WORK_CHECKPOINT)
-            do_and_report_failure(writer, commit_checkpoint);
+            do_and_report_failure(writer, commit_settle_and_checkpoint);
         else if (work == WORK_LOOK)
             do_and_report_failure(writer, commit_look);
         else
             commit_and_report(writer, &batch);
     }
+    do_and_report_failure(writer, commit_settle);
     return NULL;
 }
 

@@ -141,7 +141,8 @@ static void gap_of_a_commit_not_yet_drained_is_told(void **state)
     store_open(store);
     store_put(store, "a", "x");
     assert_int_equal(store_queue(store, "a", "y"), LOG_OK);
-    store_wait(store);
+    while (store_sql(store, "SELECT max(seq) FROM message") != 2)
+        store_wait(store);
     assert_string_equal(store_read_at(store, "a", 0), "next 1 reset");
     assert_string_equal(store_read_at(store, "a", 1), "next 1");
     store_drain(store);
