@@ -171,8 +171,12 @@ $(B)/tests/%.so: tests/e2e/%.c $(B)/flags
 
 $(B)/bench/%: tests/bench/%.c $(B)/flags
 	$(SAY) LD $@
-	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(TEST_WARN) $(PLAIN) -MMD -MP \
-	    $(HARDEN_LD) $(LDFLAGS) -o $@ $< -lfcgi -lsqlite3 -pthread $(LDLIBS)
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(TEST_WARN) $(PLAIN) $(EXTRA) -MMD -MP \
+	    $(HARDEN_LD) $(LDFLAGS) -o $@ $< -lfcgi -lsqlite3 -pthread $(BENCH_LIBS) $(LDLIBS)
+
+# The client libraries of the stores that it measures.
+$(B)/bench/appends: BENCH_LIBS = $(foreach l,hiredis libpq libnats,$(call pc,--libs,$l,-l$(l:lib%=%)))
+$(B)/bench/appends: EXTRA = $(call pc,--cflags,libpq,-I/usr/include/postgresql)
 
 # Everything is built again when the flags (or the version) change, and not otherwise.
 BUILT_WITH := $(filter-out -Werror,$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(PLAIN) $(ASAN))
@@ -256,7 +260,7 @@ torture: $(B)/tests/unit/test_torture $(B)/tests/unit/test_migrate ## a failing 
 	@ENCKE_MIGRATE=1000000 $(B)/tests/unit/test_migrate
 
 # FLAGS= what tests/bench/run --help lists.
-bench:                     ## the benchmark against peers (25 minutes; FLAGS='--svg FILE ...')
+bench:                     ## the benchmark against peers (35 minutes; FLAGS='--svg FILE ...')
 	@deploy/packages bench
 	@$(MAKE) --no-print-directory $(PARALLEL) all benches shims
 	@tests/bench/run $(QUICK) $(FLAGS)

@@ -7,13 +7,14 @@ from pathlib import Path
 import fanout
 import streams
 import rates
+import durable
 import latency
 import relay
 from bench import SCENARIOS
 from servers import STARTERS
 
 #: Where the scenarios are. They run in the order in which these are imported.
-MODULES = (fanout, streams, rates, latency, relay)
+MODULES = (fanout, streams, rates, durable, latency, relay)
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = ("sse", "lines", "iframe", "ws")
 
@@ -58,6 +59,7 @@ SIZES = (
     ("queries", "LIST", numbers, "100,1000", "100", "how many different ones are relayed at once"),
     ("pace", "P", number, "5", "5", "publishes a second there, beside the board's load"),
     ("publishers", "LIST", numbers, "1,16,64,256", "64", "connections that create at a time"),
+    ("sizes", "LIST", numbers, "60,1024", "60", "bytes of a message, beside stores"),
     ("asking", "C", number, "64", "64", "connections that update, or ask for status, at a time"),
     ("flood", "N", number, "5000", "2000", "streams, and as many WebSockets, that are flooded"),
     ("flood-rate", "M", number, "100", "100", "messages a second then"),

@@ -38,11 +38,11 @@ def rate(bench, contestant, count, *options, rest="", case="", expect=""):
     bench.load(contestant, "rate", *options, rest=rest, case=case)
 
 
-def creates(bench, contestant, count):
+def creates(bench, contestant, count, message=MESSAGE, case=""):
     """So many publishers that create, each the next as soon as the last is acknowledged."""
-    post = ("--post", contestant.form + MESSAGE)
+    post = ("--post", contestant.form + message)
     rest, answer = contestant.publish, '{"id":"'
-    rate(bench, contestant, count, *post, rest=rest, case=count, expect=answer)
+    rate(bench, contestant, count, *post, rest=rest, case=case or count, expect=answer)
 
 
 def encke_creates(bench, contestant, count, site):

@@ -58,9 +58,10 @@ class Contestant:
 class Encke:
     """A daemon with a log of its own; at the end of a `with` both are gone."""
 
-    def __init__(self, bench, name, *options, env=None):
-        """`name` is its files', `options` are its own, `env` is for its environment."""
-        self.bench, self.name, self.env = bench, name, env
+    def __init__(self, bench, name, *options, env=None, under=()):
+        """`name` is its files', `options` are its own, `env` is for its environment, `under` is a
+        command that starts it."""
+        self.bench, self.name, self.env, self.under = bench, name, env, under
         self.db = bench.scratch / f"{name}.db"
         self.socket = bench.scratch / f"{name}.sock"
         self.remove_files()  # of one that did not come to its end
@@ -69,7 +70,7 @@ class Encke:
     def start(self, *options):
         """With the log as it is."""
         websocket = self.socket.with_name(f"{self.name}-websocket.sock")
-        command = [self.bench.options.encke, "--db", self.db]
+        command = [*self.under, self.bench.options.encke, "--db", self.db]
         command += ["--socket", self.socket, "--websocket-socket", websocket]
         command += [*options, *self.bench.options.encke_args]
         self.process = self.bench.processes.start(self.name, *command, env=self.env)
@@ -294,8 +295,8 @@ def nginx_return(bench):
 
 @dataclasses.dataclass(frozen=True)
 class Starter:
-    """How a contestant is started (a program that runs and ends is no server), what must be there
-    for it, and what it is."""
+    """How a contestant is started (not a program that runs and ends, nor what only one scenario
+    has), what must be there for it, and what it is."""
 
     start: Callable
     needs: object
@@ -340,6 +341,16 @@ STARTERS = {
         "floor: a bare libfcgi responder behind the same nginx",
     ),
     "nginx return": Starter(nginx_return, "nginx", "floor: nginx's own return 200"),
+    "redis": Starter(
+        None, "redis-server", "a store: Redis streams; appendfsync always"
+    ),
+    "postgresql": Starter(
+        None, "/usr/lib/postgresql", "a store: PostgreSQL, an INSERT a transaction"
+    ),
+    "nats": Starter(
+        None, "nats-server", "a store: NATS JetStream; before 2.10 not on the disk at once"
+    ),
+    "beanstalkd": Starter(None, "beanstalkd", "a store: beanstalkd -f0"),
     "send loop": Starter(None, "setpriv", "floor: one send(2) a socket, in a loop"),
     "SQLite inserts": Starter(None, "setpriv", "floor: SQLite alone on the same disk"),
 }  # fmt: skip

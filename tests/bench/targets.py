@@ -7,6 +7,7 @@ with errors misses: what it did not do costs it nothing.
 """
 import dataclasses
 
+import stores
 from latency import FROM_DISK
 from table import aligned, shown
 
@@ -150,6 +151,13 @@ TARGETS = (
     Target(
         "creates, to nchan's rate", "create", ENCKE, "requests_a_second",
         least=1, to=NCHAN, floors=(HELLO, INSERTS),
+    ),
+    *(
+        Target(
+            f"creates straight, to {name}'s", "durable", "encke", "requests_a_second",
+            least=1, to=name,
+        )
+        for name in stores.START
     ),
     Target(
         "creates, to inserts one a commit", "slowdisk", ENCKE, "requests_a_second",

@@ -20,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WATCH_PIDS = 16, WATCHES = 8 };
+enum { WATCH_PIDS = 1024, WATCHES = 8 };
 
 /* A name for the figures, and the processes that are summed under it. */
 struct watch {
@@ -29,6 +29,15 @@ struct watch {
     pid_t pid[WATCH_PIDS];
     clockid_t clock[WATCH_PIDS];
 };
+
+/* Adds a process. False if it is not there, or there is no room. */
+static inline bool watch_add(struct watch *w, pid_t pid)
+{
+    if (w->n == WATCH_PIDS || pid <= 0 || clock_getcpuclockid(pid, &w->clock[w->n]) != 0)
+        return false;
+    w->pid[w->n++] = pid;
+    return true;
+}
 
 /* Reads "NAME=PID[,PID...]". False if it is not of that form or a process is not there. */
 static inline bool watch_parse(struct watch *w, const char *spec)
@@ -40,14 +49,11 @@ static inline bool watch_parse(struct watch *w, const char *spec)
     if (len == 0 || len >= sizeof w->name)
         return false;
     memcpy(w->name, spec, len);
-    for (const char *at = equals; *at; w->n++) {
+    for (const char *at = equals; *at;) {
         char *end;
         long pid = strtol(at + 1, &end, 10);
 
-        if (w->n == WATCH_PIDS || pid <= 0 || (*end && *end != ','))
-            return false;
-        w->pid[w->n] = (pid_t)pid;
-        if (clock_getcpuclockid((pid_t)pid, &w->clock[w->n]) != 0)
+        if ((*end && *end != ',') || !watch_add(w, (pid_t)pid))
             return false;
         at = end;
     }
