@@ -90,7 +90,7 @@ BENCH       := $(patsubst tests/bench/%.c,$(B)/bench/%,$(sort $(wildcard tests/b
 C_FILES     := $(sort $(wildcard store/*.[ch] fcgi/*.[ch] fcgi/*/*.[ch] tests/*/*.[ch]))
 SH_FILES    := $(sort $(wildcard .ci/run deploy/demo deploy/packages deploy/site tests/fuzz/run \
                  tests/mount/sandbox tests/mount/debian tests/mount/shims/sudo tests/mount/shims/apt-get))
-PY_FILES    := $(sort $(wildcard tests/bench/run tests/*/*.py tests/bench/peers/*.py))
+PY_FILES    := $(sort $(wildcard tests/bench/run tests/bench/pair tests/*/*.py tests/bench/peers/*.py))
 
 # ---- building -------------------------------------------------------------------------------
 

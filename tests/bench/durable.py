@@ -4,7 +4,7 @@ import re
 
 import stores
 from bench import scenario
-from rates import creates, rate_columns
+from rates import A_COMMIT, encke_creates, rate_columns
 from servers import Encke
 from table import Column, Section
 
@@ -18,9 +18,9 @@ FIGURES = "syncs_a_message", "written_bytes_a_message"
 @scenario(
     Section(
         "Creates beside stores, each asked straight and on the disk before its answer",
-        rate_columns(("/ encke", "encke")),
+        rate_columns(("/ encke", "encke"), more=(A_COMMIT,)),
         "bytes, publishers",
-        note="nginx+encke is for information",
+        note="nginx+encke is for information; a commit: how many messages Encke has in one",
     ),
     Section(
         "What the same do for a message of 60 bytes",
@@ -52,7 +52,7 @@ def take_turns(bench, boards, peers, size, count):
     case = f"{size}, {count}"
     for it in bench.in_turn([*boards, *peers]):
         if it in boards:
-            creates(bench, it, count, message="x" * size, case=case)
+            encke_creates(bench, it, count, bench["nginx+encke"], "x" * size, case)
         else:
             appends = ["-c", "-t", bench.options.seconds, "-s", size, "-n", count]
             watch = ["-w", f"daemon={','.join(map(str, it.pids()))}"]

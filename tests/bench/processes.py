@@ -6,9 +6,11 @@ it should this program be killed in a way that leaves it no time (setpriv --pdea
 import contextlib
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 
 PATIENCE_S = 10  # for anything to start; half of it to end by itself
@@ -119,6 +121,18 @@ class Processes:
 
     def stop_all(self):
         self.stop(*reversed(self.running))
+
+
+def temporary_folder(below):
+    """One that goes at the end of a `with`, of a name that all can use."""
+    if not re.fullmatch(r"[\w./+-]{1,68}", str(below), re.ASCII):
+        why = "too long for unix sockets, or not plain enough for configurations"
+        raise Failure(f"'{below}' is {why} (--dir)")
+    try:
+        below.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(prefix="run.", dir=below)
+    except OSError as error:
+        raise Failure(f"can't have a folder in {below}: {error.strerror} (--dir)") from None
 
 
 def children(pid):

@@ -45,13 +45,13 @@ def creates(bench, contestant, count, message=MESSAGE, case=""):
     rate(bench, contestant, count, *post, rest=rest, case=case or count, expect=answer)
 
 
-def encke_creates(bench, contestant, count, site):
+def encke_creates(bench, contestant, count, site, message=MESSAGE, case=""):
     """The same at an Encke, of which `site` tells the status: also how many are in a commit."""
     before = json.loads(fetch(f"{site.base}status"))
-    creates(bench, contestant, count)
+    creates(bench, contestant, count, message, case)
     after = json.loads(fetch(f"{site.base}status"))
     messages, commits = (after[name] - before[name] for name in ("creates", "commits"))
-    row = bench.row(contestant.name, count)
+    row = bench.row(contestant.name, case or count)
     bench.results.add(row, bench.turn, 1, "messages_a_commit", messages / max(commits, 1))
 
 
