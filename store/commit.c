@@ -1,7 +1,6 @@
 #define _GNU_SOURCE
 #include "store/commit.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -37,26 +36,26 @@ static int note_wal_pages(void *arg, sqlite3 *db, const char *name, int pages)
     return SQLITE_OK;
 }
 
-int commit_init(struct committer *committer, struct file *file,
-                const struct retention_limits *limits)
+int commit_init(struct committer *committer, struct file *file, const struct commit_limits *limits)
 {
     sqlite3 *db = file->db;
     *committer = (struct committer){.file = file};
     committer->checkpoint_ms = file->pending ? clock_steady_ms() : INT64_MAX;
     errno = 0;
-    int rc = ledger_init(&committer->ledger, db);
+    int rc = ledger_init(&committer->ledger, db, limits->channels);
     if (rc == SQLITE_OK)
-        rc = retention_init(&committer->retention, db, &committer->ledger, limits);
+        rc = retention_init(&committer->retention, db, &committer->ledger, &limits->retention);
+    if (rc == SQLITE_OK)
+        rc = once_init(&committer->once, db, &limits->once, &committer->retention.stamps,
+                       committer->ledger.settled.keys);
+    if (rc == SQLITE_OK)
+        rc = insert_init(&committer->insert, db, &committer->ledger, &committer->once);
     if (rc == SQLITE_OK)
         rc = sql_prepare(db, &committer->begin, "BEGIN IMMEDIATE");
     if (rc == SQLITE_OK)
         rc = sql_prepare(db, &committer->commit, "COMMIT");
     if (rc == SQLITE_OK)
         rc = sql_prepare(db, &committer->rollback, "ROLLBACK");
-    if (rc == SQLITE_OK)
-        rc = sql_prepare(db, &committer->insert,
-                         "INSERT INTO message(seq, channel, time_ms, data) "
-                         "VALUES (?1, ?2, ?3, ?4)");
     sqlite3_wal_hook(db, note_wal_pages, committer);
     return rc;
 }
@@ -66,7 +65,8 @@ void commit_free(struct committer *committer)
     sqlite3_finalize(committer->begin);
     sqlite3_finalize(committer->commit);
     sqlite3_finalize(committer->rollback);
-    sqlite3_finalize(committer->insert);
+    insert_free(&committer->insert);
+    once_free(&committer->once);
     retention_free(&committer->retention);
     ledger_free(&committer->ledger);
     sqlite3_wal_hook(committer->file->db, NULL, NULL);
@@ -107,74 +107,78 @@ void commit_look(struct committer *committer)
 
 /* ---- one transaction ---- */
 
-static int insert_message(struct committer *committer, const struct message *message)
+static int settle(struct committer *committer, const struct moment *now)
 {
-    sqlite3_stmt *insert = committer->insert;
-    struct channel *channel;
-    int rc = ledger_channel(&committer->ledger, message_channel(message), &channel);
-    if (rc != SQLITE_OK)
-        return rc;
-    uint64_t seq = ledger_add(&committer->ledger, channel, message->data_len);
-    rc = sqlite3_bind_int64(insert, 1, (sqlite3_int64)seq);
+    int rc = ledger_settle(&committer->ledger);
     if (rc == SQLITE_OK)
-        rc = sqlite3_bind_int64(insert, 2, channel->id);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_bind_int64(insert, 3, message->time_ms);
-    if (rc == SQLITE_OK)
-        rc =
-            sqlite3_bind_blob64(insert, 4, message_data(message), message->data_len, SQLITE_STATIC);
-    return rc == SQLITE_OK ? sql_run(insert) : rc;
+        rc = once_settle(&committer->once, now);
+    committer->ledger.now.keys = committer->once.settled;
+    return rc;
 }
 
 /* Settles, and then deletes what is due: only what is settled can be deleted. */
-static int settle_and_delete(struct committer *committer, uint64_t rows, bool idle)
+static int settle_and_delete(struct committer *committer, const struct moment *now, uint64_t rows,
+                             bool idle)
 {
-    const struct moment now = clock_moment();
-    struct ledger *ledger = &committer->ledger;
     struct retention *retention = &committer->retention;
-    bool wanted = retention_is_wanted(retention, &now, idle);
+    bool wanted = retention_is_wanted(retention, now, idle);
     int rc = SQLITE_OK;
-    if (wanted || committer->settle || ledger_is_due(ledger))
-        rc = ledger_settle(ledger);
-    return rc == SQLITE_OK && wanted ? retention_run(retention, &now, rows, idle) : rc;
+    if (wanted || committer->settle || committer->once.crowded || ledger_is_due(&committer->ledger))
+        rc = settle(committer, now);
+    return rc == SQLITE_OK && wanted ? retention_run(retention, now, rows, idle) : rc;
 }
 
 /* Runs the transaction, COMMIT included. Returns SQLITE_OK; or the error, and then the transaction
  * may still be open. */
-static int run_transaction(struct committer *committer, const struct append_list *batch)
+static int run_transaction(struct committer *committer, struct append_list *batch)
 {
+    const struct moment now = clock_moment();
     uint64_t rows = RETENTION_ROWS;
     int rc = sql_run(committer->begin);
     if (rc == SQLITE_OK)
         rc = ledger_begin(&committer->ledger);
-    const struct append *append;
+    struct append *append;
     STAILQ_FOREACH (append, batch, next) {
         if (rc != SQLITE_OK)
             return rc;
-        rc = insert_message(committer, append->message);
-        rows++;
+        rc = insert_append(&committer->insert, append, &now);
+        rows += append->count;
     }
     if (rc == SQLITE_OK)
-        rc = settle_and_delete(committer, rows, STAILQ_EMPTY(batch));
+        rc = settle_and_delete(committer, &now, rows, STAILQ_EMPTY(batch));
     if (rc == SQLITE_OK)
         rc = ledger_save(&committer->ledger);
     return rc == SQLITE_OK ? sql_run(committer->commit) : rc;
 }
 
 /* The messages get their numbers only now: if seq is set, the message is committed. */
+static void number_messages(struct committer *committer, struct append *append, int64_t now)
+{
+    if (append->status != LOG_OK)
+        return;
+    for (uint32_t i = 0; i < append->count; i++) {
+        struct append_entry *entry = &append->entries[i];
+        entry->message->seq = entry->seq;
+        if (!entry->duplicate)
+            stamps_note(&committer->retention.stamps, entry->seq, entry->message->time_ms, now);
+    }
+}
+
 static void note_commit(struct committer *committer, struct append_list *batch)
 {
-    uint64_t seq = committer->ledger.committed.head;
     int64_t now = clock_steady_ms();
     struct append *append;
     STAILQ_FOREACH (append, batch, next) {
-        append->message->seq = ++seq;
-        retention_note(&committer->retention, seq, append->message->time_ms, now);
+        number_messages(committer, append, now);
     }
-    assert(seq == committer->ledger.now.head);
-    mark_set(&committer->file->mark, seq, now); /* before the batch is reported */
-    committer->commits++;
-    committer->checkpoint_ms = now + CHECKPOINT_IDLE_MS;
+    if (ledger_has_changed(&committer->ledger)) {
+        committer->commits++;
+        committer->checkpoint_ms = now + CHECKPOINT_IDLE_MS;
+    }
+    once_committed(&committer->once, committer->ledger.settling);
+    ledger_committed(&committer->ledger);
+    mark_set(&committer->file->mark, committer->ledger.committed.head, now); /* before the batch is
+                                                                                reported */
 }
 
 static void delay_retry(struct committer *committer)
@@ -206,6 +210,7 @@ static enum log_status roll_back(struct committer *committer, int rc)
         status = LOG_FAILED;
     }
     ledger_undo(&committer->ledger);
+    once_undo(&committer->once);
     retention_undo(&committer->retention);
     delay_retry(committer);
     return status;
@@ -218,7 +223,8 @@ static enum log_status reserve_index(struct committer *committer, const struct a
     int64_t pages = committer->wal_pages + (int64_t)PAGES_A_ROW * RETENTION_ROWS;
     const struct append *append;
     STAILQ_FOREACH (append, batch, next) {
-        pages += (int64_t)(append->message->data_len / PAGE_DATA) + 2 * PAGES_A_ROW;
+        for (uint32_t i = 0; i < append->count; i++)
+            pages += (int64_t)(append->entries[i].message->data_len / PAGE_DATA) + 2 * PAGES_A_ROW;
     }
     if (shm_reserve(&committer->file->shm, pages) == 0)
         return LOG_OK;
@@ -246,9 +252,7 @@ enum log_status commit_batch(struct committer *committer, struct append_list *ba
     }
     if (!check_files(committer)) /* it may be committed into a file without a name */
         return LOG_FAILED;
-    if (ledger_has_changed(&committer->ledger))
-        note_commit(committer, batch);
-    ledger_committed(&committer->ledger);
+    note_commit(committer, batch);
     committer->retry_wait_ms = 0;
     committer->retry_ms = 0;
     return LOG_OK;

@@ -21,15 +21,25 @@
 
 #include "store/append.h"
 #include "store/file.h"
+#include "store/insert.h"
 #include "store/ledger.h"
+#include "store/once.h"
 #include "store/retention.h"
 #include "store/sql.h"
+
+struct commit_limits {
+    struct retention_limits retention;
+    struct once_limits once;
+    uint64_t channels; /* with messages */
+};
 
 struct committer {
     struct file *file; /* borrowed */
     struct ledger ledger;
     struct retention retention;
-    sqlite3_stmt *begin, *commit, *rollback, *insert;
+    struct once once;
+    struct insert insert;
+    sqlite3_stmt *begin, *commit, *rollback;
     uint64_t commits;      /* since the start */
     int wal_pages;         /* as of the last commit */
     int64_t checkpoint_ms; /* when to checkpoint if nothing is appended; INT64_MAX: never */
@@ -42,12 +52,12 @@ struct committer {
 
 /* Prepares the statements and reads the books. Returns SQLite's result code; after a failure
  * commit_free is still to be called. */
-int commit_init(struct committer *committer, struct file *file,
-                const struct retention_limits *limits);
+int commit_init(struct committer *committer, struct file *file, const struct commit_limits *limits);
 void commit_free(struct committer *committer);
 
-/* Commits batch; with an empty one, deletes what retention has left over. Returns the status of all
- * appends of the batch; on LOG_OK their messages have their seq. */
+/* Commits batch; with an empty one, deletes what retention has left over. Returns LOG_OK, and then
+ * each append has its status, and the messages of those with LOG_OK have their seq; or else the
+ * status of all appends of the batch. */
 enum log_status commit_batch(struct committer *committer, struct append_list *batch);
 
 /* Settles what is not yet (ledger.h), in a transaction of its own. If there is no room for it or

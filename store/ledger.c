@@ -1,6 +1,7 @@
 #include "store/ledger.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,44 +13,6 @@ enum { CACHED_CHANNELS = 8192 };
 
 /* ---- the cache ---- */
 
-static void uncache_channel(struct ledger *ledger, struct channel *channel)
-{
-    HASH_DELETE(hh, ledger->by_name, channel);
-    HASH_DELETE(hh_id, ledger->by_id, channel);
-    free(channel);
-}
-
-/* Drops those that were loaded first until at most keep are left. If one of them is busy, it is
- * soon loaded again. None may be behind. */
-static void shrink_cache(struct ledger *ledger, unsigned keep)
-{
-    while (HASH_CNT(hh, ledger->by_name) > keep)
-        uncache_channel(ledger, ledger->by_name);
-}
-
-static struct channel *cache_channel(struct ledger *ledger, sqlite3_int64 id, const char *name,
-                                     size_t name_len)
-{
-    struct channel *channel = calloc(1, sizeof *channel + name_len + 1);
-    if (!channel)
-        return NULL;
-    channel->id = id;
-    channel->name_len = (uint8_t)name_len;
-    memcpy(channel->name, name, name_len);
-    HASH_ADD(hh, ledger->by_name, name, name_len, channel);
-    if (!channel->hh.tbl) {
-        free(channel);
-        return NULL;
-    }
-    HASH_ADD(hh_id, ledger->by_id, id, sizeof channel->id, channel);
-    if (!channel->hh_id.tbl) {
-        HASH_DELETE(hh, ledger->by_name, channel);
-        free(channel);
-        return NULL;
-    }
-    return channel;
-}
-
 /* Caches the channel of a row whose first columns are id, name, floor, count. Returns SQLITE_OK or
  * an error. */
 static int cache_row(struct ledger *ledger, sqlite3_stmt *row, struct channel **out)
@@ -59,8 +22,8 @@ static int cache_row(struct ledger *ledger, sqlite3_stmt *row, struct channel **
         return SQLITE_NOMEM;
     if (sqlite3_column_bytes(row, 1) > CHANNEL_MAX)
         return SQLITE_CORRUPT;
-    struct channel *channel = cache_channel(ledger, sqlite3_column_int64(row, 0), name,
-                                            (size_t)sqlite3_column_bytes(row, 1));
+    struct channel *channel = channels_add(&ledger->channels, sqlite3_column_int64(row, 0), name,
+                                           (size_t)sqlite3_column_bytes(row, 1));
     if (!channel)
         return SQLITE_NOMEM;
     channel->has_row = true;
@@ -94,10 +57,13 @@ static void list_change(struct ledger *ledger, struct channel *channel)
 static int cache_new_channel(struct ledger *ledger, const char *name, size_t name_len,
                              struct channel **out)
 {
-    struct channel *channel = cache_channel(ledger, ledger->next_id, name, name_len);
+    if (ledger->now.channels >= ledger->most_channels)
+        return SQLITE_OK;
+    struct channel *channel = channels_add(&ledger->channels, ledger->next_id, name, name_len);
     if (!channel)
         return SQLITE_NOMEM;
     ledger->next_id++;
+    ledger->now.channels++;
     channel->floor = ledger->now.forgotten;
     list_change(ledger, channel);
     *out = channel;
@@ -107,7 +73,7 @@ static int cache_new_channel(struct ledger *ledger, const char *name, size_t nam
 int ledger_channel(struct ledger *ledger, const char *name, struct channel **out)
 {
     size_t name_len = strlen(name);
-    HASH_FIND(hh, ledger->by_name, name, name_len, *out);
+    *out = channels_find(&ledger->channels, name, name_len);
     if (*out)
         return SQLITE_OK;
     int rc = sqlite3_bind_text(ledger->find_name, 1, name, (int)name_len, SQLITE_STATIC);
@@ -118,7 +84,7 @@ int ledger_channel(struct ledger *ledger, const char *name, struct channel **out
 
 int ledger_channel_by_id(struct ledger *ledger, sqlite3_int64 id, struct channel **out)
 {
-    HASH_FIND(hh_id, ledger->by_id, &id, sizeof id, *out);
+    *out = channels_find_id(&ledger->channels, id);
     if (*out)
         return SQLITE_OK;
     int rc = sqlite3_bind_int64(ledger->find_id, 1, id);
@@ -134,7 +100,7 @@ static int read_totals(struct ledger *ledger, struct totals *settled, uint64_t *
 {
     sqlite3_stmt *row = NULL;
     int rc = sql_prepare(ledger->db, &row,
-                         "SELECT settled, forgotten, messages, bytes, " SCHEMA_HEAD
+                         "SELECT settled, forgotten, messages, bytes, channels, keys, " SCHEMA_HEAD
                          ", (SELECT coalesce(max(id), 0) FROM channel) + 1 FROM log");
     if (rc == SQLITE_OK)
         rc = sqlite3_step(row);
@@ -143,8 +109,10 @@ static int read_totals(struct ledger *ledger, struct totals *settled, uint64_t *
         settled->forgotten = (uint64_t)sqlite3_column_int64(row, 1);
         settled->messages = (uint64_t)sqlite3_column_int64(row, 2);
         settled->bytes = (uint64_t)sqlite3_column_int64(row, 3);
-        *head = (uint64_t)sqlite3_column_int64(row, 4);
-        ledger->next_id = sqlite3_column_int64(row, 5);
+        settled->channels = (uint64_t)sqlite3_column_int64(row, 4);
+        settled->keys = (uint64_t)sqlite3_column_int64(row, 5);
+        *head = (uint64_t)sqlite3_column_int64(row, 6);
+        ledger->next_id = sqlite3_column_int64(row, 7);
         rc = SQLITE_OK;
     } else if (rc == SQLITE_DONE) {
         rc = SQLITE_CORRUPT;
@@ -170,11 +138,32 @@ static int add_up_channel(struct ledger *ledger, sqlite3_stmt *row)
     int rc = cache_row(ledger, row, &channel);
     if (rc != SQLITE_OK)
         return rc;
+    ledger->committed.channels += channel->count == 0; /* its row is as new */
     channel->count = channel->committed_count += count;
     set_behind(ledger, channel);
     ledger->committed.messages += count;
     ledger->committed.bytes += bytes + count * message_size_of(channel->name_len, 0);
     return SQLITE_OK;
+}
+
+/* The position of the newest message that has one; else that of the row. */
+static int read_position(struct ledger *ledger)
+{
+    sqlite3_stmt *row = NULL;
+    int rc = sql_prepare(ledger->db, &row,
+                         "SELECT coalesce((SELECT position FROM message WHERE seq > settled AND "
+                         "position IS NOT NULL ORDER BY seq DESC LIMIT 1), position, '') FROM log");
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(row);
+    if (rc == SQLITE_ROW) {
+        const char *text = (const char *)sqlite3_column_text(row, 0);
+        int len = sqlite3_column_bytes(row, 0);
+        rc = !text ? SQLITE_NOMEM : len > POSITION_MAX ? SQLITE_CORRUPT : SQLITE_OK;
+        if (rc == SQLITE_OK)
+            memcpy(ledger->position, text, (size_t)len + 1);
+    }
+    sqlite3_finalize(row);
+    return rc == SQLITE_DONE ? SQLITE_CORRUPT : rc;
 }
 
 /* A crash left messages that the rows do not count. */
@@ -208,8 +197,8 @@ static int prepare_books(struct ledger *ledger)
         {&ledger->index, "INSERT INTO by_channel(channel, seq) SELECT channel, seq FROM message "
                          "WHERE seq > ?1 ORDER BY channel, seq"},
         {&ledger->unindex, "DELETE FROM by_channel WHERE channel = ?1 AND seq <= ?2"},
-        {&ledger->save_log,
-         "UPDATE log SET settled = ?1, forgotten = ?2, messages = ?3, bytes = ?4"},
+        {&ledger->save_log, "UPDATE log SET settled = ?1, forgotten = ?2, messages = ?3, "
+                            "bytes = ?4, channels = ?5, keys = ?6, position = ?7"},
         {&ledger->version, "PRAGMA data_version"},
     };
     int rc = SQLITE_OK;
@@ -218,10 +207,10 @@ static int prepare_books(struct ledger *ledger)
     return rc;
 }
 
-int ledger_init(struct ledger *ledger, sqlite3 *db)
+int ledger_init(struct ledger *ledger, sqlite3 *db, uint64_t most_channels)
 {
     uint64_t head = 0;
-    *ledger = (struct ledger){.db = db};
+    *ledger = (struct ledger){.db = db, .most_channels = most_channels};
     STAILQ_INIT(&ledger->changed);
     STAILQ_INIT(&ledger->behind);
     STAILQ_INIT(&ledger->floors);
@@ -232,6 +221,8 @@ int ledger_init(struct ledger *ledger, sqlite3 *db)
     ledger->committed.head = head;
     if (rc == SQLITE_OK && ledger_is_behind(ledger))
         rc = add_up_stretch(ledger);
+    if (rc == SQLITE_OK)
+        rc = read_position(ledger);
     ledger->now = ledger->committed;
     return rc;
 }
@@ -241,7 +232,7 @@ void ledger_free(struct ledger *ledger)
     sqlite3_stmt *const all[] = {ledger->find_name, ledger->find_id, ledger->save,
                                  ledger->erase,     ledger->index,   ledger->unindex,
                                  ledger->save_log,  ledger->version};
-    shrink_cache(ledger, 0);
+    channels_shrink(&ledger->channels, 0);
     ledger_free_floors(&ledger->floors);
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         sqlite3_finalize(all[i]);
@@ -287,9 +278,22 @@ uint64_t ledger_add(struct ledger *ledger, struct channel *channel, size_t data_
     return ++ledger->now.head;
 }
 
+void ledger_skip(struct ledger *ledger, uint64_t seq)
+{
+    assert(seq > ledger->now.head);
+    ledger->now.head = seq - 1;
+}
+
+void ledger_set_position(struct ledger *ledger, const char *position, bool in_row)
+{
+    ledger->new_position = position;
+    ledger->position_alone = !in_row;
+}
+
 bool ledger_is_due(const struct ledger *ledger)
 {
-    return ledger->now.messages - ledger->settled.messages >= LEDGER_STRETCH_MESSAGES ||
+    return ledger->position_alone ||
+           ledger->now.messages - ledger->settled.messages >= LEDGER_STRETCH_MESSAGES ||
            ledger->now.bytes - ledger->settled.bytes >= LEDGER_STRETCH_BYTES;
 }
 
@@ -336,6 +340,7 @@ static int erase_channel(struct ledger *ledger, const struct channel *channel)
 {
     if (channel->floor > ledger->now.forgotten)
         ledger->now.forgotten = channel->floor;
+    ledger->now.channels--;
     int rc = sqlite3_bind_int64(ledger->erase, 1, channel->id);
     return rc == SQLITE_OK ? sql_run(ledger->erase) : rc;
 }
@@ -390,12 +395,17 @@ static int save_changed(struct ledger *ledger, const struct channel *channel)
     return rc;
 }
 
+static const char *position_now(const struct ledger *ledger)
+{
+    return ledger->new_position ? ledger->new_position : ledger->position;
+}
+
 static int save_totals(struct ledger *ledger)
 {
-    const uint64_t values[] = {ledger->now.head, ledger->now.forgotten, ledger->now.messages,
-                               ledger->now.bytes};
-    int rc = SQLITE_OK;
-    for (int i = 0; i < 4 && rc == SQLITE_OK; i++)
+    const uint64_t values[] = {ledger->now.head,  ledger->now.forgotten, ledger->now.messages,
+                               ledger->now.bytes, ledger->now.channels,  ledger->now.keys};
+    int rc = sqlite3_bind_text(ledger->save_log, 7, position_now(ledger), -1, SQLITE_STATIC);
+    for (int i = 0; i < 6 && rc == SQLITE_OK; i++)
         rc = sqlite3_bind_int64(ledger->save_log, i + 1, (sqlite3_int64)values[i]);
     return rc == SQLITE_OK ? sql_run(ledger->save_log) : rc;
 }
@@ -403,7 +413,8 @@ static int save_totals(struct ledger *ledger)
 bool ledger_has_changed(const struct ledger *ledger)
 {
     if (ledger->settling)
-        return memcmp(&ledger->now, &ledger->settled, sizeof ledger->now) != 0;
+        return ledger->new_position ||
+               memcmp(&ledger->now, &ledger->settled, sizeof ledger->now) != 0;
     return !STAILQ_EMPTY(&ledger->changed);
 }
 
@@ -445,7 +456,7 @@ static void note_saved(struct ledger *ledger, struct channel *channel)
     channel->committed_floor = channel->floor;
     channel->committed_count = channel->count;
     if (channel->count == 0)
-        uncache_channel(ledger, channel);
+        channels_drop(&ledger->channels, channel);
     else if (!ledger->settling)
         set_behind(ledger, channel);
 }
@@ -460,7 +471,10 @@ void ledger_committed(struct ledger *ledger)
         note_saved(ledger, channel);
     }
     if (ledger->settling)
-        shrink_cache(ledger, CACHED_CHANNELS);
+        channels_shrink(&ledger->channels, CACHED_CHANNELS);
+    if (ledger->new_position)
+        snprintf(ledger->position, sizeof ledger->position, "%s", ledger->new_position);
+    ledger_set_position(ledger, NULL, true);
     ledger->settling = false;
     ledger->committed = ledger->now;
 }
@@ -483,9 +497,10 @@ void ledger_undo(struct ledger *ledger)
         channel->floor = channel->committed_floor;
         channel->count = channel->committed_count;
         if (!channel->has_row)
-            uncache_channel(ledger, channel);
+            channels_drop(&ledger->channels, channel);
     }
     ledger_free_floors(&ledger->floors);
+    ledger_set_position(ledger, NULL, true);
     ledger->settling = false;
     ledger->now = ledger->committed;
 }

@@ -28,8 +28,9 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "store/append.h"
+#include "store/channels.h"
 #include "store/message.h"
-#include "store/table.h"
 
 /* The stretch is settled when it has one of these, by message_size. */
 enum { LEDGER_STRETCH_MESSAGES = 1000, LEDGER_STRETCH_BYTES = 1 << 20 };
@@ -39,22 +40,9 @@ struct totals {
     uint64_t forgotten; /* the floor of every channel that has no row */
     uint64_t messages;  /* retained */
     uint64_t bytes;     /* message_size of them */
+    uint64_t channels;  /* that have messages */
+    uint64_t keys;      /* in the table of keys (once.h), which the ledger only saves */
 };
-
-struct channel {
-    sqlite3_int64 id;
-    uint64_t floor; /* messages up to this seq may have been deleted */
-    uint64_t count; /* messages retained */
-    uint64_t committed_floor, committed_count;
-    bool changed; /* in this transaction */
-    bool has_row; /* committed */
-    bool behind;  /* its row lacks messages of the stretch */
-    STAILQ_ENTRY(channel) changes, stretch;
-    UT_hash_handle hh, hh_id;
-    uint8_t name_len;
-    char name[];
-};
-STAILQ_HEAD(channel_list, channel);
 
 /* A floor that moved, for the loop's tail (tail.h). */
 struct floor {
@@ -68,14 +56,18 @@ STAILQ_HEAD(floor_list, floor);
 void ledger_free_floors(struct floor_list *list);
 
 struct ledger {
-    struct totals now;           /* as of this transaction */
-    struct totals committed;     /* as of the last COMMIT */
-    struct totals settled;       /* as the row of `log` has them; its head is log.settled */
-    struct channel_list changed; /* changed in this transaction */
-    struct channel_list behind;  /* changed in the stretch, by earlier transactions */
-    struct floor_list floors;    /* moved in this transaction; filled by ledger_save */
-    bool settling;               /* this transaction settles */
-    struct channel *by_name, *by_id;
+    struct totals now;               /* as of this transaction */
+    struct totals committed;         /* as of the last COMMIT */
+    struct totals settled;           /* as the row of `log` has them; its head is log.settled */
+    struct channel_list changed;     /* changed in this transaction */
+    struct channel_list behind;      /* changed in the stretch, by earlier transactions */
+    struct floor_list floors;        /* moved in this transaction; filled by ledger_save */
+    bool settling;                   /* this transaction settles */
+    char position[POSITION_MAX + 1]; /* as of the last COMMIT; "": none */
+    const char *new_position; /* of this transaction; NULL: the same. Borrowed until its end */
+    bool position_alone;      /* no message's row has it */
+    struct channels channels; /* the cache */
+    uint64_t most_channels;   /* with that many, no new one is made */
     sqlite3_int64 next_id;
     sqlite3 *db;
     sqlite3_stmt *find_name, *find_id, *save, *erase, *index, *unindex, *save_log, *version;
@@ -84,15 +76,15 @@ struct ledger {
 
 /* Prepares the statements, reads the totals and adds up the stretch. After a failure ledger_free is
  * still to be called. */
-int ledger_init(struct ledger *ledger, sqlite3 *db);
+int ledger_init(struct ledger *ledger, sqlite3 *db, uint64_t most_channels);
 void ledger_free(struct ledger *ledger);
 
 /* Starts from what is committed, in a transaction that has begun. Returns SQLITE_ABORT if another
  * program wrote into the log, so that the books are wrong now. */
 int ledger_begin(struct ledger *ledger);
 
-/* Finds the channel of that name, or makes it; it gets a row only when it changes. It is valid
- * until ledger_committed or ledger_undo. */
+/* Finds the channel of that name, or makes it; it gets a row only when it has a message. It is
+ * valid until ledger_committed or ledger_undo. *out is NULL if it would be one channel too many. */
 int ledger_channel(struct ledger *ledger, const char *name, struct channel **out);
 
 /* Finds the channel of a message on disk. Returns SQLITE_CORRUPT if there is none. */
@@ -101,7 +93,15 @@ int ledger_channel_by_id(struct ledger *ledger, sqlite3_int64 id, struct channel
 /* Counts one more message, and returns its seq, the next one. */
 uint64_t ledger_add(struct ledger *ledger, struct channel *channel, size_t data_len);
 
-/* Whether the stretch is to be settled by this transaction, for its length alone. */
+/* The next message gets this seq, which must be above the head: the numbers between are left out.
+ */
+void ledger_skip(struct ledger *ledger, uint64_t seq);
+
+/* The position that this transaction commits, borrowed until its end; in_row: the row of a message
+ * has it. */
+void ledger_set_position(struct ledger *ledger, const char *position, bool in_row);
+
+/* Whether this transaction has to settle, even if nothing is deleted. */
 bool ledger_is_due(const struct ledger *ledger);
 
 /* Whether the rows lack anything that is committed. */

@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "store/log.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -31,6 +32,7 @@ struct log {
     struct writer *writer;
     struct reader *reader;
     struct tail tail;
+    char position[POSITION_MAX + 1];
     struct totals totals; /* as of the last drain; totals.head is the visible head */
     int lock_fd;
     int pipe[2]; /* reading end, writing end */
@@ -52,8 +54,12 @@ struct log {
 static int open_parts(struct log *log, const struct log_options *options, char *why,
                       size_t why_size)
 {
-    const struct retention_limits limits = {options->keep_messages, options->keep_age_ms,
-                                            options->keep_bytes};
+    const struct commit_limits limits = {
+        .retention = {options->keep_messages, options->keep_age_ms, options->keep_bytes},
+        .once = {options->once_ms, options->once_keys ? options->once_keys : UINT64_MAX},
+        .channels = options->max_channels ? options->max_channels : UINT64_MAX,
+    };
+    struct report first;
     char *path = path_resolve(options->path, why, why_size);
     if (!path)
         return -1;
@@ -75,8 +81,11 @@ static int open_parts(struct log *log, const struct log_options *options, char *
     if (reader_open(&log->reader, log->file.path, why, why_size) != 0 ||
         reader_load(log->reader, &log->tail, why, why_size) != 0)
         return -1;
-    return writer_start(&log->writer, &log->file, &limits, log->pipe[1], &log->totals, why,
-                        why_size);
+    if (writer_start(&log->writer, &log->file, &limits, log->pipe[1], &first, why, why_size) != 0)
+        return -1;
+    log->totals = first.totals;
+    memcpy(log->position, first.position, sizeof log->position);
+    return 0;
 }
 
 static void close_parts(struct log *log)
@@ -122,7 +131,9 @@ static void free_appends(struct append_list *list)
     struct append *append;
     while ((append = STAILQ_FIRST(list))) {
         STAILQ_REMOVE_HEAD(list, next);
-        message_drop(append->message);
+        for (uint32_t i = 0; i < append->count; i++)
+            message_drop(append->entries[i].message);
+        free(append->position);
         free(append);
     }
 }
@@ -187,6 +198,11 @@ bool log_was_put_back(const struct log *log)
     return log->put_back;
 }
 
+const char *log_position(const struct log *log)
+{
+    return log->position;
+}
+
 uint64_t log_head(const struct log *log)
 {
     return log->totals.head;
@@ -215,23 +231,59 @@ static bool has_room(const struct log *log, size_t size)
     return log->queued == 0 || log->queued_bytes + size <= log->queue_limit;
 }
 
-enum log_status log_append(struct log *log, struct message *message, const struct append_ops *ops,
-                           void *owner, struct append **out)
+static struct append *make_append(struct message *const *messages, size_t count,
+                                  const char *position)
 {
+    assert(count > 0 && count <= UINT32_MAX);
+    assert(!position || strlen(position) <= POSITION_MAX);
+    struct append *append = malloc(sizeof *append + count * sizeof *append->entries);
+    if (!append)
+        return NULL;
+    *append = (struct append){.count = (uint32_t)count};
+    for (size_t i = 0; i < count; i++)
+        append->entries[i] = (struct append_entry){.message = messages[i]};
+    append->position = position ? strdup(position) : NULL;
+    if (!position || append->position)
+        return append;
+    free(append);
+    return NULL;
+}
+
+static size_t size_of_all(struct message *const *messages, size_t count)
+{
+    size_t size = 0;
+    for (size_t i = 0; i < count; i++)
+        size += message_size(messages[i]);
+    return size;
+}
+
+enum log_status log_append_at(struct log *log, struct message *const *messages, size_t count,
+                              uint64_t seq, const char *position, const struct append_ops *ops,
+                              void *owner, struct append **out)
+{
+    size_t size = size_of_all(messages, count);
     if (log->failed)
         return LOG_FAILED;
-    if (!has_room(log, message_size(message)))
+    if (!has_room(log, size))
         return LOG_QUEUE;
-    struct append *append = malloc(sizeof *append);
+    struct append *append = make_append(messages, count, position);
     if (!append)
         return LOG_NO_MEMORY;
-    *append = (struct append){.message = message, .ops = ops, .owner = owner};
-    log->queued++;
-    log->queued_bytes += message_size(message);
+    append->seq = seq;
+    append->ops = ops;
+    append->owner = owner;
+    log->queued += count;
+    log->queued_bytes += size;
     if (out)
         *out = append;
     writer_push(log->writer, append);
     return LOG_OK;
+}
+
+enum log_status log_append(struct log *log, struct message *const *messages, size_t count,
+                           const struct append_ops *ops, void *owner, struct append **out)
+{
+    return log_append_at(log, messages, count, 0, NULL, ops, owner, out);
 }
 
 /* ---- draining ---- */
@@ -247,16 +299,24 @@ static void empty_pipe(int fd)
     while (len == (ssize_t)sizeof bytes || (len < 0 && errno == EINTR)); /* less: it is empty */
 }
 
+static void take_append(struct log *log, const struct append *append)
+{
+    for (uint32_t i = 0; i < append->count; i++) {
+        const struct append_entry *entry = &append->entries[i];
+        log->queued--;
+        log->queued_bytes -= message_size(entry->message);
+        if (append->status != LOG_OK || entry->duplicate)
+            continue;
+        log->appended++;
+        tail_add(&log->tail, entry->message);
+    }
+}
+
 static void take_messages(struct log *log, const struct append_list *done)
 {
     const struct append *append;
     STAILQ_FOREACH (append, done, next) {
-        log->queued--;
-        log->queued_bytes -= message_size(append->message);
-        if (append->status != LOG_OK)
-            continue;
-        log->appended++;
-        tail_add(&log->tail, append->message);
+        take_append(log, append);
     }
 }
 
@@ -292,6 +352,7 @@ static void tell_wal(struct log *log, uint64_t bytes)
 static void take_totals(struct log *log, const struct report *report)
 {
     log->totals = report->totals;
+    memcpy(log->position, report->position, sizeof log->position);
     log->commits = report->commits;
     tell_wal(log, report->wal_bytes);
     log->tail.forgotten = report->totals.forgotten;

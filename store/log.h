@@ -3,7 +3,7 @@
  * It knows SQL, files, commits and cursors. It knows nothing of FastCGI, HTTP or JSON.
  *
  *     log_open(&log, &options, why, sizeof why);
- *     log_append(log, message, &ops, owner, &append); // goes to the writer's thread
+ *     log_append(log, &message, 1, &ops, owner, &append); // goes to the writer's thread
  *     ... log_fd(log) becomes readable ...
  *     log_drain(log, &news);                          // moves the visible head
  *     ... answer the appends in news.done, wake the readers of their channels ...
@@ -27,7 +27,7 @@
  * within a line, those to its left):
  *
  *     values   decimal epoch clock table status message gap cursor append page
- *     SQLite   sql schema ledger stamps retention
+ *     SQLite   sql schema channels ledger stamps once insert retention
  *     files    path advice lock shm migrate header create mark place wal file
  *     threads  commit writer (the writer's), tail reader (the loop's)
  *     log      what the daemon calls; it also includes cursor, message, gap, page, append, status
@@ -55,8 +55,12 @@ struct log_options {
     uint64_t keep_messages; /* of each channel; 0: no limit */
     int64_t keep_age_ms;    /* how long a message is kept; 0: no limit */
     uint64_t keep_bytes;    /* message_size of all that is kept; 0: no limit */
-    size_t memory_bytes;    /* message_size of the recent messages kept in memory */
-    size_t queue_bytes;     /* message_size of the appends that may wait for their commit */
+    /* At most. */
+    uint64_t max_channels; /* that have messages; 0: no limit */
+    uint64_t once_keys;    /* keys that are kept at a time; 0: no limit */
+    int64_t once_ms;       /* how long a key is kept at least */
+    size_t memory_bytes;   /* message_size of the recent messages kept in memory */
+    size_t queue_bytes;    /* message_size of the appends that may wait for their commit */
 };
 
 /* Opens or creates the log, loads its recent messages and starts the writer's thread. Blocks on the
@@ -95,12 +99,26 @@ uint64_t log_head(const struct log *log);
  * none. Valid until the next log_drain. */
 const char *log_error(const struct log *log);
 
-/* Queues message for the next commit. On LOG_OK the log has taken over the caller's reference, and
- * *out (if out is not NULL) is the append, valid until the log_news that reports it is freed. On
- * LOG_QUEUE, LOG_NO_MEMORY or LOG_FAILED nothing was taken, and the reference is still the
- * caller's. ops is static, or NULL. Never blocks on the disk. */
-enum log_status log_append(struct log *log, struct message *message, const struct append_ops *ops,
-                           void *owner, struct append **out);
+/* The position that was committed last (log_append_at); "" if there was none. */
+const char *log_position(const struct log *log);
+
+/* Queues count messages (at least 1) for the next commit: all of them are stored in one
+ * transaction, or none. A message with a key (message_new_once) that was stored before is not
+ * stored again. On LOG_OK the log has taken over the caller's references, and *out (if out is not
+ * NULL) is the append, valid until the log_news that reports it is freed. On LOG_QUEUE,
+ * LOG_NO_MEMORY or LOG_FAILED nothing was taken, and the references are still the caller's. ops is
+ * static, or NULL. Never blocks on the disk. The report may also say LOG_CONFLICT, LOG_CHANNELS or
+ * LOG_KEYS, and for which message. */
+enum log_status log_append(struct log *log, struct message *const *messages, size_t count,
+                           const struct append_ops *ops, void *owner, struct append **out);
+
+/* The same for who follows another log. The first message gets that seq (0: the next one), the
+ * others those after it: LOG_ORDER is reported if it is not above the head; numbers may be left
+ * out. position (a string of at most POSITION_MAX bytes, copied; NULL: none) is committed together
+ * with the messages, and log_position gives it back, also after a restart. */
+enum log_status log_append_at(struct log *log, struct message *const *messages, size_t count,
+                              uint64_t seq, const char *position, const struct append_ops *ops,
+                              void *owner, struct append **out);
 
 /* What the writer has reported since the last drain. */
 struct log_news {

@@ -1,6 +1,7 @@
 #include "store/message.h"
 
 #include <assert.h>
+#include <sodium/crypto_generichash.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,13 +10,16 @@
  * sums of it (schema.h, log.bytes). */
 enum { OVERHEAD = 128 };
 
-struct message *message_new(const char *channel, const char *data, size_t data_len, int64_t time_ms)
+/* With room for a key, if it is keyed. */
+static struct message *make_message(const char *channel, const char *data, size_t data_len,
+                                    int64_t time_ms, bool keyed)
 {
     size_t channel_len = strlen(channel);
     assert(channel_len <= CHANNEL_MAX);
     if (channel_len > CHANNEL_MAX || data_len > UINT32_MAX)
         return NULL;
-    struct message *message = malloc(sizeof *message + channel_len + 1 + data_len + 1);
+    size_t bytes = channel_len + 1 + data_len + 1 + (keyed ? MESSAGE_KEY : 0);
+    struct message *message = malloc(sizeof *message + bytes);
     if (!message)
         return NULL;
     message->seq = 0;
@@ -23,10 +27,32 @@ struct message *message_new(const char *channel, const char *data, size_t data_l
     message->refs = 1;
     message->data_len = (uint32_t)data_len;
     message->channel_len = (uint8_t)channel_len;
+    message->keyed = keyed;
     memcpy(message->bytes, channel, channel_len + 1);
     if (data_len)
         memcpy(message->bytes + channel_len + 1, data, data_len);
     message->bytes[channel_len + 1 + data_len] = '\0';
+    return message;
+}
+
+struct message *message_new(const char *channel, const char *data, size_t data_len, int64_t time_ms)
+{
+    return make_message(channel, data, data_len, time_ms, false);
+}
+
+/* The NUL behind the name keeps channel and key apart. */
+struct message *message_new_once(const char *channel, const char *data, size_t data_len,
+                                 int64_t time_ms, const char *key, size_t key_len)
+{
+    struct message *message = make_message(channel, data, data_len, time_ms, true);
+    if (!message)
+        return NULL;
+    crypto_generichash_state state;
+    uint8_t *hash = (uint8_t *)message->bytes + message->channel_len + 1 + data_len + 1;
+    crypto_generichash_init(&state, NULL, 0, MESSAGE_KEY);
+    crypto_generichash_update(&state, (const uint8_t *)channel, message->channel_len + 1ULL);
+    crypto_generichash_update(&state, (const uint8_t *)key, key_len);
+    crypto_generichash_final(&state, hash, MESSAGE_KEY);
     return message;
 }
 

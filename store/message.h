@@ -10,10 +10,14 @@
 #ifndef ENCKE_STORE_MESSAGE_H
 #define ENCKE_STORE_MESSAGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum { CHANNEL_MAX = 64 }; /* bytes of a channel's name, without its NUL */
+enum {
+    CHANNEL_MAX = 64, /* bytes of a channel's name, without its NUL */
+    MESSAGE_KEY = 32  /* bytes of the hash that stands for a key (once.h) */
+};
 
 struct message {
     uint64_t seq;    /* place in the log, from 1; 0 until it is committed */
@@ -21,7 +25,9 @@ struct message {
     uint32_t refs;
     uint32_t data_len; /* bytes */
     uint8_t channel_len;
-    char bytes[]; /* the channel's name and its NUL, then data_len bytes of data and a NUL */
+    bool keyed;
+    char bytes[]; /* the channel's name and its NUL, then data_len bytes of data and a NUL, then, if
+                     it is keyed, MESSAGE_KEY bytes */
 };
 
 /* Makes a message with one reference and seq 0. Copies channel (NUL-terminated, at most CHANNEL_MAX
@@ -29,6 +35,12 @@ struct message {
  * message. Returns NULL when out of memory. */
 struct message *message_new(const char *channel, const char *data, size_t data_len,
                             int64_t time_ms);
+
+/* Makes a message that is to be stored once, whatever number of times its publisher tries: for the
+ * channel, key stands for it (any bytes). Its hash is BLAKE2b (RFC 7693) of the channel and the
+ * key. The rest is as for message_new. */
+struct message *message_new_once(const char *channel, const char *data, size_t data_len,
+                                 int64_t time_ms, const char *key, size_t key_len);
 
 /* Takes one more reference and returns message. */
 struct message *message_hold(struct message *message);
@@ -46,6 +58,12 @@ static inline const char *message_channel(const struct message *message)
 static inline const char *message_data(const struct message *message)
 {
     return message->bytes + message->channel_len + 1;
+}
+
+/* The hash of its key: MESSAGE_KEY bytes; NULL if it has none. */
+static inline const uint8_t *message_key(const struct message *message)
+{
+    return message->keyed ? (const uint8_t *)message_data(message) + message->data_len + 1 : NULL;
 }
 
 /* What the message counts for wherever bytes are limited: its data, its channel's name and a fixed

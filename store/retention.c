@@ -90,12 +90,6 @@ bool retention_is_due(const struct retention *retention, const struct moment *no
     return retention->backlog || retention->sweeping || age_is_due(retention, now);
 }
 
-void retention_note(struct retention *retention, uint64_t seq, int64_t time_ms, int64_t steady_ms)
-{
-    if (retention->limits.keep_age_ms)
-        stamps_note(&retention->stamps, seq, time_ms, steady_ms);
-}
-
 /* Removes from the books the rows that one of the two SELECTs, bound, gives. Sets *last to the seq
  * of the last one, and lowers *left by their number. */
 static int forget_rows(struct retention *retention, sqlite3_stmt *rows, sqlite3_int64 *last,

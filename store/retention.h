@@ -37,13 +37,13 @@ struct retention {
     sqlite3 *db;
     struct ledger *ledger;
     sqlite3_stmt *oldest_of_channel, *trim_channel, *oldest, *trim_oldest, *next_over;
-    struct stamps stamps;
-    sqlite3_int64 swept; /* while sweeping: no channel up to this id has too many messages */
-    bool sweeping;       /* channels without an append may have too many messages */
-    bool backlog;        /* more is to be deleted already */
-    int64_t due_ms;      /* by the steady clock: no message becomes too old before this;
-                            INT64_MAX: there is nothing to wait for */
-    int64_t offset_ms;   /* the wall clock minus the steady one when due_ms was found */
+    struct stamps stamps; /* noted by the committer */
+    sqlite3_int64 swept;  /* while sweeping: no channel up to this id has too many messages */
+    bool sweeping;        /* channels without an append may have too many messages */
+    bool backlog;         /* more is to be deleted already */
+    int64_t due_ms;       /* by the steady clock: no message becomes too old before this;
+                             INT64_MAX: there is nothing to wait for */
+    int64_t offset_ms;    /* the wall clock minus the steady one when due_ms was found */
 };
 
 /* Prepares the statements. At first it checks everything, as the limits may be lower than at the
@@ -63,9 +63,6 @@ bool retention_is_wanted(const struct retention *retention, const struct moment 
  * ledger and has settled. idle: no append waits, so channels that did not change may be checked.
  */
 int retention_run(struct retention *retention, const struct moment *now, uint64_t rows, bool idle);
-
-/* Message seq, stamped time_ms, was committed now. */
-void retention_note(struct retention *retention, uint64_t seq, int64_t time_ms, int64_t steady_ms);
 
 /* The transaction was rolled back: what was due may still be. */
 void retention_undo(struct retention *retention);

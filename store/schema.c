@@ -15,6 +15,8 @@ const char schema_log[] = "CREATE TABLE log(\n"
                           "  forgotten INTEGER NOT NULL,\n"
                           "  messages INTEGER NOT NULL,\n"
                           "  bytes INTEGER NOT NULL,\n"
+                          "  channels INTEGER NOT NULL,\n"
+                          "  keys INTEGER NOT NULL,\n"
                           "  position TEXT\n"
                           ") STRICT";
 const char schema_channel[] = "CREATE TABLE channel(\n"
@@ -66,7 +68,7 @@ int schema_build(sqlite3 *db, const char *epoch)
     if (rc == SQLITE_OK)
         rc = make_tables(db);
     if (rc == SQLITE_OK)
-        rc = sql_run_with(db, "INSERT INTO log VALUES (1, ?1, 0, 0, 0, 0, NULL)", epoch);
+        rc = sql_run_with(db, "INSERT INTO log VALUES (1, ?1, 0, 0, 0, 0, 0, 0, NULL)", epoch);
     if (rc == SQLITE_OK)
         rc = sql_exec(db, "COMMIT");
     return rc;
@@ -159,7 +161,8 @@ static int check_rows(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why, size_t 
     int result = SQLITE_CORRUPT;
     int rc = sql_prepare(db, &row,
                          "SELECT epoch, settled >= 0 AND forgotten BETWEEN 0 AND settled AND "
-                         "messages BETWEEN 0 AND settled AND bytes >= 0 FROM log");
+                         "messages BETWEEN 0 AND settled AND bytes >= 0 AND "
+                         "channels BETWEEN 0 AND messages AND keys >= 0 FROM log");
     if (rc == SQLITE_OK)
         rc = sqlite3_step(row);
     if (rc == SQLITE_ROW && epoch_is_valid((const char *)sqlite3_column_text(row, 0)) &&
@@ -226,7 +229,9 @@ int schema_check_counts(sqlite3 *db, char *why, size_t why_size)
     int rc = sql_prepare(db, &counts,
                          "SELECT messages = (SELECT count(*) FROM message WHERE seq <= settled) "
                          "AND messages = (SELECT coalesce(sum(count), 0) FROM channel) "
-                         "AND messages = (SELECT count(*) FROM by_channel) FROM log");
+                         "AND messages = (SELECT count(*) FROM by_channel) "
+                         "AND channels = (SELECT count(*) FROM channel WHERE count > 0) "
+                         "AND keys = (SELECT count(*) FROM once) FROM log");
     if (rc == SQLITE_OK)
         rc = sql_number(counts, &equal);
     finalize_quietly(counts);

@@ -11,6 +11,14 @@ const char *log_status_text(enum log_status status)
         return "another program holds the log's lock";
     case LOG_QUEUE:
         return "too many messages are waiting to be written";
+    case LOG_CONFLICT:
+        return "the key was used for another message";
+    case LOG_CHANNELS:
+        return "as many channels are kept as may be";
+    case LOG_KEYS:
+        return "as many keys of messages are kept as may be";
+    case LOG_ORDER:
+        return "the message's number is not above the newest one's";
     case LOG_NO_MEMORY:
         return "there is no memory left";
     case LOG_FAILED:

@@ -10,6 +10,10 @@ enum log_status {
     LOG_FULL,      /* no room on the disk: nothing was written, reads go on */
     LOG_LOCKED,    /* another program holds the file's write lock: nothing was written */
     LOG_QUEUE,     /* too many bytes are waiting for their commit */
+    LOG_CONFLICT,  /* the key of a message was used for another text: nothing was written */
+    LOG_CHANNELS,  /* a message is on a new channel, and no more are kept: nothing was written */
+    LOG_KEYS,      /* a message has a new key, and no more are kept: nothing was written */
+    LOG_ORDER,     /* its seq is not above the head: nothing was written */
     LOG_NO_MEMORY, /* out of memory: nothing was written */
     LOG_FAILED     /* the log cannot be trusted any more; log_error says why; end the process */
 };

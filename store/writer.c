@@ -70,6 +70,7 @@ static void deliver_report(struct writer *writer, struct append_list *batch)
     STAILQ_CONCAT(&report->floors, &writer->committer.ledger.floors);
     report->totals = writer->committer.ledger.committed;
     report->commits = writer->committer.commits;
+    memcpy(report->position, writer->committer.ledger.position, sizeof report->position);
     report->wal_bytes = (uint64_t)writer->committer.file->place.wal_size;
     report->failed = writer->committer.failed;
     if (writer->committer.error[0])
@@ -110,7 +111,8 @@ static void commit_and_report(struct writer *writer, struct append_list *batch)
     struct committer *committer = &writer->committer;
     uint64_t before = committer->commits;
     enum log_status status = commit_batch(committer, batch);
-    set_batch_status(batch, status);
+    if (status != LOG_OK)
+        set_batch_status(batch, status);
     if (committer->commits != before || status != LOG_OK || !STAILQ_EMPTY(batch))
         deliver_report(writer, batch);
     mark_sync_if_due(&committer->file->mark, clock_steady_ms());
@@ -250,8 +252,8 @@ static void init_condition(pthread_cond_t *wake)
     pthread_condattr_destroy(&steady);
 }
 
-int writer_start(struct writer **out, struct file *file, const struct retention_limits *limits,
-                 int notify_fd, struct totals *totals, char *why, size_t why_size)
+int writer_start(struct writer **out, struct file *file, const struct commit_limits *limits,
+                 int notify_fd, struct report *first, char *why, size_t why_size)
 {
     struct writer *writer = calloc(1, sizeof *writer);
     if (!writer) {
@@ -270,7 +272,9 @@ int writer_start(struct writer **out, struct file *file, const struct retention_
         free_writer(writer);
         return -1;
     }
-    *totals = writer->report.totals = writer->committer.ledger.committed;
+    writer->report.totals = writer->committer.ledger.committed;
+    memcpy(writer->report.position, writer->committer.ledger.position, POSITION_MAX + 1);
+    *first = writer->report;
     rc = start_thread(writer);
     if (rc != 0) {
         snprintf(why, why_size, "the writer's thread cannot be started: %s", strerror(rc));
@@ -285,9 +289,10 @@ void writer_push(struct writer *writer, struct append *append)
 {
     pthread_mutex_lock(&writer->mutex);
     STAILQ_INSERT_TAIL(&writer->queue, append, next);
-    if (writer->sleeping)
-        pthread_cond_signal(&writer->wake);
+    bool wake = writer->sleeping;
     pthread_mutex_unlock(&writer->mutex);
+    if (wake)
+        pthread_cond_signal(&writer->wake);
 }
 
 void writer_look(struct writer *writer)

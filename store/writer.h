@@ -29,18 +29,19 @@ struct report {
     struct append_list done;  /* in queue order */
     struct floor_list floors; /* in the order in which they moved */
     struct totals totals;     /* as of the last COMMIT */
-    uint64_t commits;         /* since the start */
-    uint64_t wal_bytes;       /* size of the write-ahead log's file */
+    char position[POSITION_MAX + 1];
+    uint64_t commits;   /* since the start */
+    uint64_t wal_bytes; /* size of the write-ahead log's file */
     bool failed;
     char error[SQL_ERROR_SIZE]; /* why it failed, or the last error that it survived; "" if there
                                    was none since the last report */
 };
 
 /* Starts the thread on file, which it borrows until writer_stop. Whenever a report appears, it
- * writes one byte to notify_fd (non-blocking, a pipe's end). Returns 0 with *out set and *totals as
- * of now, or -1 with the reason in why. */
-int writer_start(struct writer **out, struct file *file, const struct retention_limits *limits,
-                 int notify_fd, struct totals *totals, char *why, size_t why_size);
+ * writes one byte to notify_fd (non-blocking, a pipe's end). Returns 0 with *out set, and in *first
+ * the totals and the position as of now, or -1 with the reason in why. */
+int writer_start(struct writer **out, struct file *file, const struct commit_limits *limits,
+                 int notify_fd, struct report *first, char *why, size_t why_size);
 
 /* Queues append, which is the writer's until a report has it. Never blocks on the disk. */
 void writer_push(struct writer *writer, struct append *append);

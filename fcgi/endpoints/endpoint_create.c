@@ -93,7 +93,7 @@ static void on_created(struct append *append)
     struct conn *conn = append->owner;
     const struct service *service = conn->conns->service;
     const char *epoch = log_epoch(service->publisher->log);
-    conn_answer(conn, append->status == LOG_OK ? render_id(epoch, append->message->seq)
+    conn_answer(conn, append->status == LOG_OK ? render_id(epoch, append->entries[0].message->seq)
                                                : refusal_frame(append->status));
 }
 

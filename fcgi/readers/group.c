@@ -237,19 +237,25 @@ size_t group_news_channels(const struct group *group, const char *names[WANTED_C
 
 /* ---- a round of news ---- */
 
+static void note_news_channel(const struct groups *groups, const struct append_entry *entry,
+                              struct channel_list *channels)
+{
+    struct channel *channel = NULL;
+    if (!entry->duplicate)
+        HASH_FIND_STR(groups->channels, message_channel(entry->message), channel);
+    if (!channel || channel->news)
+        return;
+    channel->news = true;
+    STAILQ_INSERT_TAIL(channels, channel, next_news);
+}
+
 static void note_news_channels(const struct groups *groups, const struct log_news *news,
                                struct channel_list *channels)
 {
-    struct append *append;
-    STAILQ_FOREACH (append, &news->done, next) {
-        struct channel *channel = NULL;
-        if (append->status == LOG_OK)
-            HASH_FIND_STR(groups->channels, message_channel(append->message), channel);
-        if (!channel || channel->news)
-            continue;
-        channel->news = true;
-        STAILQ_INSERT_TAIL(channels, channel, next_news);
-    }
+    const struct append *append;
+    STAILQ_FOREACH (append, &news->done, next)
+        for (uint32_t i = 0; i < append->count && append->status == LOG_OK; i++)
+            note_news_channel(groups, &append->entries[i], channels);
 }
 
 static void note_news_groups(const struct channel_list *channels, struct group_list *woken)

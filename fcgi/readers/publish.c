@@ -30,7 +30,7 @@ enum log_status publish_message(struct publisher *publisher, struct message *mes
                                 const struct append_ops *ops, void *owner, struct append **append)
 {
     enum log_status status =
-        message ? log_append(publisher->log, message, ops, owner, append) : LOG_NO_MEMORY;
+        message ? log_append(publisher->log, &message, 1, ops, owner, append) : LOG_NO_MEMORY;
     if (status == LOG_OK)
         return LOG_OK;
     message_drop(message);

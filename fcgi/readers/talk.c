@@ -212,7 +212,7 @@ static void on_text_delivered(struct append *append)
     struct conn *conn = append->owner;
     struct talk *talk = talk_of(conn);
     talk->append = NULL;
-    talk->owed = append->status == LOG_OK ? created_frame(conn, append->message->seq)
+    talk->owed = append->status == LOG_OK ? created_frame(conn, append->entries[0].message->seq)
                                           : error_frame(conn, log_status_text(append->status));
     if (!talk->owed)
         conn_end(conn);

@@ -59,7 +59,7 @@ static enum log_status put(struct log *log, const char *channel, const char *tex
     struct message *message = message_new(channel, text, len, 1700000000000);
     enum log_status status = LOG_NO_MEMORY;
     struct log_news news;
-    if (!message || (status = log_append(log, message, NULL, NULL, NULL)) != LOG_OK) {
+    if (!message || (status = log_append(log, &message, 1, NULL, NULL, NULL)) != LOG_OK) {
         message_drop(message);
         return status;
     }

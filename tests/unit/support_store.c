@@ -68,14 +68,32 @@ void store_reopen(struct store *store)
     store_open(store);
 }
 
+void store_crash(struct store *store)
+{
+    size_t size, log_size;
+    char *db = store_slurp(store->path, &size);
+    char *wal = store_slurp(store_beside(store, "-wal"), &log_size);
+    assert_int_equal(store_close(store), LOG_OK);
+    store_remove_log(store->path);
+    store_spit(store->path, db, size);
+    store_spit(store_beside(store, "-wal"), wal, log_size);
+    free(db);
+    free(wal);
+}
+
 /* ---- appending ---- */
+
+enum log_status store_append(struct store *store, struct message *message)
+{
+    return log_append(store->log, &message, 1, NULL, NULL, NULL);
+}
 
 static enum log_status queue(struct store *store, const char *channel, const char *data,
                              struct append **out)
 {
     struct message *message = message_new(channel, data, strlen(data), clock_wall_ms());
     assert_non_null(message);
-    enum log_status status = log_append(store->log, message, NULL, NULL, out);
+    enum log_status status = log_append(store->log, &message, 1, NULL, NULL, out);
     if (status != LOG_OK)
         message_drop(message);
     return status;
@@ -100,7 +118,7 @@ void store_drain(struct store *store)
     struct append *append;
     STAILQ_FOREACH (append, &news.done, next) {
         store->last = append->status;
-        store->last_seq = append->message->seq;
+        store->last_seq = append->entries[append->count - 1].message->seq;
         if (append->status == LOG_OK)
             store->acknowledged++;
         else
@@ -181,6 +199,13 @@ const char *store_read(struct store *store, const char *channels, struct cursor 
              page.more ? " more" : "", page.reset ? " reset" : "");
     page_free(&page);
     return store->text;
+}
+
+const char *store_status(enum log_status status)
+{
+    static char text[20];
+    snprintf(text, sizeof text, "status %d", status);
+    return text;
 }
 
 const char *store_read_at(struct store *store, const char *channels, uint64_t seq)

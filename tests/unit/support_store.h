@@ -42,7 +42,12 @@ int store_try_open(struct store *store);
 void store_open(struct store *store);
 enum log_status store_close(struct store *store);
 void store_reopen(struct store *store);
+/* Closes the log and puts back its files as they were before, as after kill -9: what was not
+ * settled stays so. */
+void store_crash(struct store *store);
 
+/* Appends a message without waiting; the reference is the log's on LOG_OK. */
+enum log_status store_append(struct store *store, struct message *message);
 /* Appends without waiting. */
 enum log_status store_queue(struct store *store, const char *channel, const char *data);
 /* Appends, waits and drains; returns its seq, 0 if it was not written (store->last says why). */
@@ -63,6 +68,8 @@ void store_settle_at(struct store *store, uint64_t messages);
  * " more" and " reset" behind where it says so. Valid until the next one. */
 const char *store_read(struct store *store, const char *channels, struct cursor cursor,
                        size_t limit);
+/* What it gives when the read fails. */
+const char *store_status(enum log_status status);
 /* The same for a cursor at seq, and for none. */
 const char *store_read_at(struct store *store, const char *channels, uint64_t seq);
 const char *store_read_all(struct store *store, const char *channels);

@@ -137,8 +137,7 @@ static size_t work(struct store *store, unsigned *acked, bool *failed)
                 memset(data + len, ' ', (size_t)(WORK_LARGE - len));
                 len = WORK_LARGE;
             }
-            if (log_append(store->log, message_new("a", data, (size_t)len, clock_wall_ms()), NULL,
-                           NULL, NULL) != LOG_OK)
+            if (store_append(store, message_new("a", data, (size_t)len, clock_wall_ms())) != LOG_OK)
                 goto out; /* its message leaks into the list below only when the log has failed */
         }
         struct log_news news;
@@ -151,7 +150,7 @@ static size_t work(struct store *store, unsigned *acked, bool *failed)
                 /* after a failure nothing is acknowledged any more */
                 assert_false(*failed && append->status == LOG_OK);
                 if (append->status == LOG_OK)
-                    acked[count++] = (unsigned)atoi(message_data(append->message));
+                    acked[count++] = (unsigned)atoi(message_data(append->entries[0].message));
                 else if (append->status == LOG_FAILED)
                     *failed = true;
             }
@@ -353,7 +352,7 @@ static void every_allocation_may_fail(void **state)
             const char *said = store_read_all(store, "a b");
             if (strncmp(said, "status", 6) == 0) {
                 failures++;
-                assert_string_equal(said, "status 4"); /* LOG_NO_MEMORY */
+                assert_string_equal(said, store_status(LOG_NO_MEMORY));
             }
         }
         __atomic_store_n(&allocations_left, 0, __ATOMIC_RELAXED);
@@ -376,7 +375,7 @@ static void a_read_that_fails_ends_the_log(void **state)
     store_put_many(store, "a", 3000);
     store_reopen(store);
     shim_arm(SHIM_READ, 1, SQLITE_IOERR_READ, true);
-    assert_string_equal(store_read_all(store, "a"), "status 5");
+    assert_string_equal(store_read_all(store, "a"), store_status(LOG_FAILED));
     shim_disarm();
     store_wait(store);
     store_drain(store);

@@ -93,19 +93,24 @@ static struct group *join_channel(const char *name)
 /* News of these channels, a letter each; those in capitals could not be stored. */
 static void tell_news(const char *letters, uint64_t before)
 {
-    struct append appends[8];
+    struct append *appends[8];
     struct log_news news = {.before = before, .done = STAILQ_HEAD_INITIALIZER(news.done)};
     size_t count = strlen(letters);
     for (size_t i = 0; i < count; i++) {
         bool stored = letters[i] >= 'a';
         char name[] = {(char)(letters[i] | ('a' - 'A')), '\0'};
-        appends[i] = (struct append){.message = message_new(name, "x", 1, 0),
-                                     .status = stored ? LOG_OK : LOG_FULL};
-        STAILQ_INSERT_TAIL(&news.done, &appends[i], next);
+        appends[i] = calloc(1, sizeof *appends[i] + sizeof *appends[i]->entries);
+        assert_non_null(appends[i]);
+        appends[i]->count = 1;
+        appends[i]->status = stored ? LOG_OK : LOG_FULL;
+        appends[i]->entries[0].message = message_new(name, "x", 1, 0);
+        STAILQ_INSERT_TAIL(&news.done, appends[i], next);
     }
     groups_news(&groups, &news);
-    for (size_t i = 0; i < count; i++)
-        message_drop(appends[i].message);
+    for (size_t i = 0; i < count; i++) {
+        message_drop(appends[i]->entries[0].message);
+        free(appends[i]);
+    }
 }
 
 /* ---- who is in one ---- */

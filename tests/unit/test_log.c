@@ -91,7 +91,7 @@ static void seqs_rise_by_one_in_queue_order(void **state)
     store_open(store);
     for (uintptr_t i = 1; i <= 500; i++) {
         struct message *message = message_new(i % 3 ? "a" : "b", "x", 1, 0);
-        assert_int_equal(log_append(store->log, message, NULL, (void *)i, NULL), LOG_OK);
+        assert_int_equal(log_append(store->log, &message, 1, NULL, (void *)i, NULL), LOG_OK);
     }
     struct log_news news;
     struct append *append;
@@ -100,7 +100,7 @@ static void seqs_rise_by_one_in_queue_order(void **state)
         log_drain(store->log, &news);
         STAILQ_FOREACH (append, &news.done, next) {
             assert_int_equal(append->status, LOG_OK);
-            assert_int_equal(append->message->seq, ++seen);
+            assert_int_equal(append->entries[0].message->seq, ++seen);
             assert_int_equal((uintptr_t)append->owner, seen);
         }
         assert_int_equal(news.head, seen);
@@ -171,9 +171,8 @@ static void every_byte_of_a_message_is_kept(void **state)
         store->options.memory_bytes = disk ? 0 : 1 << 20;
         store_open(store);
         if (!disk) {
-            assert_int_equal(
-                log_append(store->log, message_new(channel, bytes, 256, 1234567), NULL, NULL, NULL),
-                LOG_OK);
+            assert_int_equal(store_append(store, message_new(channel, bytes, 256, 1234567)),
+                             LOG_OK);
             store_settle(store);
         }
         assert_int_equal(log_read(store->log, &channel, 1, (struct cursor){0}, UP_TO(10), &page),
@@ -273,7 +272,7 @@ static void a_page_ends_with_the_message_that_brings_it_past_its_bytes(void **st
     store->options.memory_bytes = 64 << 20;
     store_open(store);
     for (int i = 0; i < 4; i++)
-        log_append(store->log, message_new(channel, data, size, 0), NULL, NULL, NULL);
+        store_append(store, message_new(channel, data, size, 0));
     free(data);
     store_settle(store);
     struct page page;

@@ -36,8 +36,7 @@ static struct log_stats stats_of(const struct store *store)
 /* With a time of the test's choice. */
 static void put_at(struct store *store, const char *channel, int64_t time_ms)
 {
-    assert_int_equal(
-        log_append(store->log, message_new(channel, "t", 1, time_ms), NULL, NULL, NULL), LOG_OK);
+    assert_int_equal(store_append(store, message_new(channel, "t", 1, time_ms)), LOG_OK);
     store_settle(store);
 }
 

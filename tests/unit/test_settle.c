@@ -82,20 +82,6 @@ static void closing_settles(void **state)
     assert_int_equal(store_sql(store, "SELECT count(*) FROM by_channel"), 2);
 }
 
-/* The files as they are now, as after kill -9: what was not settled stays so. */
-static void crash(struct store *store)
-{
-    size_t size, log_size;
-    char *db = store_slurp(store->path, &size);
-    char *wal = store_slurp(store_beside(store, "-wal"), &log_size);
-    assert_int_equal(store_close(store), LOG_OK);
-    store_remove_log(store->path);
-    store_spit(store->path, db, size);
-    store_spit(store_beside(store, "-wal"), wal, log_size);
-    free(db);
-    free(wal);
-}
-
 static void what_is_not_settled_is_read_from_the_disk_in_order(void **state)
 {
     struct store *store = *state;
@@ -124,7 +110,7 @@ static void what_is_not_settled_is_read_from_the_disk_in_order(void **state)
         assert_int_equal(store_newest(store, "a", 6), 4);
         assert_int_equal(store_newest(store, "a", 4), 1);
         assert_int_equal(store_newest(store, "d", 4), 0);
-        crash(store);
+        store_crash(store);
         store_open(store);
     }
 }
@@ -139,7 +125,7 @@ static void a_start_adds_up_what_a_crash_left(void **state)
     for (int i = 0; i < 100; i++)
         store_put(store, i % 2 ? "a" : "b", "some text");
     log_stats(store->log, &before);
-    crash(store);
+    store_crash(store);
     store_open(store);
     log_stats(store->log, &after);
     assert_int_equal(log_head(store->log), 101);
@@ -159,7 +145,7 @@ static void retention_counts_what_a_crash_left(void **state)
     store_open(store);
     for (int i = 0; i < 5; i++)
         store_put(store, "a", "x");
-    crash(store);
+    store_crash(store);
     store_open(store);
     store_put(store, "a", "y");
     assert_string_equal(store_read_at(store, "a", 0), "2=x 3=x 4=x 5=x 6=y next 6 reset");
@@ -177,7 +163,7 @@ static void no_seq_is_given_out_twice_after_retention_emptied_the_log(void **sta
     store->options.keep_age_ms = 1;
     store_open(store);
     store_settle_at(store, 0);
-    crash(store);
+    store_crash(store);
     store->options.keep_age_ms = 0;
     store_open(store);
     assert_int_equal(store_put(store, "a", "y"), 8);
