@@ -268,6 +268,59 @@ void commit_settle(struct committer *committer)
     committer->settle = false;
 }
 
+/* ---- beginning anew ---- */
+
+/* How many pages of the write-ahead log a page of the database may take when all is deleted: the
+ * list of free pages holds a thousand of them on each of its own. */
+enum { PAGES_FREED_A_PAGE = 500, PAGES_TO_RESTART = 1000 };
+
+static int empty_tables(sqlite3 *db, const char *epoch, uint64_t floor)
+{
+    char row[300];
+    snprintf(row, sizeof row,
+             "UPDATE log SET epoch = '%s', settled = %lld, forgotten = %lld, messages = 0, "
+             "bytes = 0, channels = 0, keys = 0, position = NULL",
+             epoch, (long long)floor, (long long)floor);
+    int rc = sql_exec(db, "DELETE FROM message; DELETE FROM by_channel; DELETE FROM channel; "
+                          "DELETE FROM once");
+    return rc == SQLITE_OK ? sql_exec(db, row) : rc;
+}
+
+static int run_restart(struct committer *committer, const char *epoch, uint64_t floor)
+{
+    int rc = sql_run(committer->begin);
+    if (rc == SQLITE_OK)
+        rc = ledger_begin(&committer->ledger);
+    if (rc == SQLITE_OK)
+        rc = empty_tables(committer->file->db, epoch, floor);
+    return rc == SQLITE_OK ? sql_run(committer->commit) : rc;
+}
+
+enum log_status commit_restart(struct committer *committer, const char *epoch, uint64_t floor)
+{
+    struct place *place = &committer->file->place;
+    if (committer->failed)
+        return LOG_FAILED;
+    if (!check_files(committer))
+        return LOG_FAILED;
+    int64_t pages = place->size / place->page_size / PAGES_FREED_A_PAGE + PAGES_TO_RESTART;
+    if (shm_reserve(&committer->file->shm, committer->wal_pages + pages) != 0)
+        return LOG_FULL;
+    int rc = run_restart(committer, epoch, floor);
+    if (rc != SQLITE_OK)
+        return roll_back(committer, rc);
+    if (!check_files(committer))
+        return LOG_FAILED;
+    ledger_restart(&committer->ledger, floor);
+    once_restart(&committer->once);
+    retention_undo(&committer->retention);
+    committer->retention.stamps.count = 0;
+    mark_restart(&committer->file->mark, epoch, floor);
+    committer->commits++;
+    committer->checkpoint_ms = clock_steady_ms() + CHECKPOINT_IDLE_MS;
+    return LOG_OK;
+}
+
 /* ---- checkpoints ---- */
 
 void commit_settle_and_checkpoint(struct committer *committer)

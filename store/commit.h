@@ -60,6 +60,10 @@ void commit_free(struct committer *committer);
  * status of all appends of the batch. */
 enum log_status commit_batch(struct committer *committer, struct append_list *batch);
 
+/* Empties the log and gives it that epoch, in one transaction; floor is the last seq that was given
+ * out then. Returns as commit_batch. */
+enum log_status commit_restart(struct committer *committer, const char *epoch, uint64_t floor);
+
 /* Settles what is not yet (ledger.h), in a transaction of its own. If there is no room for it or
  * the file is locked, it stays as it is: the next start adds it up. */
 void commit_settle(struct committer *committer);

@@ -504,3 +504,14 @@ void ledger_undo(struct ledger *ledger)
     ledger->settling = false;
     ledger->now = ledger->committed;
 }
+
+void ledger_restart(struct ledger *ledger, uint64_t floor)
+{
+    assert(STAILQ_EMPTY(&ledger->changed));
+    STAILQ_INIT(&ledger->behind);
+    channels_shrink(&ledger->channels, 0);
+    ledger->settled = (struct totals){.head = floor, .forgotten = floor};
+    ledger->now = ledger->committed = ledger->settled;
+    ledger->position[0] = '\0';
+    ledger->next_id = 1;
+}

@@ -121,6 +121,10 @@ int ledger_remove(struct ledger *ledger, struct channel *channel, uint64_t seq, 
  * so that nothing can fail after COMMIT has returned. */
 int ledger_save(struct ledger *ledger);
 
+/* The log was emptied, in the database too: nothing is retained, and floor is the last seq that was
+ * given out. Not in a transaction. */
+void ledger_restart(struct ledger *ledger, uint64_t floor);
+
 /* Whether this transaction has changed anything. */
 bool ledger_has_changed(const struct ledger *ledger);
 

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "store/epoch.h"
 #include "store/file.h"
 #include "store/ledger.h"
 #include "store/lock.h"
@@ -32,6 +33,7 @@ struct log {
     struct writer *writer;
     struct reader *reader;
     struct tail tail;
+    char epoch[EPOCH_LEN + 1];
     char position[POSITION_MAX + 1];
     struct totals totals; /* as of the last drain; totals.head is the visible head */
     int lock_fd;
@@ -44,6 +46,7 @@ struct log {
     uint64_t wal_bytes;
     bool wal_told; /* the operator was told that it has grown */
     log_tell *tell;
+    bool restarting;
     bool failed;
     bool put_back;
     char error[SQL_ERROR_SIZE];
@@ -73,6 +76,7 @@ static int open_parts(struct log *log, const struct log_options *options, char *
     if (put_back < 0)
         return -1;
     log->put_back = put_back;
+    memcpy(log->epoch, log->file.epoch, sizeof log->epoch);
     if (pipe2(log->pipe, O_NONBLOCK | O_CLOEXEC) != 0) {
         snprintf(why, why_size, "no notification pipe: %s", strerror(errno));
         return -1;
@@ -190,7 +194,7 @@ void log_look(struct log *log)
 
 const char *log_epoch(const struct log *log)
 {
-    return log->file.epoch;
+    return log->epoch;
 }
 
 bool log_was_put_back(const struct log *log)
@@ -264,7 +268,7 @@ enum log_status log_append_at(struct log *log, struct message *const *messages, 
     size_t size = size_of_all(messages, count);
     if (log->failed)
         return LOG_FAILED;
-    if (!has_room(log, size))
+    if (log->restarting || !has_room(log, size))
         return LOG_QUEUE;
     struct append *append = make_append(messages, count, position);
     if (!append)
@@ -284,6 +288,20 @@ enum log_status log_append(struct log *log, struct message *const *messages, siz
                            const struct append_ops *ops, void *owner, struct append **out)
 {
     return log_append_at(log, messages, count, 0, NULL, ops, owner, out);
+}
+
+enum log_status log_restart(struct log *log, const char *epoch, uint64_t floor)
+{
+    struct restart restart = {.floor = floor};
+    assert(epoch_is_valid(epoch) && floor <= INT64_MAX);
+    if (log->failed)
+        return LOG_FAILED;
+    if (log->queued > 0 || log->restarting)
+        return LOG_QUEUE;
+    log->restarting = true;
+    memcpy(restart.epoch, epoch, sizeof restart.epoch);
+    writer_restart(log->writer, &restart);
+    return LOG_OK;
 }
 
 /* ---- draining ---- */
@@ -361,6 +379,20 @@ static void take_totals(struct log *log, const struct report *report)
         memcpy(log->error, report->error, sizeof log->error);
 }
 
+/* The totals of the report are those after it. Nothing was appended meanwhile. */
+static void take_restart(struct log *log, const struct restart *restart, struct log_news *news)
+{
+    news->restarted = restart->epoch[0] != '\0';
+    news->restart = restart->status;
+    if (!news->restarted)
+        return;
+    log->restarting = false;
+    if (restart->status != LOG_OK)
+        return;
+    memcpy(log->epoch, restart->epoch, sizeof log->epoch);
+    tail_restart(&log->tail, restart->floor);
+}
+
 void log_drain(struct log *log, struct log_news *news)
 {
     empty_pipe(log->pipe[0]);
@@ -369,6 +401,7 @@ void log_drain(struct log *log, struct log_news *news)
     news->before = log->totals.head;
     take_messages(log, &report.done);
     take_floors(log, &report.floors);
+    take_restart(log, &report.restart, news);
     take_totals(log, &report);
     tail_trim(&log->tail);
     news->head = log->totals.head;

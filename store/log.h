@@ -120,11 +120,21 @@ enum log_status log_append_at(struct log *log, struct message *const *messages, 
                               uint64_t seq, const char *position, const struct append_ops *ops,
                               void *owner, struct append **out);
 
+/* Begins anew in place, for who follows another log that did: everything is deleted, the epoch is
+ * that one (EPOCH_LEN digits, epoch_is_valid), and floor is the last seq that was given out. So all
+ * cursors of before are of another epoch. Nothing may be queued; until a drain has reported the end
+ * of it, log_append returns LOG_QUEUE. Returns LOG_OK, LOG_QUEUE if something is queued, or
+ * LOG_FAILED. Never blocks on the disk. */
+enum log_status log_restart(struct log *log, const char *epoch, uint64_t floor);
+
 /* What the writer has reported since the last drain. */
 struct log_news {
     uint64_t before;         /* the visible head until this drain */
     uint64_t head;           /* the visible head from now on */
     struct append_list done; /* in queue order; those with LOG_OK have rising seq */
+    bool restarted;          /* log_restart has ended: */
+    enum log_status restart; /* LOG_OK: log_epoch and the head are new, and nothing of before can be
+                                read; or why all is as it was */
     bool failed;             /* the writer has stopped for good; see log_error */
 };
 

@@ -82,6 +82,22 @@ void mark_set(struct mark *mark, uint64_t seq, int64_t now_ms)
     mark->unsynced = true;
 }
 
+static void unmap_record(struct mark *mark)
+{
+    if (mark->page)
+        munmap(mark->page, PAGE);
+    mark->page = NULL;
+}
+
+void mark_restart(struct mark *mark, const char *epoch, uint64_t seq)
+{
+    unmap_record(mark);
+    memcpy(mark->epoch, epoch, sizeof mark->epoch);
+    mark->seq = seq;
+    if (make_record(mark))
+        sync_record(mark);
+}
+
 void mark_sync(struct mark *mark)
 {
     if (mark->unsynced && !sync_record(mark))
@@ -97,8 +113,7 @@ void mark_sync_if_due(struct mark *mark, int64_t now_ms)
 void mark_close(struct mark *mark)
 {
     mark_sync(mark);
-    if (mark->page)
-        munmap(mark->page, PAGE);
+    unmap_record(mark);
     *mark = (struct mark){.fd = -1};
 }
 

@@ -65,6 +65,11 @@ int mark_open(struct mark *mark, int fd, sqlite3 *db, char epoch[EPOCH_LEN + 1],
  * clock (clock.h). */
 void mark_set(struct mark *mark, uint64_t seq, int64_t now_ms);
 
+/* The log begins anew, with that epoch and seq (log_restart): writes the whole record, and syncs
+ * it. After a crash before that, the next start takes the log for one that was put back, and gives
+ * it another epoch. Blocks on the disk. */
+void mark_restart(struct mark *mark, const char *epoch, uint64_t seq);
+
 /* Syncs what was set: at once, or only if that is due. Blocks on the disk. */
 void mark_sync(struct mark *mark);
 void mark_sync_if_due(struct mark *mark, int64_t now_ms);

@@ -314,3 +314,11 @@ void once_undo(struct once *once)
     once->settled = once->settled_before;
     once->count = once->count_before;
 }
+
+void once_restart(struct once *once)
+{
+    free_keys(once, &once->stretch);
+    once->settled = once->settled_before = 0;
+    once->count = once->count_before = 0;
+    once->crowded = false;
+}

@@ -77,4 +77,7 @@ int once_settle(struct once *once, const struct moment *now);
 void once_committed(struct once *once, bool settled);
 void once_undo(struct once *once);
 
+/* The log was emptied, the table of keys too. Not in a transaction. */
+void once_restart(struct once *once);
+
 #endif

@@ -158,6 +158,12 @@ void tail_free(struct tail *tail)
         drop_oldest_message(tail);
 }
 
+void tail_restart(struct tail *tail, uint64_t floor)
+{
+    tail_free(tail);
+    tail->start = tail->forgotten = floor;
+}
+
 void tail_forget(struct tail *tail, const char *name, uint64_t floor)
 {
     struct tail_channel *channel = find_tail_channel(tail, name);

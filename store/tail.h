@@ -50,6 +50,9 @@ void tail_add(struct tail *tail, struct message *message);
 /* Drops the oldest messages until limit_bytes are enough. */
 void tail_trim(struct tail *tail);
 
+/* Drops everything: nothing up to floor is retained. */
+void tail_restart(struct tail *tail, uint64_t floor);
+
 /* The channel's messages up to floor are no longer retained: drops them. */
 void tail_forget(struct tail *tail, const char *channel, uint64_t floor);
 

@@ -30,7 +30,8 @@ struct writer {
     struct report report;
     bool reported; /* the report is not empty; its byte is in the pipe or owed */
     bool sleeping;
-    bool looking; /* something happened to the files */
+    struct restart restart; /* that is wanted; its epoch is "" if none is */
+    bool looking;           /* something happened to the files */
     bool stopping;
 
     /* The thread's own. */
@@ -120,10 +121,24 @@ static void commit_and_report(struct writer *writer, struct append_list *batch)
         do_and_report_failure(writer, commit_checkpoint);
 }
 
+/* Only this thread ends what is wanted, so it may read that without the mutex. */
+static void restart_and_report(struct writer *writer)
+{
+    struct append_list none = STAILQ_HEAD_INITIALIZER(none);
+    struct restart *restart = &writer->restart;
+    restart->status = commit_restart(&writer->committer, restart->epoch, restart->floor);
+    pthread_mutex_lock(&writer->mutex);
+    writer->report.restart = *restart;
+    restart->epoch[0] = '\0';
+    pthread_mutex_unlock(&writer->mutex);
+    deliver_report(writer, &none);
+}
+
 /* ---- the thread ---- */
 
 enum work {
     WORK_COMMIT,
+    WORK_RESTART,
     WORK_NOTIFY,
     WORK_RETENTION,
     WORK_CHECKPOINT,
@@ -148,6 +163,8 @@ static enum work next_work(const struct writer *writer, int64_t *until)
     int64_t now = clocks.steady_ms;
     if (!STAILQ_EMPTY(&writer->queue))
         return WORK_COMMIT;
+    if (writer->restart.epoch[0])
+        return WORK_RESTART;
     if (writer->stopping)
         return WORK_STOP;
     if (writer->notify_ms <= now)
@@ -211,6 +228,8 @@ static void *run_writer(void *arg)
     while ((work = wait_for_work(writer, &batch)) != WORK_STOP) {
         if (work == WORK_NOTIFY)
             notify_loop(writer);
+        else if (work == WORK_RESTART)
+            restart_and_report(writer);
         else if (work == WORK_CHECKPOINT)
             do_and_report_failure(writer, commit_settle_and_checkpoint);
         else if (work == WORK_LOOK)
@@ -295,6 +314,14 @@ void writer_push(struct writer *writer, struct append *append)
         pthread_cond_signal(&writer->wake);
 }
 
+void writer_restart(struct writer *writer, const struct restart *restart)
+{
+    pthread_mutex_lock(&writer->mutex);
+    writer->restart = *restart;
+    pthread_cond_signal(&writer->wake);
+    pthread_mutex_unlock(&writer->mutex);
+}
+
 void writer_look(struct writer *writer)
 {
     pthread_mutex_lock(&writer->mutex);
@@ -313,6 +340,7 @@ void writer_collect(struct writer *writer, struct report *report)
     STAILQ_INIT(&report->floors);
     STAILQ_CONCAT(&report->floors, &writer->report.floors);
     writer->report.error[0] = '\0';
+    writer->report.restart.epoch[0] = '\0';
     writer->reported = false;
     pthread_mutex_unlock(&writer->mutex);
 }

@@ -24,14 +24,22 @@
 
 struct writer;
 
+/* A new beginning (log_restart). */
+struct restart {
+    char epoch[EPOCH_LEN + 1];
+    uint64_t floor;
+    enum log_status status;
+};
+
 /* What happened since the last report. */
 struct report {
     struct append_list done;  /* in queue order */
     struct floor_list floors; /* in the order in which they moved */
     struct totals totals;     /* as of the last COMMIT */
     char position[POSITION_MAX + 1];
-    uint64_t commits;   /* since the start */
-    uint64_t wal_bytes; /* size of the write-ahead log's file */
+    uint64_t commits;       /* since the start */
+    uint64_t wal_bytes;     /* size of the write-ahead log's file */
+    struct restart restart; /* that has ended; its epoch is "" if none has */
     bool failed;
     char error[SQL_ERROR_SIZE]; /* why it failed, or the last error that it survived; "" if there
                                    was none since the last report */
@@ -45,6 +53,10 @@ int writer_start(struct writer **out, struct file *file, const struct commit_lim
 
 /* Queues append, which is the writer's until a report has it. Never blocks on the disk. */
 void writer_push(struct writer *writer, struct append *append);
+
+/* Lets the thread empty the log; a report says how it ended. Nothing may be queued, now and until
+ * then. */
+void writer_restart(struct writer *writer, const struct restart *restart);
 
 /* Lets the thread check whether the files are in place (place.h); it reports only if they are not.
  */
