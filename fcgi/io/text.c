@@ -36,6 +36,17 @@ bool text_number(struct text text, uint64_t *number)
     return decimal_parse(text.bytes, text.len, number);
 }
 
+int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
 static bool is_blank(char c)
 {
     return c == ' ' || c == '\t';

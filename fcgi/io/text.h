@@ -38,6 +38,9 @@ bool text_is_utf8(struct text text);
  * if text is something else, empty, absent, or above 2^64 - 1. */
 bool text_number(struct text text, uint64_t *number);
 
+/* What a hexadecimal digit, in either case, stands for; -1 if c is none. */
+int hex_digit(char c);
+
 /* The text without spaces and tabs at its ends. */
 struct text text_trim(struct text text);
 
