@@ -30,6 +30,9 @@ struct options {
     int64_t keep_messages;        /* in each channel; 0: no limit, as in the next two */
     int64_t keep_age_s;           /* seconds */
     int64_t keep_bytes;           /* the whole log */
+    int64_t max_channels_kept;    /* channels that have messages */
+    int64_t once_s;               /* how long a key is remembered */
+    int64_t once_keys;            /* that are remembered */
     int64_t memory_bytes;         /* recent messages in memory */
     int64_t queue_bytes;          /* of messages that wait for their commit */
     int64_t unsent_bytes;         /* that readers have not taken */
@@ -75,7 +78,7 @@ struct option_row {
     const char *more;     /* for the manual: whole sentences; NULL: help says all */
 };
 
-enum { OPTION_COUNT = 32 };
+enum { OPTION_COUNT = 35 };
 extern const struct option_row option_rows[OPTION_COUNT];
 
 /* Whether the option of that name was given, on the command line or in the environment. */

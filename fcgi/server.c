@@ -243,6 +243,9 @@ static int open_log(struct server *server, char *why, size_t why_size)
                                       .keep_messages = (uint64_t)options->keep_messages,
                                       .keep_age_ms = options->keep_age_s * 1000,
                                       .keep_bytes = (uint64_t)options->keep_bytes,
+                                      .max_channels = (uint64_t)options->max_channels_kept,
+                                      .once_ms = options->once_s * 1000,
+                                      .once_keys = (uint64_t)options->once_keys,
                                       .memory_bytes = (size_t)options->memory_bytes,
                                       .queue_bytes = (size_t)options->queue_bytes};
     if (log_open(&server->log, &log_options, why, why_size) != 0)

@@ -25,9 +25,20 @@ void conn_refuse_for_now(struct conn *conn, const char *text)
 /* The HTTP status for it; *header is a further header line, or NULL. */
 static int http_status_of(enum log_status status, const char **header)
 {
-    bool lasts = status == LOG_FULL || status == LOG_FAILED;
-    *header = lasts ? NULL : "Retry-After: 1\r\n";
-    return status == LOG_FULL ? 507 : status == LOG_FAILED ? 500 : 503;
+    *header = NULL;
+    switch (status) {
+    case LOG_FULL:
+    case LOG_CHANNELS:
+    case LOG_KEYS:
+        return 507;
+    case LOG_FAILED:
+        return 500;
+    case LOG_CONFLICT:
+        return 409;
+    default:
+        *header = "Retry-After: 1\r\n";
+        return 503;
+    }
 }
 
 void conn_refuse_for_log(struct conn *conn, enum log_status status)
@@ -42,4 +53,11 @@ struct frame *refusal_frame(enum log_status status)
     const char *header;
     int code = http_status_of(status, &header);
     return frame_error(code, header, log_status_text(status));
+}
+
+struct frame *refusal_frame_at(enum log_status status, size_t element)
+{
+    const char *header;
+    int code = http_status_of(status, &header);
+    return frame_error_at(code, header, element, log_status_text(status));
 }

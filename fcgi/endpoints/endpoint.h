@@ -44,6 +44,7 @@ struct service {
 typedef void endpoint(struct service *service, struct conn *conn, const struct request *request);
 
 endpoint endpoint_create;
+endpoint endpoint_batch;
 endpoint endpoint_update;
 endpoint endpoint_subscribe;
 endpoint endpoint_longpolling;

@@ -19,8 +19,10 @@ struct route {
 #define READER "[id=CURSOR] [channel=NAME ...]"
 
 static const struct route routes[] = {
-    {"create", METHOD_POST, true, "POST", endpoint_create, "msg=TEXT [channel=NAME]",
+    {"create", METHOD_POST, true, "POST", endpoint_create, "msg=TEXT [channel=NAME] [once=KEY]",
      "publish a message"},
+    {"batch", METHOD_POST, true, "POST", endpoint_batch, "[{\"msg\":TEXT, ...}, ...]",
+     "publish several, all or none"},
     {"update", METHOD_GET | METHOD_POST, false, "GET, HEAD, POST", endpoint_update, READER,
      "wait for messages newer than id"},
     {"subscribe", METHOD_GET | METHOD_POST, false, "GET, HEAD, POST", endpoint_subscribe, READER,

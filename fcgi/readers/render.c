@@ -140,11 +140,26 @@ struct frame *render_nothing(struct rendered *rendered, struct buf *scratch, enu
     return render_page(rendered, scratch, format, &nothing, 1);
 }
 
-struct frame *render_id(const char *epoch, uint64_t seq)
+/* ---- what was stored ---- */
+
+static void put_stored(struct buf *out, const char *epoch, const struct append_entry *entry)
 {
-    static const char before[] = "{\"id\":\"", after[] = "\"}\n";
-    char body[sizeof before + CURSOR_SIZE + sizeof after];
-    cursor_print(stpcpy(body, before), epoch, seq);
-    strcat(body, after);
-    return frame_new(200, TYPE_JSON, NULL, body, strlen(body));
+    buf_puts(out, "{\"id\":\"");
+    json_put_cursor(out, epoch, entry->message->seq);
+    buf_puts(out, entry->duplicate ? "\",\"duplicate\":true}" : "\"}");
+}
+
+struct frame *render_stored(struct buf *scratch, const char *epoch, const struct append *append,
+                            bool array)
+{
+    buf_reset(scratch);
+    for (uint32_t i = 0; i < append->count; i++) {
+        if (array)
+            buf_puts(scratch, i == 0 ? "[" : ",");
+        put_stored(scratch, epoch, &append->entries[i]);
+    }
+    buf_puts(scratch, array ? "]\n" : "\n");
+    if (!buf_ok(scratch))
+        return NULL;
+    return frame_new(200, TYPE_JSON, NULL, scratch->bytes, scratch->len);
 }

@@ -29,7 +29,9 @@ struct frame *render_nothing(struct rendered *rendered, struct buf *scratch, enu
 /* The word alone: {"ret":"new"}, or {"ret":"punt"}. */
 struct frame *render_word(bool news);
 
-/* `{"id":"<cursor of seq>"}` */
-struct frame *render_id(const char *epoch, uint64_t seq);
+/* Where an append's messages were stored: for each `{"id":CURSOR}`, and `"duplicate":true` in it if
+ * it was there already; in an array, or it is the only one. scratch is overwritten. */
+struct frame *render_stored(struct buf *scratch, const char *epoch, const struct append *append,
+                            bool array);
 
 #endif

@@ -141,9 +141,9 @@ static const struct append_ops feed_ops = {.delivered = on_feed_delivered};
 
 static void append_first_item(struct feed *feed)
 {
-    struct message *message = feed->items[0].message;
-    if (publish_message(feed->feeds->publisher, message_hold(message), &feed_ops, feed,
-                        &feed->append) != LOG_OK)
+    struct message *message = message_hold(feed->items[0].message);
+    if (publish_messages(feed->feeds->publisher, &message, 1, &feed_ops, feed, &feed->append) !=
+        LOG_OK)
         set_feed_timer(feed, FEED_RETRY_MS);
 }
 

@@ -57,8 +57,7 @@ static size_t copy_plain(char key[KEY_MAX], struct text value)
     return value.len;
 }
 
-const char *key_find(struct text field, struct text header, struct key_room *room,
-                      struct text *key)
+const char *key_find(struct text field, struct text header, struct key_room *room, struct text *key)
 {
     *key = field;
     if (header.bytes) {

@@ -24,7 +24,7 @@ struct key_room {
  * In the header the key is a string in quotes (RFC 8941, 3.3.3), or, as many programs send it,
  * visible ASCII without quotes, backslashes, commas and semicolons. */
 const char *key_find(struct text field, struct text header, struct key_room *room,
-                      struct text *key);
+                     struct text *key);
 
 /* What makes a key unfit, static and JSON-safe; or NULL, also for an absent one. A key is UTF-8
  * without control characters. */

@@ -235,6 +235,15 @@ struct frame *frame_error(int status, const char *header, const char *text)
     return len < 0 ? NULL : frame_new(status, TYPE_JSON, header, body, (size_t)len);
 }
 
+struct frame *frame_error_at(int status, const char *header, size_t element, const char *text)
+{
+    enum { TEXT_MAX = 400 };
+    char body[TEXT_MAX + 100];
+    int len = snprintf(body, sizeof body, "{\"error\":\"element %zu: %.*s\",\"element\":%zu}\n",
+                       element, TEXT_MAX, text, element);
+    return len < 0 ? NULL : frame_new(status, TYPE_JSON, header, body, (size_t)len);
+}
+
 const char *retry_after(char header[RETRY_AFTER_SIZE])
 {
     snprintf(header, RETRY_AFTER_SIZE, "Retry-After: %u\r\n", 1 + arc4random_uniform(10));

@@ -41,6 +41,10 @@ struct frame *frame_relayed(int status, const char *reason, const char *type, co
 /* Makes the answer `{"error":text}`. text: ASCII that JSON needs not escape. */
 struct frame *frame_error(int status, const char *header, const char *text);
 
+/* Makes the answer `{"error":"element N: text","element":N}`: what is wrong with an element of an
+ * array, counted from 0. */
+struct frame *frame_error_at(int status, const char *header, size_t element, const char *text);
+
 /* Writes the header Retry-After with 1 to 10 seconds, at random, so that not all clients come back
  * at once. Returns header. */
 enum { RETRY_AFTER_SIZE = 32 };

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -26,6 +25,7 @@ enum param {
     HTTP_HOST,
     HTTP_ORIGIN,
     HTTP_LAST_EVENT_ID,
+    HTTP_IDEMPOTENCY_KEY,
     HTTP_SEC_FETCH_SITE,
     PARAMS
 };
@@ -35,10 +35,18 @@ enum param {
 static const struct {
     const char *name;
     size_t len;
-} param_names[PARAMS] = {NAMED(REQUEST_METHOD),     NAMED(REQUEST_URI),        NAMED(QUERY_STRING),
-                         NAMED(SCRIPT_NAME),        NAMED(PATH_INFO),          NAMED(CONTENT_TYPE),
-                         NAMED(CONTENT_LENGTH),     NAMED(HTTP_HOST),          NAMED(HTTP_ORIGIN),
-                         NAMED(HTTP_LAST_EVENT_ID), NAMED(HTTP_SEC_FETCH_SITE)};
+} param_names[PARAMS] = {NAMED(REQUEST_METHOD),
+                         NAMED(REQUEST_URI),
+                         NAMED(QUERY_STRING),
+                         NAMED(SCRIPT_NAME),
+                         NAMED(PATH_INFO),
+                         NAMED(CONTENT_TYPE),
+                         NAMED(CONTENT_LENGTH),
+                         NAMED(HTTP_HOST),
+                         NAMED(HTTP_ORIGIN),
+                         NAMED(HTTP_LAST_EVENT_ID),
+                         NAMED(HTTP_IDEMPOTENCY_KEY),
+                         NAMED(HTTP_SEC_FETCH_SITE)};
 
 struct decoder {
     int file;        /* the memory file that libfcgi reads from */
@@ -129,14 +137,12 @@ static enum method method_of(const char *name)
 
 static enum body_kind body_kind_of(const char *content_type)
 {
-    if (!content_type)
-        return BODY_RAW;
-    size_t len = strcspn(content_type, "; \t");
-    if (len == 33 && strncasecmp(content_type, "application/x-www-form-urlencoded", len) == 0)
+    struct text type = {content_type, content_type ? strcspn(content_type, "; \t") : 0};
+    if (text_is_any_case(type, "application/x-www-form-urlencoded"))
         return BODY_FORM;
-    if (len == 19 && strncasecmp(content_type, "multipart/form-data", len) == 0)
+    if (text_is_any_case(type, "multipart/form-data"))
         return BODY_MULTIPART;
-    return BODY_RAW;
+    return text_is_any_case(type, "application/json") ? BODY_JSON : BODY_RAW;
 }
 
 /* Notes the value of each parameter that is used, and NULL for one that was not sent. A parameter
@@ -277,10 +283,12 @@ static bool read_body(struct decoder *decoder, const struct gate *gate)
         FCGX_GetStr(decoder->body, (int)len, decoder->fcgx.in) != (int)len)
         return false;
     decoder->body[len] = '\0';
-    if (request->body_kind == BODY_RAW)
-        request->body.len = len;
-    else
+    bool form = request->body_kind == BODY_FORM || request->body_kind == BODY_MULTIPART;
+    if (form)
         read_form(decoder, type, len);
+    else
+        request->body.len = len;
+    request->json = request->body_kind == BODY_JSON ? decoder->body : NULL;
     return true;
 }
 
@@ -354,6 +362,7 @@ const struct request *request_decode(struct decoder *decoder, const struct gate 
     request->method = method_of(method);
     request->head = method && strcmp(method, "HEAD") == 0;
     request->last_event_id = header_value(decoder, HTTP_LAST_EVENT_ID);
+    request->idempotency_key = header_value(decoder, HTTP_IDEMPOTENCY_KEY);
     request->host = header_value(decoder, HTTP_HOST);
     request->origin = header_value(decoder, HTTP_ORIGIN);
     request->fetch_site = header_value(decoder, HTTP_SEC_FETCH_SITE);

@@ -21,6 +21,7 @@ enum method { METHOD_GET = 1, METHOD_POST = 2, METHOD_OTHER = 4 };
 
 enum body_kind {
     BODY_RAW,
+    BODY_JSON,
     BODY_FORM,
     BODY_MULTIPART
 }; /* of the last two, the fields are in form */
@@ -32,10 +33,12 @@ struct request {
     const char *fault; /* what is wrong with it for any endpoint, JSON-safe; NULL: nothing */
     int fault_status;  /* the status to refuse it with, 400, 413 or 415 */
     struct text path;  /* as it was sent, not decoded */
-    struct text last_event_id; /* the header; absent: not sent, as the next three */
+    struct text last_event_id; /* the header; absent: not sent, as the next four */
+    struct text idempotency_key;
     struct text host, origin;
     struct text fetch_site; /* Sec-Fetch-Site */
     struct text body;       /* as sent; empty if it is a form or too large */
+    char *json; /* the same bytes and a NUL, if they are JSON, to be decoded in place; or NULL */
     enum body_kind body_kind;
     bool body_too_large; /* over the decoder's body_max: it was read, and not kept */
     bool body_cut;       /* its length is not CONTENT_LENGTH; a form that is so has a fault */

@@ -33,6 +33,7 @@ function shortOfMemory(dir) {
 
 const form = 'application/x-www-form-urlencoded';
 const post = (body, type) => ({ method: 'POST', uri: '/comet/create', body, type });
+const batch = (body) => ({ ...post(body, 'application/json'), uri: '/comet/batch' });
 const get = (at) => ({ uri: `/comet/${at}` });
 const json = (body) => JSON.parse(body);
 const messages = (body) => assert.equal(JSON.parse(body).messages.at(-1).data, 'Grüße');
@@ -42,6 +43,15 @@ const text = (body) => assert.match(body, /Grüße/);
 const ASKED = {
   'a text': [post('Grüße', 'text/plain'), (body) => assert.match(JSON.parse(body).id, /-/)],
   'a form': [post('msg=Gr%C3%BC%C3%9Fe&channel=b', form), (body) => assert.match(JSON.parse(body).id, /-/)],
+  'a text with a key': [
+    post('msg=Gr%C3%BC%C3%9Fe&once=k', form),
+    (body) => assert.match(JSON.parse(body).id, /-/),
+  ],
+  'a batch': [
+    batch('[{"msg":"Grüße","once":"l"},{"msg":"Gr\\u00fc\\u00dfe","channel":"c"},{"msg":"Grüße"}]'),
+    (body) => assert.equal(JSON.parse(body).filter(({ id }) => /-/.test(id)).length, 3),
+  ],
+  'a batch that is refused': [batch('[{"msg":"a"},{"msg":"b"},{}]'), () => {}, 400],
   update: [get('update?channel=main&channel=b&id='), messages],
   'update in HTML': [get('update?as=html&callback=cb'), text],
   'update from the disk': [get('update?channel=old&id='), json],
@@ -53,7 +63,7 @@ const ASKED = {
   status: [get('status'), (body) => assert.ok(JSON.parse(body).messages > 0)],
 };
 
-for (const [name, [request, check]] of Object.entries(ASKED))
+for (const [name, [request, check, status = 200]] of Object.entries(ASKED))
   claim(`any allocation may fail: ${name}`, async (t) => {
     const memory = shortOfMemory(tempDir(t));
     const stack = await startStack(t, {
@@ -72,7 +82,7 @@ for (const [name, [request, check]] of Object.entries(ASKED))
       met = !memory.pending();
       memory.fail(0);
       const said = `allocation ${nth}: ${answer?.status} ${answer?.body}`;
-      if (answer?.status === 200) assert.doesNotThrow(() => check(answer.body), said);
+      if (answer?.status === status) assert.doesNotThrow(() => check(answer.body), said);
       else if (answer) {
         assert.equal(answer.status, 503, said);
         assert.match(answer.body, /memory/, said);

@@ -35,6 +35,7 @@ throughBoth('a wrong method gets 405 with Allow', async (t, server) => {
   const stack = await startStack(t, { server });
   for (const [at, methods, allowed] of [
     ['create', ['GET', 'PUT', 'DELETE', 'PATCH'], ['POST']],
+    ['batch', ['GET', 'PUT', 'DELETE', 'PATCH'], ['POST']],
     ['update', ['PUT', 'DELETE'], ['GET', 'POST']],
     ['subscribe', ['PUT', 'DELETE'], ['GET', 'POST']],
     ['status', ['POST', 'PUT', 'DELETE'], ['GET']],

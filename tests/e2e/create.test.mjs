@@ -148,9 +148,9 @@ throughBoth('a second message, or a field that create does not know, is refused'
     ['create?msg=a&msg=a', {}, undefined, /msg is given twice/],
     ['create?msg=a', TEXT, 'b', /given twice/],
     ['create?msg=a', { 'Content-Type': 'application/json' }, '{"msg":"b"}', /given twice/],
-    ['create', FORM, 'msg=a&chanel=news', /fields msg and channel/],
-    ['create?chanel=news', TEXT, 'a', /fields msg and channel/],
-    ['create', FORM, 'msg=a&=b', /fields msg and channel/],
+    ['create', FORM, 'msg=a&chanel=news', /fields msg, channel and once/],
+    ['create?chanel=news', TEXT, 'a', /fields msg, channel and once/],
+    ['create', FORM, 'msg=a&=b', /fields msg, channel and once/],
     ['create', FORM, 'channel=a&channel=a&msg=a', /one channel/],
   ])
     expectError(await stack.http(at, { method: 'POST', headers, body }), 400, says);
@@ -191,7 +191,7 @@ throughBoth('of multipart, files and what is malformed are refused with a reason
   for (const [body, says] of [
     [part('name="msg"', 'x'), /does not end with its boundary/],
     [`${part('name="msg"', 'x')}${part('name="msg"', 'y')}--b--`, /msg is given twice/],
-    [`${part('name="other"', 'x')}--b--`, /fields msg and channel/],
+    [`${part('name="other"', 'x')}--b--`, /fields msg, channel and once/],
     [`${part('name="msg"', 'a\0b')}--b--`, /NUL/],
     ['msg=x', /begin with its boundary/],
   ])

@@ -22,22 +22,30 @@ function change(text, ...changes) {
 
 const TEXT = { 'Content-Type': 'text/plain' };
 const post = { method: 'POST', headers: TEXT, body: 'text' };
+const several = {
+  method: 'POST',
+  headers: { 'Content-Type': 'application/json' },
+  body: '[{"msg":"text"}]',
+};
 // Any address but 127.0.0.1 is another machine to the web server.
 const elsewhere = { agent: new http.Agent({ localAddress: '127.0.0.2' }) };
 
 const OPENS = (name) => [new RegExp(`^.*# OPEN ${name}: .*\\n`, 'm'), ''];
 
-throughBoth('create and status are for this machine, reading is for all', async (t, server) => {
+throughBoth('create, batch and status are for this machine, reading is for all', async (t, server) => {
   const stack = await startStack(t, { server });
   assert.equal((await stack.http('create', post)).status, 200);
+  assert.equal((await stack.http('batch', several)).status, 200);
   assert.equal((await stack.http('status')).status, 200);
   for (const at of ['create', 'x/create', 'cre%61te', '/create', 'x/../create'])
     assert.equal((await stack.http(at, { ...post, ...elsewhere })).status, 403, at);
+  for (const at of ['batch', 'x/batch', 'bat%63h', '/batch', 'x/../batch'])
+    assert.equal((await stack.http(at, { ...several, ...elsewhere })).status, 403, at);
   for (const at of ['status', 'x/status', 'stat%75s', '/status'])
     assert.equal((await stack.http(at, elsewhere)).status, 403, at);
-  assert.equal((await stack.status()).creates, 1);
+  assert.equal((await stack.status()).creates, 2);
   const read = await stack.http('update?timeout=0', elsewhere);
-  assert.deepEqual(read.json().messages.map((m) => m.data), ['text']);
+  assert.deepEqual(read.json().messages.map((m) => m.data), ['text', 'text']);
 });
 
 throughBoth('a program that asks localhost by ::1 may publish, too', async (t, server) => {
@@ -57,7 +65,7 @@ throughBoth('a program that asks localhost by ::1 may publish, too', async (t, s
   assert.equal((await stack.status()).creates, 1);
 });
 
-throughBoth('the line that says OPEN opens create or status, and not the other', async (t, server) => {
+throughBoth('the line that says OPEN opens create and batch, or status, and not the other', async (t, server) => {
   for (const [name, created, seen] of [
     ['create', 200, 403],
     ['status', 403, 200],
@@ -65,6 +73,7 @@ throughBoth('the line that says OPEN opens create or status, and not the other',
     const open = (text) => change(text, OPENS(name));
     const stack = await startStack(t, { server, webConfig: { nginx: open, lighttpd: open } });
     assert.equal((await stack.http('create', { ...post, ...elsewhere })).status, created);
+    assert.equal((await stack.http('batch', { ...several, ...elsewhere })).status, created);
     assert.equal((await stack.http('status', elsewhere)).status, seen);
   }
 });
@@ -85,8 +94,8 @@ throughBoth('OPEN=create, with which the demo asks for its site, opens create', 
   assert.match(fs.readFileSync(path.join(ROOT, 'deploy/demo'), 'utf8'), /OPEN=create "\$here\/site"/);
 });
 
-// Request targets that end in create for the one who reads them loosely.
-const TARGETS = [
+// Request targets that end in create, or batch, for the one who reads them loosely.
+const CREATES = [
   '/comet/create',
   '/comet/x/create',
   '/comet//create',
@@ -114,6 +123,10 @@ const TARGETS = [
   '/comet/events/create',
   'http://x/comet/create',
 ];
+const TARGETS = CREATES.flatMap((at) => [
+  at,
+  at.replace(/cre%61te$/, 'b%61tch').replace(/%63reate$/, '%62atch').replace(/create(?=[^a-z]*$|\?)/, 'batch'),
+]);
 
 // A request as its bytes are: no client normalizes them.
 function raw(port, target) {
@@ -127,7 +140,7 @@ function raw(port, target) {
     socket.on('error', reject);
     socket.write(
       `POST ${target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n` +
-        'Content-Type: text/plain\r\nContent-Length: 6\r\n\r\nforged',
+        'Content-Type: application/json\r\nContent-Length: 16\r\n\r\n{"msg":"forged"}',
     );
   });
 }

@@ -147,8 +147,10 @@ throughBoth("the documented relay: many clients, one request to a distant Encke"
   assert.equal(greeted.status, 404);
   assert.match(greeted.headers['content-type'], /^text\/plain/);
   assert.match(greeted.body, /^Hello!/);
-  for (const at of ['/create', '/x/create', '/cre%61te', '//create', '/subscribe/../create']) {
-    const forged = await ask(at, { method: 'POST', body: 'msg=forged' });
+  const creates = ['/create', '/x/create', '/cre%61te', '//create', '/subscribe/../create'];
+  for (const at of [...creates, '/batch', '/x/batch', '/bat%63h', '//batch']) {
+    const headers = { 'Content-Type': 'application/json' };
+    const forged = await ask(at, { method: 'POST', headers, body: '{"msg":"forged"}' });
     assert.equal(forged.status, 403, at);
   }
   assert.equal((await relay.status()).messages, 0);

@@ -100,7 +100,7 @@ claim('the manual page has every option once, as --help has, and no other', () =
 
 claim('every option that a document names is one of the daemon', () => {
   const known = knownOptions();
-  for (const name of ['now', 'svg', 'csv', 'only']) known.add(name); // of other programs
+  for (const name of ['now', 'svg', 'csv', 'only', 'retry', 'retry-all-errors']) known.add(name); // of other programs
   for (const name of [...PAGES, 'deploy/encke.8.in'])
     for (const [, option] of read(name).matchAll(/(?<![\w-])--([a-z][a-z-]*)/g))
       assert.ok(known.has(option), `${name}: --${option}`);
@@ -118,7 +118,7 @@ const PUBLISH = section('README.md', '## Publish and read');
 claim('the lines that the README has one type print what it says', async (t) => {
   const stack = await startStack(t, { server: 'nginx' });
   const lines = typed(PUBLISH);
-  assert.equal(lines.length, 4);
+  assert.equal(lines.length, 6);
   const alike = (text) => text.replace(/[0-9a-f]{12}-\d+/g, 'ID').replace(/"time":\d+/, 'TIME');
   let id = '';
   for (const { line, prints } of lines) {
@@ -148,6 +148,15 @@ const ANSWERS = {
     const answer = await stack.http('create', fields('msg=one'));
     assert.match(answer.json().id, CURSOR);
     assert.equal((await stack.all()).at(-1).data, 'one');
+  },
+  async batch(stack) {
+    const three = ['one', 'two', 'three'].map((msg) => ({ msg }));
+    const answer = await stack.http('batch', form('application/json', JSON.stringify(three)));
+    for (const { id } of answer.json()) assert.match(id, CURSOR);
+    assert.deepEqual((await stack.all()).slice(-3).map(({ data }) => data), ['one', 'two', 'three']);
+    const refused = await stack.http('batch', form('application/json', '[{"msg":"x"},{}]'));
+    assert.equal(refused.json().element, 1);
+    assert.equal((await stack.all()).at(-1).data, 'three');
   },
   async update(stack) {
     expectUpdate(await stack.update());
@@ -251,6 +260,10 @@ const STATUSES = {
   403: async (stack) => (await stack.http('create', { method: 'POST', headers: OTHER_SITE })).status,
   404: async (stack) => (await stack.http('nothing')).status,
   405: async (stack) => (await stack.http('create')).status,
+  409: async (stack) => {
+    await stack.http('create', fields('msg=x&once=k'));
+    return (await stack.http('create', fields('msg=y&once=k'))).status;
+  },
   413: async (stack) => (await stack.http('create', form('text/plain', 'x'.repeat(70_000)))).status,
   415: async (stack) => (await stack.http('create', WITH_FILE)).status,
   426: async (stack) => (await stack.raw({ uri: '/comet/websocket' })).status,
@@ -278,6 +291,18 @@ const STATUSES = {
     return status;
   },
 };
+
+claim('what www/README.md has one type prints what it says', async (t) => {
+  const stack = await startStack(t, { server: 'nginx' });
+  for (const { line, prints } of [...typed(section('www/README.md', '### Keys')), ...typed(section('www/README.md', '## batch'))]) {
+    const curl = run(['sh', '-c', `exec ${line.replace('http://localhost', stack.origin).replace('curl', 'curl -s')}`]);
+    await within(curl.exited, 60_000, line);
+    const told = [...prints.matchAll(/-(\d+)"/g)].map((m) => m[1]);
+    assert.deepEqual([...curl.stdout.matchAll(/-(\d+)"/g)].map((m) => m[1]), told, line);
+    const alike = (text) => text.replace(/[0-9a-f]{12}-\d+/g, 'ID');
+    assert.equal(alike(curl.stdout), alike(prints), line);
+  }
+});
 
 claim('every status that www/README.md lists exists', async (t) => {
   const listed = table(section('www/README.md', '## Statuses')).map(([status]) => status);

@@ -8,7 +8,14 @@ const FORM = { 'Content-Type': 'application/x-www-form-urlencoded' };
 const publish = (stack, headers, msg = 'x') =>
   stack.http('create', { method: 'POST', headers: { ...FORM, ...headers }, body: `msg=${msg}` });
 
-throughBoth('a create of another site is refused, whatever its type', async (t, server) => {
+const sendBatch = (stack, headers) =>
+  stack.http('batch', {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json', ...headers },
+    body: '[{"msg":"x"}]',
+  });
+
+throughBoth('a create or a batch of another site is refused, whatever its type', async (t, server) => {
   const stack = await startStack(t, { server });
   const foreign = [
     { Origin: 'https://evil.test' },
@@ -25,6 +32,8 @@ throughBoth('a create of another site is refused, whatever its type', async (t, 
     const text = { ...headers, 'Content-Type': 'text/plain' };
     expectError(await stack.http('create', { method: 'POST', headers: text, body: 'x' }), 403);
     expectError(await stack.http('create?msg=x', { method: 'POST', headers }), 403);
+    for (const type of ['application/json', 'text/plain'])
+      expectError(await sendBatch(stack, { ...headers, 'Content-Type': type }), 403, /--origin/);
   }
   assert.equal((await stack.status()).creates, 0);
   for (const headers of foreign) // reading changes nothing
@@ -43,8 +52,11 @@ throughBoth("the site's own pages publish, and programs that name no origin", as
     { 'Sec-Fetch-Site': 'same-origin', Origin: 'https://www.site.test', Host: 'behind:81' },
     { 'Sec-Fetch-Site': 'none' },
   ];
-  for (const headers of own) expectJson(await publish(stack, headers));
-  assert.equal(texts(await stack.all()).length, own.length);
+  for (const headers of own) {
+    expectJson(await publish(stack, headers));
+    expectJson(await sendBatch(stack, headers));
+  }
+  assert.equal(texts(await stack.all()).length, 2 * own.length);
 });
 
 throughBoth('--origin lists the sites whose pages may publish', async (t, server) => {

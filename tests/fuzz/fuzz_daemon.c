@@ -246,13 +246,14 @@ static void say_rest(struct peer *peer, size_t part)
 
 static const char *choose_uri(struct choices *choices, char *uri, size_t size)
 {
-    static const char *const ends[] = {"create", "update", "subscribe", "longpolling", "streaming",
-                                       "iframe", "events", "websocket", "status",      "nothing"};
-    static const char *const queries[] = {"",           "?id=now",          "?channel=a&channel=b",
-                                          "?timeout=1", "?as=html",         "?as=json",
-                                          "?limit=1",   "?id=now&channel=a"};
-    const char *end = ends[choose_below(choices, 10)];
-    const char *query = queries[choose_below(choices, 8)];
+    static const char *const ends[] = {"create",    "update",  "subscribe", "longpolling",
+                                       "streaming", "iframe",  "events",    "websocket",
+                                       "status",    "nothing", "batch"};
+    static const char *const queries[] = {"",           "?id=now",           "?channel=a&channel=b",
+                                          "?timeout=1", "?as=html",          "?as=json",
+                                          "?limit=1",   "?id=now&channel=a", "?once=k&msg=a"};
+    const char *end = ends[choose_below(choices, 11)];
+    const char *query = queries[choose_below(choices, 9)];
     struct piece piece = choose_piece(choices, 40);
     char *more = fuzz_copy(piece.bytes, piece.len);
     snprintf(uri, size, "/comet/%s%s%s", end, query, more);
@@ -263,12 +264,12 @@ static const char *choose_uri(struct choices *choices, char *uri, size_t size)
 static void request(struct choices *choices, struct peer *peer)
 {
     static const char *const types[] = {NULL, "text/plain", "application/x-www-form-urlencoded",
-                                        "multipart/form-data; boundary=x"};
+                                        "multipart/form-data; boundary=x", "application/json"};
     char uri[200];
     struct buf bytes = {0};
     choose_uri(choices, uri, sizeof uri);
     const char *method = choose_below(choices, 2) ? "POST" : "GET";
-    const char *type = types[choose_below(choices, 4)];
+    const char *type = types[choose_below(choices, 5)];
     struct piece piece = choose_piece(choices, 1500);
     char *body = fuzz_copy(piece.bytes, piece.len);
     put_request(&bytes, (uint16_t)(1 + choose_below(choices, 3)), method, uri, type, body);

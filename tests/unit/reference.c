@@ -152,7 +152,7 @@ static const char *compare(const struct reading *reading, const struct gate *gat
     if (!request)
         return "libfcgi refuses what the gate let through";
     size_t body = gate->too_large ? 0 : reading->body.len;
-    if (request->body_kind == BODY_RAW &&
+    if (request->body_kind <= BODY_JSON &&
         (request->body.len != body ||
          (body > 0 && memcmp(request->body.bytes, reading->body.bytes, body) != 0)))
         return "libfcgi has another body";

@@ -226,7 +226,8 @@ static void the_log_s_reasons_have_a_status_each(void **state)
     } reasons[] = {
         {LOG_FULL, "Status: 507", false},     {LOG_FAILED, "Status: 500", false},
         {LOG_QUEUE, "Status: 503", true},     {LOG_LOCKED, "Status: 503", true},
-        {LOG_NO_MEMORY, "Status: 503", true},
+        {LOG_NO_MEMORY, "Status: 503", true}, {LOG_CONFLICT, "Status: 409", false},
+        {LOG_CHANNELS, "Status: 507", false}, {LOG_KEYS, "Status: 507", false},
     };
     for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++) {
         struct peer peer;
@@ -239,6 +240,17 @@ static void the_log_s_reasons_have_a_status_each(void **state)
         assert_int_equal(peer_hear(&peer), heard); /* for several, the same */
         peer_leave(&peer);
     }
+}
+
+static void a_refusal_for_an_element_says_which(void **state)
+{
+    struct peer peer;
+    conn_answer(peer_connect_and_ask(&peer), refusal_frame_at(LOG_CONFLICT, 12));
+    assert_true(peer_has_heard(&peer, "Status: 409"));
+    assert_true(peer_has_heard(&peer, "{\"error\":\"element 12: "));
+    assert_true(peer_has_heard(&peer, log_status_text(LOG_CONFLICT)));
+    assert_true(peer_has_heard(&peer, "\",\"element\":12}\n"));
+    peer_leave(&peer);
 }
 
 static void who_is_refused_for_now_is_told_when_to_come_back(void **state)
@@ -312,6 +324,7 @@ int main(void)
         WITH_CONNS(a_connection_lingers_only_for_so_long),
         WITH_CONNS(during_a_drain_a_lingering_connection_ends_with_what_comes),
         WITH_CONNS(the_log_s_reasons_have_a_status_each),
+        WITH_CONNS(a_refusal_for_an_element_says_which),
         WITH_CONNS(who_is_refused_for_now_is_told_when_to_come_back),
         WITH_CONNS(without_memory_for_an_answer_the_connection_ends),
         WITH_CONNS(whatever_allocation_fails_an_answer_is_whole_or_its_connection_ends),

@@ -152,6 +152,21 @@ static void an_error_too_long_for_its_buffer_is_cut_to_it(void **state)
     buf_free(&out);
 }
 
+static void an_error_about_an_element_is_cut_likewise(void **state)
+{
+    struct buf out = {0};
+    char text[3000];
+    memset(text, 'e', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    struct frame *frame = frame_error_at(400, NULL, SIZE_MAX, text);
+    assert_int_equal(unframe(frame->bytes, frame->len, 1, &out), 1);
+    assert_true(out.len < 800);
+    static const char end[] = "e\",\"element\":18446744073709551615}\n";
+    assert_memory_equal(out.bytes + out.len - strlen(end), end, strlen(end));
+    frame_drop(frame);
+    buf_free(&out);
+}
+
 static void to_a_head_goes_the_header_alone(void **state)
 {
     char body[70000];
@@ -185,6 +200,7 @@ int main(void)
         cmocka_unit_test(another_request_id_leaves_a_shared_frame_alone),
         cmocka_unit_test(a_peer_that_is_gone_is_told_from_a_full_socket),
         cmocka_unit_test(an_error_too_long_for_its_buffer_is_cut_to_it),
+        cmocka_unit_test(an_error_about_an_element_is_cut_likewise),
     };
     return cmocka_run_group_tests_name("reply", tests, NULL, NULL);
 }

@@ -127,6 +127,46 @@ static void form_and_query_are_both_looked_in(void **state)
     request_release(fixture->decoder);
 }
 
+static void json_is_known_by_its_type_and_may_be_changed(void **state)
+{
+    struct fixture *fixture = *state;
+    static const struct {
+        const char *type;
+        bool json;
+    } cases[] = {
+        {"application/json", true},
+        {"Application/JSON; charset=utf-8", true},
+        {"application/json;x", true},
+        {"application/jsonp", false},
+        {"application/jso", false},
+        {"text/json", false},
+        {"text/plain; application/json", false},
+        {NULL, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct request *request = decode(fixture, "POST", "/batch", cases[i].type, "[{}]");
+        assert_int_equal(request->body_kind, cases[i].json ? BODY_JSON : BODY_RAW);
+        assert_int_equal(request->json != NULL, cases[i].json);
+        assert_true(text_is(request->body, "[{}]"));
+        assert_true(!request->json || request->json[4] == '\0');
+        request_release(fixture->decoder);
+    }
+}
+
+static void headers_are_parameters_and_empty_ones_are_absent(void **state)
+{
+    struct fixture *fixture = *state;
+    const char *params[] = {"HTTP_IDEMPOTENCY_KEY", "\"k\"", "HTTP_ORIGIN", "", NULL};
+    const struct request *request = decode_params(fixture, params);
+    expect_text(request->idempotency_key, "\"k\"");
+    expect_text(request->origin, NULL);
+    request_release(fixture->decoder);
+    params[1] = "";
+    request = decode_params(fixture, params);
+    expect_text(request->idempotency_key, NULL);
+    request_release(fixture->decoder);
+}
+
 static void the_endpoint_is_the_last_segment_or_all_behind_the_mount(void **state)
 {
     static const struct {
@@ -300,6 +340,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_short_request_after_a_long_one_has_nothing_of_it, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(form_and_query_are_both_looked_in, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(json_is_known_by_its_type_and_may_be_changed, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(headers_are_parameters_and_empty_ones_are_absent, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(the_endpoint_is_the_last_segment_or_all_behind_the_mount,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_fragment_is_a_fault, set_up, tear_down),

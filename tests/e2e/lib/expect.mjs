@@ -33,6 +33,14 @@ export function expectError(answer, status, says = /./) {
   return told;
 }
 
+// The same, about one element of an array.
+export function expectElementError(answer, status, element, says = /./) {
+  const told = expectJson(answer, status);
+  assert.deepEqual(told, { error: told.error, element });
+  assert.ok(told.error.startsWith(`element ${element}: `), told.error);
+  assert.match(told.error, says);
+}
+
 export function expectBusy(answer) {
   expectError(answer, 503);
   assert.match(answer.headers['retry-after'] ?? '', /^[1-9]\d*$/, 'Retry-After');
