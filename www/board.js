@@ -305,10 +305,14 @@
             : failure.message;
     }
 
-    /* The box to write in. A text that was not stored stays there, and is not sent again by itself. */
+    /*
+     * The box to write in. A text that was not stored stays there. Perhaps it was stored, and only
+     * the answer was lost: then it keeps its key, so that it is stored once if it is sent again.
+     */
     function composer(chosen) {
         const text = $("#text");
         const to = $("#to");
+        let unsure = {};            /* the text that was perhaps stored: {channel, message, once} */
 
         function say(kind, words) {
             $("#sent").attr("class", "hint " + kind).text(words);
@@ -332,14 +336,25 @@
             }
             busy(true);
             say("pending", "Sending…");
-            window.Encke.create({ base: BASE, channel: channel, message: message }).then(answer => {
+            const again = unsure.message === message && unsure.channel === channel;
+            window.Encke.create({
+                base: BASE,
+                channel: channel,
+                message: message,
+                once: again ? unsure.once : undefined
+            }).then(answer => {
                 if (message !== undefined) {
                     text.val("");
                 }
+                unsure = {};
                 say("good", "Stored in " + channel + " as " + answer.id);
             }, failure => {
-                say("bad", failure.unsure
-                    ? "Perhaps not stored: " + failure.message + ". Look before you send again."
+                if (failure.unsure) {
+                    unsure = { channel: channel, message: message, once: failure.once };
+                }
+                const advice = failure.once ? "Send it again: it is stored once."
+                    : "Look before you send again.";
+                say("bad", failure.unsure ? "Perhaps not stored: " + failure.message + ". " + advice
                     : "Not stored (" + failure.status + "): " + reason(failure));
             }).finally(() => busy(false));
         }

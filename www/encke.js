@@ -32,6 +32,7 @@
     /* A connection that sends nothing for this long, in addition to the hold, is given up. */
     const SILENCE_MS = 15000;
     const CREATE_SILENCE_MS = 30000;
+    const CREATE_REPEATS = 3;
     /* Waits after failures: a random part of 1, 2, 4 … 30 s, so that clients return one by one. */
     const BACKOFF_FIRST_MS = 1000;
     const BACKOFF_MOST_MS = 30000;
@@ -49,6 +50,12 @@
 
     /* The transport for all requests that want an answer at once. */
     const POLL = "long-polling";
+
+    /* How long to wait after so many failures in a row, and one more. */
+    function backoffMs(failures) {
+        const most = Math.min(BACKOFF_MOST_MS, BACKOFF_FIRST_MS * Math.pow(2, failures));
+        return Math.max(BACKOFF_LEAST_MS, Math.random() * most);
+    }
 
     function understood(answer) {
         return answer && typeof answer.id === "string" && Array.isArray(answer.messages);
@@ -461,13 +468,11 @@
         }
 
         lost(failure) {
-            const most = Math.min(BACKOFF_MOST_MS, BACKOFF_FIRST_MS * Math.pow(2, this.failures));
-            this.failures++;
+            const ms = backoffMs(this.failures++);
             this.settled = false;
             this.outcome = failure.message;
             /* Retry-After, and a random time on top, so that clients do not return together. */
-            this.later(failure.retryAfterMs + Math.max(BACKOFF_LEAST_MS, Math.random() * most),
-                       "disconnected");
+            this.later(failure.retryAfterMs + ms, "disconnected");
         }
 
         later(ms, phase) {
@@ -493,20 +498,20 @@
         }
     }
 
-    /*
-     * Stores a message. Resolves to {id} once it is on the server's disk, or rejects with a
-     * Failure. Without a message (undefined) the server makes one up. Half a character (a lone
-     * surrogate) is stored as U+FFFD: URLSearchParams replaces it, where $.param would throw.
-     */
-    function create(options) {
+    /* A key that no other message has: the same message with the same key is stored once. */
+    function newKey() {
+        const bytes = window.crypto.getRandomValues(new Uint8Array(16));
+        return Array.from(bytes, byte => byte.toString(16).padStart(2, "0")).join("");
+    }
+
+    /* One request to store a message. The channel is in the address, where the web server sees it. */
+    function post(base, channel, fields) {
         const $ = window.jQuery;
         return new Promise((resolve, reject) => {
             $.ajax({
-                url: (options.base || "comet/") + "create?"
-                    + new URLSearchParams({ channel: options.channel || "main" }),
+                url: base + "create?" + new URLSearchParams({ channel: channel }),
                 method: "POST",
-                data: options.message === undefined ? undefined
-                    : String(new URLSearchParams({ msg: options.message ?? "" })),
+                data: String(new URLSearchParams(fields)),
                 dataType: "json",
                 jsonp: false,
                 timeout: CREATE_SILENCE_MS
@@ -518,6 +523,34 @@
                 }
             }).fail((xhr, why) => reject(failureOf(xhr, why)));
         });
+    }
+
+    /*
+     * Stores a message. Resolves to {id} once it is on the server's disk, or rejects with a
+     * Failure. Without a message the server makes one up. Half a character (a lone surrogate) is
+     * stored as U+FFFD: URLSearchParams replaces it, where $.param would throw.
+     *
+     * Each message has a key. If no answer comes, the request is sent again with it, three times,
+     * and the message is stored once, however many of the requests arrived. If all of them fail
+     * like that, `unsure` of the Failure is true, and its `once` is the key: to send the message
+     * again later, pass it as the option `once`. The server remembers a key for ten minutes (encke
+     * --once). A message that the server makes up has no key, and is sent once.
+     */
+    async function create(options) {
+        const once = options.message ? options.once || newKey() : undefined;
+        const fields = once ? { msg: options.message, once: once } : {};
+        for (let failures = 0; ; failures++) {
+            try {
+                return await post(options.base || "comet/", options.channel || "main", fields);
+            } catch (failure) {
+                failure.once = once;
+                if (!failure.unsure || !once || failures === CREATE_REPEATS) {
+                    throw failure;
+                }
+                const ms = failure.retryAfterMs + backoffMs(failures);
+                await new Promise(resolve => window.setTimeout(resolve, ms));
+            }
+        }
     }
 
     Object.assign(window.Encke, { Reader: Reader, create: create });

@@ -381,6 +381,50 @@ throughBoth('what retention deleted while nobody looked is told as a gap, and wh
   if (ids.length < 22) assert.match(shown[2].notice, /gap/); // unless it came back before they were deleted
 });
 
+// Lets the page's creates reach the server, and loses the answers of the first ones.
+async function loseAnswers(page, count) {
+  const lost = { count, asked: 0 };
+  await page.route('**/create*', async (route) => {
+    const answer = await route.fetch();
+    assert.equal(answer.status(), 200);
+    if (lost.asked++ < lost.count) await route.abort();
+    else await route.fulfill({ response: answer });
+  });
+  return lost;
+}
+
+throughBoth('a message whose answer is lost is sent again by itself, and stored once', async (t, server) => {
+  const stack = await startStack(t, { server });
+  const board = await openBoard(t, stack, { outage: true });
+  const lost = await loseAnswers(board.page, 2);
+  await board.send('sent three times');
+  await board.says('#sent', /^Stored in main as /);
+  assert.equal(lost.asked, 3);
+  await board.send('and another');
+  await board.shows('sent three times', 'and another');
+  assert.equal((await stack.status()).creates, 2);
+});
+
+throughBoth('if no answer comes at all, the text stays, and is stored once when it is sent again', async (t, server) => {
+  const stack = await startStack(t, { server });
+  const board = await openBoard(t, stack, { outage: true });
+  const lost = await loseAnswers(board.page, Infinity);
+  await board.send('perhaps');
+  await board.says('#sent', /^Perhaps not stored: .* Send it again: it is stored once\.$/);
+  assert.equal(lost.asked, 4);
+  assert.equal(await board.page.getByLabel('Message', { exact: true }).inputValue(), 'perhaps');
+  lost.count = 0;
+  await board.send('perhaps');
+  await board.says('#sent', /^Stored in main as /);
+  assert.equal((await stack.status()).creates, 1);
+  await board.send('perhaps'); // now it is meant as another one
+  await board.shows('perhaps', 'perhaps');
+  lost.count = Infinity;
+  await board.page.getByRole('button', { name: 'Random' }).click();
+  await board.says('#sent', /^Perhaps not stored: .* Look before you send again\.$/);
+  assert.equal(lost.asked, 7);
+});
+
 throughBoth('where the web server lets nobody publish, the page says so in plain words', async (t, server) => {
   const stack = await startStack(t, { server, webConfig: {
     nginx: (text) => text.replace(/allow 127[.]0[.]0[.]1;/g, ''), lighttpd: (text) => text.replaceAll('127\\.0\\.0\\.1|', ''),
