@@ -255,9 +255,10 @@ fuzz-keep:                 ## add to tests/fuzz/corpus what reached more of the 
 	@tests/fuzz/run $(B)/fuzz keep $(TARGETS)
 
 .PHONY: torture
-torture: $(B)/tests/unit/test_torture $(B)/tests/unit/test_migrate ## a failing disk, restarts, every power cut: some minutes
+torture: $(B)/tests/unit/test_torture $(B)/tests/unit/test_migrate $(B)/tests/unit/test_model_once ## a failing disk, restarts, every power cut: some minutes
 	@ENCKE_TORTURE=all $<
 	@ENCKE_MIGRATE=1000000 $(B)/tests/unit/test_migrate
+	@ENCKE_MODEL=100000 $(B)/tests/unit/test_model_once
 
 # FLAGS= what tests/bench/run --help lists.
 bench:                     ## the benchmark against peers (35 minutes; FLAGS='--svg FILE ...')

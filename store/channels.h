@@ -21,12 +21,12 @@ struct channel {
     bool changed; /* in this transaction */
     bool has_row; /* committed */
     bool behind;  /* its row lacks messages of the stretch (ledger.h) */
-    STAILQ_ENTRY(channel) changes, stretch;
+    TAILQ_ENTRY(channel) changes, stretch;
     UT_hash_handle hh, hh_id;
     uint8_t name_len;
     char name[];
 };
-STAILQ_HEAD(channel_list, channel);
+TAILQ_HEAD(channel_list, channel);
 
 /* All zero bytes is an empty one. */
 struct channels {

@@ -53,12 +53,18 @@ static int look_at_entry(struct insert *insert, struct append_entry *entry,
     return rc;
 }
 
-/* Nothing of the append is stored: the keys that its first entries reserved are free again. */
-static void release_keys(struct insert *insert, const struct append *append)
+/* Nothing of the append is stored: the keys that its first entries reserved are free again, and the
+ * channels that were made for them go. */
+static void release_entries(struct insert *insert, const struct append *append)
 {
-    for (uint32_t i = 0; i < append->refused; i++)
-        if (message_key(append->entries[i].message) && !append->entries[i].duplicate)
-            once_release(insert->once, append->entries[i].message);
+    for (uint32_t i = 0; i < append->refused; i++) {
+        const struct append_entry *entry = &append->entries[i];
+        if (entry->duplicate)
+            continue;
+        if (message_key(entry->message))
+            once_release(insert->once, entry->message);
+        ledger_release(insert->ledger, message_channel(entry->message));
+    }
 }
 
 static int look_at_all(struct insert *insert, struct append *append, const struct moment *now)
@@ -73,7 +79,7 @@ static int look_at_all(struct insert *insert, struct append *append, const struc
         rc = look_at_entry(insert, &append->entries[i], now, &append->status);
     }
     if (rc == SQLITE_OK && append->status != LOG_OK)
-        release_keys(insert, append);
+        release_entries(insert, append);
     return rc;
 }
 

@@ -49,7 +49,7 @@ static void list_change(struct ledger *ledger, struct channel *channel)
     if (channel->changed)
         return;
     channel->changed = true;
-    STAILQ_INSERT_TAIL(&ledger->changed, channel, changes);
+    TAILQ_INSERT_TAIL(&ledger->changed, channel, changes);
 }
 
 /* A channel without a row has the floor of all forgotten ones. Its committed floor is 0, so that
@@ -126,7 +126,7 @@ static void set_behind(struct ledger *ledger, struct channel *channel)
     if (channel->behind)
         return;
     channel->behind = true;
-    STAILQ_INSERT_TAIL(&ledger->behind, channel, stretch);
+    TAILQ_INSERT_TAIL(&ledger->behind, channel, stretch);
 }
 
 /* Adds to the books what one channel has in the stretch. */
@@ -211,8 +211,8 @@ int ledger_init(struct ledger *ledger, sqlite3 *db, uint64_t most_channels)
 {
     uint64_t head = 0;
     *ledger = (struct ledger){.db = db, .most_channels = most_channels};
-    STAILQ_INIT(&ledger->changed);
-    STAILQ_INIT(&ledger->behind);
+    TAILQ_INIT(&ledger->changed);
+    TAILQ_INIT(&ledger->behind);
     STAILQ_INIT(&ledger->floors);
     int rc = prepare_books(ledger);
     if (rc == SQLITE_OK)
@@ -257,7 +257,7 @@ int ledger_begin(struct ledger *ledger)
 {
     sqlite3_int64 version = 0;
     int rc = sql_number(ledger->version, &version);
-    assert(STAILQ_EMPTY(&ledger->changed));
+    assert(TAILQ_EMPTY(&ledger->changed));
     if (rc != SQLITE_ROW)
         return rc;
     if (version == ledger->seen_version)
@@ -276,6 +276,16 @@ uint64_t ledger_add(struct ledger *ledger, struct channel *channel, size_t data_
     ledger->now.messages++;
     ledger->now.bytes += message_size_of(channel->name_len, data_len);
     return ++ledger->now.head;
+}
+
+void ledger_release(struct ledger *ledger, const char *name)
+{
+    struct channel *channel = channels_find(&ledger->channels, name, strlen(name));
+    if (!channel || channel->has_row || channel->count > 0)
+        return;
+    TAILQ_REMOVE(&ledger->changed, channel, changes);
+    channels_drop(&ledger->channels, channel);
+    ledger->now.channels--;
 }
 
 void ledger_skip(struct ledger *ledger, uint64_t seq)
@@ -415,21 +425,21 @@ bool ledger_has_changed(const struct ledger *ledger)
     if (ledger->settling)
         return ledger->new_position ||
                memcmp(&ledger->now, &ledger->settled, sizeof ledger->now) != 0;
-    return !STAILQ_EMPTY(&ledger->changed);
+    return !TAILQ_EMPTY(&ledger->changed);
 }
 
 int ledger_save(struct ledger *ledger)
 {
     int rc = SQLITE_OK;
     const struct channel *channel;
-    STAILQ_FOREACH (channel, &ledger->changed, changes) {
+    TAILQ_FOREACH (channel, &ledger->changed, changes) {
         rc = save_changed(ledger, channel);
         if (rc != SQLITE_OK)
             return rc;
     }
     if (!ledger->settling || !ledger_has_changed(ledger))
         return SQLITE_OK;
-    STAILQ_FOREACH (channel, &ledger->behind, stretch) {
+    TAILQ_FOREACH (channel, &ledger->behind, stretch) {
         rc = channel->changed ? SQLITE_OK : save_channel(ledger, channel);
         if (rc != SQLITE_OK)
             return rc;
@@ -442,8 +452,8 @@ int ledger_save(struct ledger *ledger)
 static void note_settled(struct ledger *ledger)
 {
     struct channel *channel;
-    while ((channel = STAILQ_FIRST(&ledger->behind))) {
-        STAILQ_REMOVE_HEAD(&ledger->behind, stretch);
+    while ((channel = TAILQ_FIRST(&ledger->behind))) {
+        TAILQ_REMOVE(&ledger->behind, channel, stretch);
         channel->behind = false;
     }
     ledger->settled = ledger->now;
@@ -466,8 +476,8 @@ void ledger_committed(struct ledger *ledger)
     struct channel *channel;
     if (ledger->settling)
         note_settled(ledger);
-    while ((channel = STAILQ_FIRST(&ledger->changed))) {
-        STAILQ_REMOVE_HEAD(&ledger->changed, changes);
+    while ((channel = TAILQ_FIRST(&ledger->changed))) {
+        TAILQ_REMOVE(&ledger->changed, channel, changes);
         note_saved(ledger, channel);
     }
     if (ledger->settling)
@@ -491,8 +501,8 @@ void ledger_free_floors(struct floor_list *list)
 void ledger_undo(struct ledger *ledger)
 {
     struct channel *channel;
-    while ((channel = STAILQ_FIRST(&ledger->changed))) {
-        STAILQ_REMOVE_HEAD(&ledger->changed, changes);
+    while ((channel = TAILQ_FIRST(&ledger->changed))) {
+        TAILQ_REMOVE(&ledger->changed, channel, changes);
         channel->changed = false;
         channel->floor = channel->committed_floor;
         channel->count = channel->committed_count;
@@ -507,8 +517,8 @@ void ledger_undo(struct ledger *ledger)
 
 void ledger_restart(struct ledger *ledger, uint64_t floor)
 {
-    assert(STAILQ_EMPTY(&ledger->changed));
-    STAILQ_INIT(&ledger->behind);
+    assert(TAILQ_EMPTY(&ledger->changed));
+    TAILQ_INIT(&ledger->behind);
     channels_shrink(&ledger->channels, 0);
     ledger->settled = (struct totals){.head = floor, .forgotten = floor};
     ledger->now = ledger->committed = ledger->settled;

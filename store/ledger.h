@@ -87,6 +87,10 @@ int ledger_begin(struct ledger *ledger);
  * valid until ledger_committed or ledger_undo. *out is NULL if it would be one channel too many. */
 int ledger_channel(struct ledger *ledger, const char *name, struct channel **out);
 
+/* The channel of that name gets no message after all: if it has none, and had none, it is not kept.
+ */
+void ledger_release(struct ledger *ledger, const char *name);
+
 /* Finds the channel of a message on disk. Returns SQLITE_CORRUPT if there is none. */
 int ledger_channel_by_id(struct ledger *ledger, sqlite3_int64 id, struct channel **out);
 

@@ -11,7 +11,7 @@ enum { EXPIRE_ROWS = 1000 };
 
 struct once_key {
     UT_hash_handle hh;
-    STAILQ_ENTRY(once_key) next;
+    TAILQ_ENTRY(once_key) next;
     uint64_t seq;    /* 0: reserved, and not stored yet */
     int64_t time_ms; /* of the message */
     bool replaces;   /* the table has it, too old */
@@ -44,7 +44,7 @@ static struct once_key *add_key(struct once *once, struct once_list *list, const
         free(key);
         return NULL;
     }
-    STAILQ_INSERT_TAIL(list, key, next);
+    TAILQ_INSERT_TAIL(list, key, next);
     once->count++;
     return key;
 }
@@ -52,8 +52,8 @@ static struct once_key *add_key(struct once *once, struct once_list *list, const
 static void free_keys(struct once *once, struct once_list *list)
 {
     struct once_key *key;
-    while ((key = STAILQ_FIRST(list))) {
-        STAILQ_REMOVE_HEAD(list, next);
+    while ((key = TAILQ_FIRST(list))) {
+        TAILQ_REMOVE(list, key, next);
         HASH_DELETE(hh, once->keys, key);
         free(key);
     }
@@ -97,8 +97,8 @@ int once_init(struct once *once, sqlite3 *db, const struct once_limits *limits,
                           .settled = settled,
                           .settled_before = settled,
                           .count = settled};
-    STAILQ_INIT(&once->stretch);
-    STAILQ_INIT(&once->now);
+    TAILQ_INIT(&once->stretch);
+    TAILQ_INIT(&once->now);
     int rc = sql_prepare(db, &once->find, "SELECT seq, time_ms, text FROM once WHERE key = ?1");
     if (rc == SQLITE_OK)
         rc = sql_prepare(db, &once->save,
@@ -208,7 +208,7 @@ void once_release(struct once *once, const struct message *message)
     struct once_key *key = find_reserved(once, message_key(message));
     if (!key || key->seq != 0)
         return;
-    STAILQ_REMOVE(&once->now, key, once_key, next);
+    TAILQ_REMOVE(&once->now, key, next);
     HASH_DELETE(hh, once->keys, key);
     free(key);
     once->count--;
@@ -239,7 +239,7 @@ static int save_keys(struct once *once, const struct once_list *list, int64_t *s
 {
     const struct once_key *key;
     int rc = SQLITE_OK;
-    STAILQ_FOREACH (key, list, next) {
+    TAILQ_FOREACH (key, list, next) {
         rc = save_key(once, key);
         if (rc != SQLITE_OK)
             break;
@@ -303,7 +303,7 @@ void once_committed(struct once *once, bool settled)
         once->settled_before = once->settled;
         once->crowded = false;
     } else {
-        STAILQ_CONCAT(&once->stretch, &once->now);
+        TAILQ_CONCAT(&once->stretch, &once->now, next);
     }
     once->count_before = once->count;
 }

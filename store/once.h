@@ -25,7 +25,7 @@
 #include "store/table.h"
 
 struct once_key; /* a key of the stretch */
-STAILQ_HEAD(once_list, once_key);
+TAILQ_HEAD(once_list, once_key);
 
 struct once_limits {
     int64_t keep_ms; /* how long a key is kept */

@@ -163,7 +163,7 @@ static int trim_changed(struct retention *retention, uint64_t *left)
 {
     int rc = SQLITE_OK;
     struct channel *channel;
-    STAILQ_FOREACH (channel, &retention->ledger->changed, changes) {
+    TAILQ_FOREACH (channel, &retention->ledger->changed, changes) {
         if (*left && has_too_many(retention, channel))
             rc = trim_channel(retention, channel, left);
         if (rc != SQLITE_OK)
@@ -323,7 +323,7 @@ static int trim_prefix(struct retention *retention, const struct moment *now, ui
 static bool is_change_too_many(const struct retention *retention)
 {
     const struct channel *channel;
-    STAILQ_FOREACH (channel, &retention->ledger->changed, changes) {
+    TAILQ_FOREACH (channel, &retention->ledger->changed, changes) {
         if (has_too_many(retention, channel))
             return true;
     }

@@ -17,6 +17,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "store/clock.h"
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 enum { KEEP = 12, BEFORE = 20, FIRST = 5, SECOND = 3, THIRD = 3, ALL = 64, FEW = 17 };
@@ -40,7 +42,8 @@ struct torture {
     char dir[100]; /* where the power cuts are kept */
     struct cut cuts[3 * 1000];
     unsigned cuts_kept, points;
-    unsigned acked[ALL]; /* the numbers of the messages */
+    unsigned acked[ALL]; /* the numbers of the messages, */
+    uint64_t seqs[ALL];  /* and their seqs */
     unsigned acked_count, number;
     unsigned cases, tried; /* tried: cuts, over all cases */
     char what[100];        /* the case, for who reads of its failure */
@@ -60,15 +63,35 @@ static int teardown(void **state)
     return shim_teardown(state);
 }
 
+static void data_of(unsigned number, char *data, size_t size)
+{
+    int len = snprintf(data, size, "%u ", number);
+    memset(data + len, number % 3 ? 0 : 'x', size - (size_t)len - 1);
+    data[size - 1] = '\0';
+}
+
+/* Stores the message under a key. Returns its seq, 0 if it was not stored. */
+static uint64_t put_once(struct store *store, unsigned number, const char *data)
+{
+    struct message *message = message_new_once("a", data, strlen(data), clock_wall_ms(),
+                                               (const char *)&number, sizeof number);
+    assert_non_null(message);
+    enum log_status status = store_append(store, message);
+    if (status != LOG_OK)
+        message_drop(message);
+    store_settle(store);
+    return status == LOG_OK ? store->last_seq : 0;
+}
+
 /* Appends one message after the other; those of every third number fill some pages. Ends with the
  * first that fails. */
 static void append(struct torture *torture, unsigned count)
 {
-    static char data[9001];
+    char data[9001];
     for (unsigned i = 0; i < count; i++) {
-        int len = snprintf(data, sizeof data, "%u ", ++torture->number);
-        memset(data + len, torture->number % 3 ? 0 : 'x', sizeof data - (size_t)len - 1);
-        if (store_put(torture->store, "a", data) == 0)
+        data_of(++torture->number, data, sizeof data);
+        torture->seqs[torture->acked_count] = put_once(torture->store, torture->number, data);
+        if (torture->seqs[torture->acked_count] == 0)
             return;
         torture->acked[torture->acked_count] = torture->number;
         __atomic_store_n(&torture->acked_count, torture->acked_count + 1, __ATOMIC_RELEASE);
@@ -103,6 +126,19 @@ static void assert_kept(struct torture *torture, unsigned acked, const char *whe
             fail_msg("%s, %s: message %u was acknowledged and is lost", torture->what, where,
                      torture->acked[i]);
     }
+}
+
+/* The last one that was acknowledged is not stored again under its key. */
+static void assert_once(struct torture *torture, unsigned acked, const char *where)
+{
+    char data[9001];
+    if (acked == 0)
+        return;
+    data_of(torture->acked[acked - 1], data, sizeof data);
+    uint64_t seq = put_once(torture->store, torture->acked[acked - 1], data);
+    if (seq != torture->seqs[acked - 1])
+        fail_msg("%s, %s: message %u has seq %lu, and its key gave %lu", torture->what, where,
+                 torture->acked[acked - 1], torture->seqs[acked - 1], seq);
 }
 
 /* ---- cuts ---- */
@@ -143,6 +179,7 @@ static void open_each_cut(struct torture *torture)
         if (store_try_open(store) != 0)
             fail_msg("%s, %s: %s", torture->what, where, store->why);
         assert_kept(torture, cut->acked, where);
+        assert_once(torture, cut->acked, where);
         assert_int_not_equal(store_put(store, "a", "0"), 0); /* and it goes on */
         assert_int_equal(store_close(store), LOG_OK);
         store_remove_log(path);
@@ -183,9 +220,12 @@ static bool torture_once(struct torture *torture, struct failure first, struct f
              first.kill ? "kill" : "sync", first.nth, second.kill ? "kill" : "sync", second.nth,
              loss);
     torture->cases++;
+    /* with a limit that is reached each append settles and deletes, without one none does */
+    store->options.keep_messages = torture->cases % 2 ? KEEP : 0;
     store_remove_log(store->path);
     store_spit(store->path, torture->base, torture->base_size);
-    torture->acked_count = torture->number = 0;
+    torture->acked_count = 0;
+    torture->number = BEFORE; /* keys that the base does not have */
     disk_start(store->path, loss);
     *first_met = run_and_fail(torture, FIRST, first);
     bool second_met = run_and_fail(torture, SECOND, second);
@@ -222,6 +262,7 @@ static void make_base(struct torture *torture)
     struct store *store = torture->store;
     store->options.keep_messages = KEEP;
     store->options.memory_bytes = 0;
+    store->options.once_ms = 3600 * 1000;
     store_open(store);
     append(torture, BEFORE);
     assert_int_equal(store_close(store), LOG_OK);
@@ -241,6 +282,7 @@ static void a_power_cut_after_failures_and_restarts_loses_nothing(void **state)
     for (int loss = 0; loss < DISK_LOSSES; loss++)
         torture_kind(torture, false, (enum disk_loss)loss);
     torture_kind(torture, true, LOSE_ALL);
+    assert_true(torture->tried > 1000);
     print_message("%u power cuts: each log opened, with all that was acknowledged\n",
                   torture->tried);
     assert_int_equal(rmdir(torture->dir), 0);
