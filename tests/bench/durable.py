@@ -8,11 +8,15 @@ from rates import A_COMMIT, encke_creates, rate_columns
 from servers import Encke
 from table import Column, Section
 
-#: The calls after which something is on the disk, and those that write it; a line of strace.
+#: What is counted: the calls after which something is on the disk, and those that write it; each with
+#: publishers and messages. (To look at each write would make the writers slow, and so commits small.)
 SYNCS = "fsync,fdatasync,sync_file_range,msync,sync,syncfs"
 WRITES = "write,writev,pwrite64,pwritev,pwritev2"
-CALL = re.compile(r"(\w+)\((?:\w+<(.*?)>|).*\) = (\d+)")
-FIGURES = "syncs_a_message", "written_bytes_a_message"
+COUNTED = (
+    ("syncs_a_message", SYNCS, ((1, 1000), (64, 20000))),
+    ("written_bytes_a_message", WRITES, ((1, 1000),)),
+)
+CALL = re.compile(r"(\w+)\((?:\w+<(.*?)>|).*\) = (\d+)")  # a line of strace
 
 
 @scenario(
@@ -30,7 +34,7 @@ FIGURES = "syncs_a_message", "written_bytes_a_message"
         ),
         "publishers",
         table="calls",
-        note="counted by strace, in a run of its own",
+        note="counted by strace, in runs of their own",
     ),
     full_s=660,
 )
@@ -45,7 +49,8 @@ def durable(bench):
                 for count in bench.options.publishers:
                     take_turns(bench, boards, peers, size, count)
     for name in filter(bench.takes_part, ("encke", *stores.START)):
-        count_calls(bench, name)
+        for what in COUNTED:
+            count_calls(bench, name, *what)
 
 
 def take_turns(bench, boards, peers, size, count):
@@ -66,20 +71,18 @@ def append_command(bench, store, *options):
 # ---- what is synced ------------------------------------------------------------------------------
 
 
-def count_calls(bench, name):
-    """How often a contestant syncs for a message, and how much it writes, of one publisher and of
-    many."""
-    trace = bench.scratch / f"trace-{name}"
+def count_calls(bench, name, figure, calls, runs):
+    """What these calls come to for a message of a contestant."""
+    trace = bench.scratch / f"{figure}-{name}"
     trace.mkdir()
-    under = ["strace", "-ff", "-qq", "-y", "-s0", "--seccomp-bpf", "-e", f"trace={SYNCS},{WRITES}"]
+    under = ["strace", "-ff", "-qq", "-y", "-s0", "--seccomp-bpf", "-e", f"trace={calls}"]
     with start_under(bench, name, [*under, "-o", trace / "calls"]) as publish:
         publish(1, 10)  # what comes with the first message is no part of it
-        for count, messages in (1, 1000), (64, 8000):
-            before = calls(trace)
-            publish(count, messages)
-            row = bench.row(name, count, "calls")
-            for figure, now, then in zip(FIGURES, calls(trace), before):
-                bench.results.add(row, bench.turn, 1, figure, (now - then) / messages)
+        for publishers, messages in runs:
+            before = counted(trace)
+            publish(publishers, messages)
+            row = bench.row(name, publishers, "calls")
+            bench.results.add(row, 1, 1, figure, (counted(trace) - before) / messages)
 
 
 @contextlib.contextmanager
@@ -98,16 +101,14 @@ def start_under(bench, name, under):
             )
 
 
-def calls(trace):
-    """How many syncs it has, and how many bytes were written to files by then."""
-    syncs = written = 0
-    for file in trace.iterdir():
-        for line in file.open(errors="replace"):
-            if not CALL.match(line):
-                continue
-            call, on, result = CALL.match(line).groups("")
-            if call in WRITES.split(","):
-                written += int(result) if on.startswith("/") else 0  # a socket has no path
-            else:
-                syncs += 1
-    return syncs, written
+def counted(trace):
+    """The syncs that it has by now, or the bytes that were written to files."""
+    lines = (line for file in trace.iterdir() for line in file.open(errors="replace"))
+    calls = (call.groups("") for call in map(CALL.match, lines) if call)
+    return sum(weight(*call) for call in calls)
+
+
+def weight(call, on, result):
+    if call not in WRITES.split(","):
+        return 1
+    return int(result) if on.startswith("/") else 0  # a socket has no path
