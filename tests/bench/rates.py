@@ -27,6 +27,7 @@ TO_INSERTS = ("/ inserts", "SQLite inserts")
 RATE_COLUMNS = rate_columns(TO_ENCKE, TO_HELLO)
 A_COMMIT = Column("a commit", "messages_a_commit")
 CREATORS = ("nginx+encke", "encke", "nginx+nchan", "nginx+hello")
+ARRAYS = 10, 100
 INSERTS = "inserts.db"  # a file of the bench's folder, and so on the log's disk
 
 
@@ -82,6 +83,47 @@ def create(bench):
                 else:
                     creates(bench, contestant, count)
             inserts(bench, count, case=count)
+
+
+def messages(bench, contestant, case, size):
+    """Notes how many messages its requests were in this turn, if each had so many."""
+    row = bench.row(contestant.name, case)
+    for requests in bench.results.turns[row, "requests_a_second"][bench.turn]:
+        bench.results.add(row, bench.turn, 1, "messages_a_second", requests * size)
+
+
+def arrays(bench, contestant, count, size):
+    """So many publishers that send arrays of so many messages."""
+    post = ("--post", json.dumps([{"msg": MESSAGE}] * size), "--type", "application/json")
+    rate(bench, contestant, count, *post, rest="batch", case=size, expect='[{"id":"')
+    messages(bench, contestant, size, size)
+
+
+@scenario(
+    Section(
+        "Messages in arrays, of {asking} publishers",
+        (
+            Column("messages a second", "messages_a_second", 0, spread=True),
+            Column("p50 ms", "p50_ms", 2),
+            Column("p99 ms", "p99_ms", 2),
+            Column("CPU us an array: daemon", "daemon_cpu_us_a_request"),
+            Column("web", "web_cpu_us_a_request"),
+            ERRORS,
+        ),
+        "in an array",
+        note="create: one by one, without an array",
+    ),
+    full_s=80,
+)
+def batch(bench):
+    """messages a second, in arrays of so many"""
+    count = bench.options.asking
+    for _ in bench.turns():
+        for contestant in bench.contestants("nginx+encke", "encke"):
+            creates(bench, contestant, count, case="create")
+            messages(bench, contestant, "create", 1)
+            for size in ARRAYS:
+                arrays(bench, contestant, count, size)
 
 
 @scenario(

@@ -160,6 +160,10 @@ TARGETS = (
         for name in stores.START
     ),
     Target(
+        "messages in arrays, to creates", "batch", ENCKE, "messages_a_second",
+        least=5, to_first_case=True, cases=("100",),
+    ),
+    Target(
         "creates, to inserts one a commit", "slowdisk", ENCKE, "requests_a_second",
         least=20, to="SQLite inserts", to_figure="inserts_a_second", cases=("64", "256"),
     ),
