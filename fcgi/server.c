@@ -29,8 +29,11 @@ enum {
     SWEEP_MS = 1000,        /* how long a group is kept that nobody is in */
     TIDY_MS = 1000,         /* after much memory was freed, until it is given back to the system */
     TIDY_FROM = 4 << 20,    /* bytes that are much */
-    LOOK_MS = 500,  /* between two looks at the log's files while something happens to them */
-    DRAIN_MS = 1500 /* what a drain may take before it cuts connections off */
+    LOOK_MS = 500, /* between two looks at the log's files while something happens to them */
+    READS_BYTES = 8 << 20, /* of memory for reads that wait for the disk: about 20,000 */
+    READ_MS = 100,         /* the longest that one of them takes, if the disk is slow */
+    TELL_MS = 2,           /* for giving pages from the disk in one round of the loop */
+    DRAIN_MS = 1500        /* what a drain may take before it cuts connections off */
 };
 
 /* There is room for another connection. */
@@ -129,6 +132,7 @@ static void drain(struct server *server)
         relay_release(server->relay);
     }
     stream_release_behind(&server->readers);
+    hold_refuse_reads(&server->readers);
     timer_set(&server->loop.timers, &server->drain_timer, 0);
 }
 
@@ -155,7 +159,14 @@ static void on_log(struct source *source, uint32_t events)
         server->exit_code = EXIT_FAILURE;
         drain(server);
     }
-    log_news_free(&news);
+    log_news_free(server->log, &news);
+}
+
+/* Pages that were read from the disk are there. */
+static void on_reads(struct source *source, uint32_t events)
+{
+    (void)events;
+    log_tell_reads(OWNER(struct server, source, reads_source)->log, TELL_MS);
 }
 
 static void watch_log_files(struct server *server, uint32_t events)
@@ -247,7 +258,9 @@ static int open_log(struct server *server, char *why, size_t why_size)
                                       .once_ms = options->once_s * 1000,
                                       .once_keys = (uint64_t)options->once_keys,
                                       .memory_bytes = (size_t)options->memory_bytes,
-                                      .queue_bytes = (size_t)options->queue_bytes};
+                                      .queue_bytes = (size_t)options->queue_bytes,
+                                      .reads_bytes = READS_BYTES,
+                                      .read_ms = READ_MS};
     if (log_open(&server->log, &log_options, why, why_size) != 0)
         return -1;
     server->publisher =
@@ -309,6 +322,7 @@ static int watch_all(struct server *server)
 {
     server->log_source.ready = on_log;
     server->log_files_source.ready = on_log_files;
+    server->reads_source.ready = on_reads;
     server->signal_source.ready = on_signal;
     server->drain_timer.fire = on_drain_timer;
     server->tidy_timer.fire = on_tidy;
@@ -318,6 +332,8 @@ static int watch_all(struct server *server)
     loop->settle = settle_server;
     if (door_open(&server->fastcgi) != 0 || door_open(&server->websocket) != 0 ||
         loop_watch(loop, log_fd(server->log), TURN_NOW, EPOLLIN, &server->log_source) != 0 ||
+        loop_watch(loop, log_reads_fd(server->log), TURN_LATER, EPOLLIN, &server->reads_source) !=
+            0 ||
         (log_watch_fd(server->log) >= 0 && loop_watch(loop, log_watch_fd(server->log), TURN_NOW,
                                                       EPOLLIN, &server->log_files_source) != 0))
         return -1;

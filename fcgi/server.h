@@ -39,7 +39,7 @@ struct server {
     unsigned polls_max; /* different requests to upstreams under way at once */
     struct service service;
 
-    struct source log_source, log_files_source, signal_source;
+    struct source log_source, log_files_source, reads_source, signal_source;
     int signal_fd;
     struct timer drain_timer, tidy_timer, sweep_timer, look_timer;
     uint64_t drain_until_ms;

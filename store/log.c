@@ -1,7 +1,7 @@
-/* The log puts three parts together: the writer's thread, the recent messages in memory (tail) and
- * the reader. The visible head, the tail and the counters belong to the loop's thread and change in
- * log_drain only. No function here takes a lock, except that writer_push, writer_look and
- * writer_collect hold one for a few instructions. */
+/* The log puts two parts together: the writer's thread, and what gives readers their pages, which
+ * has the recent messages in memory and the reader's thread. The visible head, the tail and the
+ * counters belong to the loop's thread and change in log_drain and log_news_free only. No function
+ * here takes a lock, except that those of writer.h and reads.h hold one for a few instructions. */
 #define _GNU_SOURCE
 #include "store/log.h"
 
@@ -15,34 +15,30 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "store/clock.h"
 #include "store/epoch.h"
 #include "store/file.h"
 #include "store/ledger.h"
 #include "store/lock.h"
 #include "store/mark.h"
-#include "store/page.h"
+#include "store/pages.h"
 #include "store/path.h"
-#include "store/reader.h"
 #include "store/retention.h"
 #include "store/sql.h"
-#include "store/tail.h"
 #include "store/writer.h"
 
 struct log {
     struct file file;
     struct writer *writer;
-    struct reader *reader;
-    struct tail tail;
+    struct pages pages;
     char epoch[EPOCH_LEN + 1];
     char position[POSITION_MAX + 1];
-    struct totals totals; /* as of the last drain; totals.head is the visible head */
+    struct totals totals; /* as of the last drain */
     int lock_fd;
     int pipe[2]; /* reading end, writing end */
     size_t queue_limit;
     size_t queued_bytes; /* message_size of what was appended and not yet drained */
     uint64_t queued, appended, commits;
-    uint64_t *floors; /* of the channels of one read */
-    size_t floors_size;
     uint64_t wal_bytes;
     bool wal_told; /* the operator was told that it has grown */
     log_tell *tell;
@@ -51,6 +47,14 @@ struct log {
     bool put_back;
     char error[SQL_ERROR_SIZE];
 };
+
+/* Readers see what the totals say. */
+static void show_totals(struct log *log)
+{
+    log->pages.head = log->totals.head;
+    log->pages.messages = log->totals.messages;
+    log->pages.tail.forgotten = log->totals.forgotten;
+}
 
 /* ---- opening and closing ---- */
 
@@ -62,6 +66,7 @@ static int open_parts(struct log *log, const struct log_options *options, char *
         .once = {options->once_ms, options->once_keys ? options->once_keys : UINT64_MAX},
         .channels = options->max_channels ? options->max_channels : UINT64_MAX,
     };
+    const struct reads_limits reads_limits = {options->reads_bytes, options->read_ms};
     struct report first;
     char *path = path_resolve(options->path, why, why_size);
     if (!path)
@@ -82,23 +87,21 @@ static int open_parts(struct log *log, const struct log_options *options, char *
         return -1;
     }
     /* the tail is loaded before the writer starts, which may delete something at once */
-    if (reader_open(&log->reader, log->file.path, why, why_size) != 0 ||
-        reader_load(log->reader, &log->tail, why, why_size) != 0)
-        return -1;
-    if (writer_start(&log->writer, &log->file, &limits, log->pipe[1], &first, why, why_size) != 0)
+    if (pages_open(&log->pages, log->file.path, options->memory_bytes, &reads_limits, why,
+                   why_size) != 0 ||
+        writer_start(&log->writer, &log->file, &limits, log->pipe[1], &first, why, why_size) != 0)
         return -1;
     log->totals = first.totals;
     memcpy(log->position, first.position, sizeof log->position);
+    show_totals(log);
     return 0;
 }
 
 static void close_parts(struct log *log)
 {
-    reader_close(log->reader);
+    pages_close(&log->pages);
     if (log->file.db)
         file_close(&log->file, !log->failed);
-    tail_free(&log->tail);
-    free(log->floors);
     for (int i = 0; i < 2; i++)
         if (log->pipe[i] >= 0)
             close(log->pipe[i]);
@@ -121,7 +124,6 @@ int log_open(struct log **out, const struct log_options *options, char *why, siz
     /* SQLite need not count each allocation under a lock. It refuses this once it is in use, and
      * then stays as it is. */
     sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
-    tail_init(&log->tail, options->memory_bytes);
     if (open_parts(log, options, why, why_size) != 0) {
         close_parts(log);
         return -1;
@@ -160,8 +162,7 @@ enum log_status log_close(struct log *log)
         return LOG_OK;
     /* the reader is closed first: the connection that is closed last checkpoints, and that must be
      * the one that writes */
-    reader_close(log->reader);
-    log->reader = NULL;
+    pages_close(&log->pages);
     struct report report;
     enum log_status status = writer_stop(log->writer, &report);
     status = worst_of(&report.done, status);
@@ -224,6 +225,7 @@ void log_stats(const struct log *log, struct log_stats *stats)
                                 .appended = log->appended,
                                 .commits = log->commits,
                                 .queued = log->queued,
+                                .reads = reads_count(log->pages.reads),
                                 .wal_bytes = log->wal_bytes};
 }
 
@@ -326,7 +328,7 @@ static void take_append(struct log *log, const struct append *append)
         if (append->status != LOG_OK || entry->duplicate)
             continue;
         log->appended++;
-        tail_add(&log->tail, entry->message);
+        tail_add(&log->pages.tail, entry->message);
     }
 }
 
@@ -344,8 +346,10 @@ static void take_floors(struct log *log, struct floor_list *floors)
 {
     struct floor *floor;
     STAILQ_FOREACH (floor, floors, next) {
-        tail_forget(&log->tail, floor->channel, floor->seq);
+        tail_forget(&log->pages.tail, floor->channel, floor->seq);
     }
+    if (!STAILQ_EMPTY(floors))
+        reads_drop_kept(log->pages.reads);
     ledger_free_floors(floors);
 }
 
@@ -371,9 +375,9 @@ static void take_totals(struct log *log, const struct report *report)
 {
     log->totals = report->totals;
     memcpy(log->position, report->position, sizeof log->position);
+    show_totals(log);
     log->commits = report->commits;
     tell_wal(log, report->wal_bytes);
-    log->tail.forgotten = report->totals.forgotten;
     log->failed = log->failed || report->failed;
     if (report->error[0])
         memcpy(log->error, report->error, sizeof log->error);
@@ -390,7 +394,7 @@ static void take_restart(struct log *log, const struct restart *restart, struct 
     if (restart->status != LOG_OK)
         return;
     memcpy(log->epoch, restart->epoch, sizeof log->epoch);
-    tail_restart(&log->tail, restart->floor);
+    pages_restart(&log->pages, restart->floor);
 }
 
 void log_drain(struct log *log, struct log_news *news)
@@ -403,134 +407,84 @@ void log_drain(struct log *log, struct log_news *news)
     take_floors(log, &report.floors);
     take_restart(log, &report.restart, news);
     take_totals(log, &report);
-    tail_trim(&log->tail);
     news->head = log->totals.head;
     news->failed = log->failed;
     STAILQ_INIT(&news->done);
     STAILQ_CONCAT(&news->done, &report.done);
 }
 
-void log_news_free(struct log_news *news)
+void log_news_free(struct log *log, struct log_news *news)
 {
     free_appends(&news->done);
+    pages_trim(&log->pages);
 }
 
 /* ---- reading ---- */
 
-/* Where a page begins, and whether the memory alone can answer it. */
-struct plan {
-    uint64_t after;
-    bool check_gap; /* the reader believes that it has seen everything up to `after` */
-    bool in_memory;
-};
-
-static struct plan make_plan(const struct log *log, struct cursor cursor, struct page *page)
+enum log_status log_read(struct log *log, const char *const *channels, size_t count,
+                         struct cursor cursor, struct page_limit limit, struct page *page)
 {
-    struct plan plan = {0};
-    if (cursor.kind == CURSOR_AT && cursor.seq <= log->totals.head) {
-        plan.after = cursor.seq;
-        plan.check_gap = true;
-    } else if (cursor.kind != CURSOR_START) {
-        page->reset = true;
-    }
-    plan.in_memory =
-        plan.check_gap ? plan.after >= log->tail.start : log->tail.count == log->totals.messages;
-    return plan;
+    *page = (struct page){.next = log->pages.head};
+    if (log->failed)
+        return LOG_FAILED;
+    return pages_read(&log->pages, channels, count, cursor, limit, page);
 }
 
-/* Gives room for the floors of count channels; it grows with the largest count so far. */
-static int reserve_floors(struct log *log, size_t count, struct floors *floors)
+enum log_status log_read_later(struct log *log, const char *const *channels, size_t count,
+                               struct cursor cursor, struct page_limit limit, read_done *done,
+                               void *owner, struct read **out)
 {
-    uint64_t *grown = log->floors;
-    if (count > log->floors_size) {
-        grown = realloc(log->floors, count * sizeof *grown);
-        if (!grown)
-            return -1;
-        log->floors = grown;
-        log->floors_size = count;
-    }
-    *floors = (struct floors){.each = grown};
-    return 0;
+    if (log->failed)
+        return LOG_FAILED;
+    return pages_read_later(&log->pages, channels, count, cursor, limit, done, owner, out);
 }
 
-static void add_tail_floors(const struct tail *tail, const char *const *channels, size_t count,
-                            struct floors *floors)
+enum log_status log_read_newest(struct log *log, const char *channel, uint64_t before,
+                                read_done *done, void *owner, struct read **out)
 {
-    for (size_t i = 0; i < count; i++)
-        floors_add(floors, tail_floor(tail, channels[i]));
+    if (log->failed)
+        return LOG_FAILED;
+    return pages_read_newest(&log->pages, channel, before, done, owner, out);
+}
+
+void log_read_cancel(struct log *log, struct read *read)
+{
+    reads_forget(log->pages.reads, read);
+    free(read);
+}
+
+int log_reads_fd(const struct log *log)
+{
+    return reads_fd(log->pages.reads);
 }
 
 /* After what the reader's connection met, the log cannot be trusted. The next drain reports it, as
  * it reports the writer's failures. */
 static void note_reader_failure(struct log *log)
 {
-    snprintf(log->error, sizeof log->error, "%s", reader_error(log->reader));
+    if (log->failed)
+        return;
+    reads_error(log->pages.reads, log->error);
     log->failed = true;
     if (write(log->pipe[1], "", 1) < 0 && errno != EAGAIN)
-        return; /* the caller returns LOG_FAILED, too */
+        return; /* who asked is told LOG_FAILED, too */
 }
 
-/* Tells the reader which of the messages that it asked for are gone. */
-static int note_gap(const struct plan *plan, const struct floors *floors, struct page *page)
+void log_tell_reads(struct log *log, int64_t ms)
 {
-    if (floors->highest <= plan->after)
-        return 0;
-    page->reset = page->reset || plan->check_gap;
-    page->gap = gap_new(floors->each, floors->count);
-    return page->gap ? 0 : -1;
-}
-
-static enum log_status fill_page(struct log *log, const char *const *channels, size_t count,
-                                 const struct plan *plan, struct page_fill *fill)
-{
-    struct page *page = fill->page;
-    enum log_status status = LOG_OK;
-    struct floors floors;
-    if (reserve_floors(log, count, &floors) != 0)
-        return LOG_NO_MEMORY;
-    if (plan->in_memory)
-        add_tail_floors(&log->tail, channels, count, &floors);
-    else
-        status =
-            reader_read(log->reader, channels, count, plan->after, log->tail.start, fill, &floors);
-    if (status != LOG_OK)
-        return status;
-    if (note_gap(plan, &floors, page) != 0)
-        return LOG_NO_MEMORY;
-    if (!page->more && tail_read(&log->tail, channels, count, plan->after, fill) != 0)
-        return LOG_NO_MEMORY;
-    page->next = page->more ? page->messages[page->count - 1]->seq : log->totals.head;
-    return LOG_OK;
-}
-
-enum log_status log_read(struct log *log, const char *const *channels, size_t count,
-                         struct cursor cursor, struct page_limit limit, struct page *page)
-{
-    struct page_fill fill = {.page = page, .limit = limit};
-    *page = (struct page){.next = log->totals.head};
-    if (log->failed)
-        return LOG_FAILED;
-    if (cursor.kind == CURSOR_NOW)
-        return LOG_OK;
-    struct plan plan = make_plan(log, cursor, page);
-    enum log_status status = fill_page(log, channels, count, &plan, &fill);
-    if (status != LOG_OK)
-        page_free(page);
-    if (status == LOG_FAILED)
-        note_reader_failure(log);
-    return status;
-}
-
-enum log_status log_newest(struct log *log, const char *channel, uint64_t before,
-                           struct message **message)
-{
-    uint64_t head = log->totals.head;
-    *message = NULL;
-    if (log->failed)
-        return LOG_FAILED;
-    enum log_status status =
-        reader_newest(log->reader, channel, before <= head ? before - 1 : head, message);
-    if (status == LOG_FAILED)
-        note_reader_failure(log);
-    return status;
+    int64_t until_ms = clock_steady_ms() + ms;
+    enum log_status status;
+    struct page page;
+    struct read *read;
+    while ((read = pages_next(&log->pages, &status, &page)) != NULL) {
+        if (status == LOG_FAILED)
+            note_reader_failure(log);
+        read->done(read->owner, log->failed ? LOG_FAILED : status, &page);
+        page_free(&page);
+        free(read);
+        if (clock_steady_ms() >= until_ms) {
+            reads_remind(log->pages.reads);
+            return;
+        }
+    }
 }

@@ -7,13 +7,16 @@
  *     ... log_fd(log) becomes readable ...
  *     log_drain(log, &news);                          // moves the visible head
  *     ... answer the appends in news.done, wake the readers of their channels ...
- *     log_news_free(&news);
- *     log_read(log, channels, count, cursor, limit, &page);
+ *     log_news_free(log, &news);
+ *     log_read(log, channels, count, cursor, limit, &page);  // if memory holds it; if not:
+ *     log_read_later(log, channels, count, cursor, limit, done, owner, &read);
+ *     ... log_reads_fd(log) becomes readable ...
+ *     log_tell_reads(log, ms);                        // done(owner, LOG_OK, &page)
  *
- * There are two threads. The writer's thread, which log_open starts, owns the one connection that
- * writes and checkpoints. It takes all that is queued as one transaction and reports through a
- * pipe. Everything declared here is called by the loop's thread alone. Nothing waits for the writer
- * but log_open and log_close.
+ * log_open starts two threads. The writer's thread owns the one connection that writes and
+ * checkpoints. It takes all that is queued as one transaction and reports through a pipe. The
+ * reader's thread reads what is no longer in memory. Everything declared here is called by the
+ * loop's thread alone. Nothing waits for the disk but log_open and log_close.
  *
  * What it promises (the design's invariants 1, 2, 3, 8 and 9):
  * - an append is reported done, and log_read gives its message, only after its COMMIT under
@@ -29,8 +32,10 @@
  *     values   decimal epoch clock table status message gap cursor append page
  *     SQLite   sql schema channels ledger stamps once insert retention
  *     files    path advice lock shm migrate header create mark place wal file
- *     threads  commit writer (the writer's), tail reader (the loop's)
- *     log      what the daemon calls; it also includes cursor, message, gap, page, append, status
+ *     threads  thread, commit writer (the writer's), tail plan read disk_read reader reads
+ *              pages
+ *     log      what the daemon calls; it also includes cursor, message, gap, page, append, read,
+ *              status
  */
 #ifndef ENCKE_STORE_LOG_H
 #define ENCKE_STORE_LOG_H
@@ -44,6 +49,7 @@
 #include "store/gap.h"
 #include "store/message.h"
 #include "store/page.h"
+#include "store/read.h"
 #include "store/status.h"
 
 struct log;
@@ -61,6 +67,9 @@ struct log_options {
     int64_t once_ms;       /* how long a key is kept at least */
     size_t memory_bytes;   /* message_size of the recent messages kept in memory */
     size_t queue_bytes;    /* message_size of the appends that may wait for their commit */
+    size_t reads_bytes;    /* of memory for the reads that may wait for the disk: some 300 each */
+    /* After so long a page from the disk ends, so that others have their turn; 0: no limit. */
+    int64_t read_ms;
 };
 
 /* Opens or creates the log, loads its recent messages and starts the writer's thread. Blocks on the
@@ -139,13 +148,15 @@ struct log_news {
 };
 
 /* Empties the pipe, moves the visible head and takes the new messages into memory. Never blocks.
- * The caller walks news->done, then calls log_news_free. */
+ * The caller walks news->done, then calls log_news_free. Until then all messages of the news are in
+ * memory: what is newer than news->before is read at once, however little memory there is for
+ * recent messages. (Unless it was lacking in log_drain: then it is LOG_LATER, as any page may be.)
+ */
 void log_drain(struct log *log, struct log_news *news);
-void log_news_free(struct log_news *news);
+void log_news_free(struct log *log, struct log_news *news);
 
 /* Reads what is newer than the cursor on count channels (names, NUL-terminated, distinct; at least
- * one), up to limit. Recent messages are in memory. Older ones are read from the disk, and the
- * caller waits for that.
+ * one), up to limit. Never blocks: it gives what is in memory.
  * - CURSOR_START: everything retained. CURSOR_NOW: an empty page, whose next is the head.
  * - CURSOR_UNKNOWN, or CURSOR_AT ahead of the head: everything retained, with reset.
  * - CURSOR_AT, but retention has deleted newer messages of some of the channels: what is newer than
@@ -153,23 +164,47 @@ void log_news_free(struct log_news *news);
  *   up to different seqs, and a reader that started over each time would never get past the first
  *   page. Such a reader may get reset with several pages in a row (a stream only once: gap.h).
  * An empty page without reset means that nothing newer is visible: the reader may wait.
- * Returns LOG_OK with *page filled (page_free it); or LOG_NO_MEMORY, LOG_LOCKED (another program
- * holds the file: ask again) or LOG_FAILED with it empty. */
+ * Returns LOG_OK with *page filled (page_free it); or LOG_LATER (messages are older than what is in
+ * memory: call log_read_later), LOG_NO_MEMORY or LOG_FAILED with it empty. */
 enum log_status log_read(struct log *log, const char *const *channels, size_t count,
                          struct cursor cursor, struct page_limit limit, struct page *page);
 
-/* Reads from the disk the newest visible message of a channel whose seq is below `before`: one
- * reference in *message, NULL if none is retained. Returns as log_read does. */
-enum log_status log_newest(struct log *log, const char *channel, uint64_t before,
-                           struct message **message);
+/* Reads the same, and what is not in memory from the disk. Returns LOG_OK, with the read in *out
+ * until done (read.h) is called; or LOG_BUSY (too much waits already), LOG_NO_MEMORY or LOG_FAILED,
+ * and done is not called. In the end done gets LOG_OK and the page: all that is visible then, up to
+ * the limit; or LOG_NO_MEMORY, LOG_LOCKED (another program holds the file: ask again) or
+ * LOG_FAILED. Pages come in the order in which they were asked for, except that those who ask for
+ * the same get it at the same time. Never blocks. */
+enum log_status log_read_later(struct log *log, const char *const *channels, size_t count,
+                               struct cursor cursor, struct page_limit limit, read_done *done,
+                               void *owner, struct read **out);
 
-/* Counters for the operator, as of the last drain. */
+/* Likewise reads the newest visible message of a channel whose seq is below `before`: the page has
+ * that one message, or none. */
+enum log_status log_read_newest(struct log *log, const char *channel, uint64_t before,
+                                read_done *done, void *owner, struct read **out);
+
+/* The owner of a read goes away, and is not told. */
+void log_read_cancel(struct log *log, struct read *read);
+
+/* Readable when log_tell_reads has something to tell. It belongs to the log: watch it, do not read
+ * or close it. It is not the notification pipe, so that the loop can give pages to those who catch
+ * up after all others (loop.h). */
+int log_reads_fd(const struct log *log);
+
+/* Calls done for the owners of reads that are over, for about ms milliseconds, at least for one. If
+ * some are left, log_reads_fd stays readable. Never blocks on the disk. done may ask for more, and
+ * may cancel any read. */
+void log_tell_reads(struct log *log, int64_t ms);
+
+/* Counters for the operator, as of the last drain; but reads as of now. */
 struct log_stats {
     uint64_t messages;  /* retained on disk */
     uint64_t bytes;     /* message_size of them */
     uint64_t appended;  /* acknowledged since log_open */
     uint64_t commits;   /* transactions committed since log_open */
     uint64_t queued;    /* appends waiting now */
+    uint64_t reads;     /* reads waiting for the disk now */
     uint64_t wal_bytes; /* size of the write-ahead log's file. Usually at most LOG_WAL_USUAL; it
                            grows while another program reads in one long transaction */
 };

@@ -5,7 +5,8 @@
  * page that was read hold one each. Its bytes are never copied for a reader.
  *
  * The count is not atomic: only the loop's thread takes and drops references. The writer's thread
- * borrows a message through its append, and gives the append back.
+ * borrows a message through its append, and gives the append back. The reader's thread makes
+ * messages, and hands them over with their page.
  */
 #ifndef ENCKE_STORE_MESSAGE_H
 #define ENCKE_STORE_MESSAGE_H

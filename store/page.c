@@ -26,6 +26,18 @@ int page_add(struct page_fill *fill, struct message *message)
     return 0;
 }
 
+int page_add_all(struct page_fill *fill, const struct page *from)
+{
+    if (page_reserve(fill, from->count) != 0)
+        return -1;
+    for (size_t i = 0; i < from->count; i++) {
+        fill->page->messages[fill->page->count++] = message_hold(from->messages[i]);
+        fill->bytes += from->messages[i]->data_len;
+    }
+    fill->page->more = from->more;
+    return 0;
+}
+
 void page_free(struct page *page)
 {
     for (size_t i = 0; i < page->count; i++)

@@ -10,7 +10,7 @@
 #include "store/sql.h"
 
 /* Readers of a log in WAL mode wait only for another program that recovers it or has locked it
- * exclusively. The loop does not wait long for that. */
+ * exclusively. Others wait for their pages meanwhile, so that is not waited for for long. */
 enum { READ_BUSY_MS = 50 };
 
 /* The messages of one channel, one after another. */
@@ -88,6 +88,11 @@ void reader_close(struct reader *reader)
     sqlite3_finalize(reader->stretch);
     sqlite3_close(reader->db);
     free(reader);
+}
+
+void reader_interrupt(struct reader *reader)
+{
+    sqlite3_interrupt(reader->db);
 }
 
 const char *reader_error(const struct reader *reader)

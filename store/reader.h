@@ -1,10 +1,10 @@
 /* reader.h - messages from the disk, for readers whose cursor is older than what memory holds.
  *
- * It has a read-only connection of its own, for the loop's thread. Each read is one read
- * transaction, so floors and messages agree with each other. Its statements are reset before it
- * returns, so that no checkpoint waits for them. It may see commits that log_drain has not reported
- * yet: the caller reads only up to the visible head, and if such a commit deleted messages, the
- * floors that are read with them show the gap.
+ * It has a read-only connection of its own, which belongs to the reader's thread (reads.h) once
+ * that has started. Each read is one read transaction, so floors and messages agree with each
+ * other. Its statements are reset before it returns, so that no checkpoint waits for them. It may
+ * see commits that log_drain has not reported yet: the caller reads only up to the visible head,
+ * and if such a commit deleted messages, the floors that are read with them show the gap.
  *
  * A read costs what it reads, whatever the size of the log: every statement searches an index.
  */
@@ -34,8 +34,9 @@ int reader_load(struct reader *reader, struct tail *tail, char *why, size_t why_
 
 /* Fills the page with the messages of count channels whose seq is above `after` and at most upto,
  * in order. Sets page->more if there are more of them, and adds the channels' floors, as they are
- * in the same transaction. Blocks on the disk. Returns LOG_OK; or LOG_NO_MEMORY, LOG_LOCKED or
- * LOG_FAILED (see reader_error), with the page partly filled. */
+ * in the same transaction. A page that takes until fill->until_ms ends. Blocks on the disk. Returns
+ * LOG_OK; or LOG_NO_MEMORY, LOG_LOCKED or LOG_FAILED (see reader_error), with the page partly
+ * filled. */
 enum log_status reader_read(struct reader *reader, const char *const *channels, size_t count,
                             uint64_t after, uint64_t upto, struct page_fill *fill,
                             struct floors *floors);
@@ -44,6 +45,9 @@ enum log_status reader_read(struct reader *reader, const char *const *channels, 
  * there is none. Returns as reader_read does. */
 enum log_status reader_newest(struct reader *reader, const char *channel, uint64_t upto,
                               struct message **message);
+
+/* Lets the statement that runs now, if any, end with LOG_FAILED. Any thread. */
+void reader_interrupt(struct reader *reader);
 
 /* The reason why the latest failed read failed. Valid until the next call that fails. */
 const char *reader_error(const struct reader *reader);

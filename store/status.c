@@ -23,6 +23,10 @@ const char *log_status_text(enum log_status status)
         return "there is no memory left";
     case LOG_FAILED:
         return "the log has failed";
+    case LOG_BUSY:
+        return "too many readers are waiting for the disk";
+    case LOG_LATER:
+        return "the disk is needed";
     }
     return "unknown";
 }

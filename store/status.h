@@ -15,7 +15,9 @@ enum log_status {
     LOG_KEYS,      /* a message has a new key, and no more are kept: nothing was written */
     LOG_ORDER,     /* its seq is not above the head: nothing was written */
     LOG_NO_MEMORY, /* out of memory: nothing was written */
-    LOG_FAILED     /* the log cannot be trusted any more; log_error says why; end the process */
+    LOG_FAILED,    /* the log cannot be trusted any more; log_error says why; end the process */
+    LOG_BUSY,      /* too many reads are waiting for the disk */
+    LOG_LATER      /* no error: the disk is needed for this, see log_read_later */
 };
 
 /* One sentence for a person, without a full stop. Static. */

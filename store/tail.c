@@ -146,9 +146,18 @@ void tail_add(struct tail *tail, struct message *message)
     tail->start = message->seq;
 }
 
-void tail_trim(struct tail *tail)
+/* Whether the oldest message, if there is one, is to go. */
+static bool is_oldest_too_much(const struct tail *tail, uint64_t pinned)
 {
-    while (tail->bytes > tail->limit_bytes)
+    if (tail->bytes <= tail->limit_bytes)
+        return false;
+    return TAILQ_FIRST(&tail->recent)->message->seq <= pinned ||
+           tail->bytes - tail->limit_bytes > TAIL_PINNED_BYTES;
+}
+
+void tail_trim(struct tail *tail, uint64_t pinned)
+{
+    while (is_oldest_too_much(tail, pinned))
         drop_oldest_message(tail);
 }
 

@@ -47,8 +47,11 @@ void tail_free(struct tail *tail);
  * the tail instead drops everything up to it, and the disk answers. */
 void tail_add(struct tail *tail, struct message *message);
 
-/* Drops the oldest messages until limit_bytes are enough. */
-void tail_trim(struct tail *tail);
+enum { TAIL_PINNED_BYTES = 16 << 20 }; /* beyond limit_bytes; then what is pinned is dropped, too */
+
+/* Drops the oldest messages until limit_bytes are enough. Messages after the seq `pinned` stay, up
+ * to TAIL_PINNED_BYTES more. */
+void tail_trim(struct tail *tail, uint64_t pinned);
 
 /* Drops everything: nothing up to floor is retained. */
 void tail_restart(struct tail *tail, uint64_t floor);

@@ -3,15 +3,14 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "store/advice.h"
 #include "store/clock.h"
+#include "store/thread.h"
 
 /* A sleep until a message is too old ends after this long, as somebody may have set the wall clock.
  */
@@ -191,17 +190,11 @@ static enum work next_work(const struct writer *writer, int64_t *until)
 /* The condition's clock stands still while the machine is suspended, the steady clock does not. */
 static void sleep_until(struct writer *writer, int64_t until_ms)
 {
-    int64_t left_ms = until_ms == INT64_MAX ? 0 : until_ms - clock_steady_ms();
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    left_ms += until.tv_nsec / 1000000;
-    until.tv_sec += left_ms > 0 ? left_ms / 1000 : 0;
-    until.tv_nsec = left_ms > 0 ? left_ms % 1000 * 1000000 : 0;
     writer->sleeping = true;
     if (until_ms == INT64_MAX)
         pthread_cond_wait(&writer->wake, &writer->mutex);
     else
-        pthread_cond_timedwait(&writer->wake, &writer->mutex, &until);
+        condition_wait_ms(&writer->wake, &writer->mutex, until_ms - clock_steady_ms());
     writer->sleeping = false;
 }
 
@@ -241,34 +234,12 @@ static void *run_writer(void *arg)
     return NULL;
 }
 
-/* The loop handles the signals: this thread starts with all of them blocked. */
-static int start_thread(struct writer *writer)
-{
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&writer->thread, NULL, run_writer, writer);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error == 0)
-        pthread_setname_np(writer->thread, "encke-writer");
-    return error;
-}
-
 static void free_writer(struct writer *writer)
 {
     commit_free(&writer->committer);
     pthread_cond_destroy(&writer->wake);
     pthread_mutex_destroy(&writer->mutex);
     free(writer);
-}
-
-static void init_condition(pthread_cond_t *wake)
-{
-    pthread_condattr_t steady;
-    pthread_condattr_init(&steady);
-    pthread_condattr_setclock(&steady, CLOCK_MONOTONIC);
-    pthread_cond_init(wake, &steady);
-    pthread_condattr_destroy(&steady);
 }
 
 int writer_start(struct writer **out, struct file *file, const struct commit_limits *limits,
@@ -284,7 +255,7 @@ int writer_start(struct writer **out, struct file *file, const struct commit_lim
     STAILQ_INIT(&writer->queue);
     clear_report(&writer->report);
     pthread_mutex_init(&writer->mutex, NULL);
-    init_condition(&writer->wake);
+    condition_init(&writer->wake);
     int rc = commit_init(&writer->committer, file, limits);
     if (rc != SQLITE_OK) {
         advice_explain(file->path, "opened", "SQLite", file->db, rc, why, why_size);
@@ -294,7 +265,7 @@ int writer_start(struct writer **out, struct file *file, const struct commit_lim
     writer->report.totals = writer->committer.ledger.committed;
     memcpy(writer->report.position, writer->committer.ledger.position, POSITION_MAX + 1);
     *first = writer->report;
-    rc = start_thread(writer);
+    rc = thread_start(&writer->thread, "encke-writer", run_writer, writer);
     if (rc != 0) {
         snprintf(why, why_size, "the writer's thread cannot be started: %s", strerror(rc));
         free_writer(writer);

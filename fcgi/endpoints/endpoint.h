@@ -3,8 +3,7 @@
  * An endpoint is one function below, in endpoint_<what it does>.c, and a row of the table in
  * routes.c. It answers the request, or lets the connection wait for something, or ends it.
  *
- * Loop's thread only. Nothing here blocks, except that messages which are no longer in memory are
- * read from the disk, a page at a time (store/reader.h).
+ * Loop's thread only. Nothing here blocks.
  */
 #ifndef ENCKE_FCGI_ENDPOINT_H
 #define ENCKE_FCGI_ENDPOINT_H

@@ -2,7 +2,7 @@
  * mount. Without a mount it is the last segment of the path, so the web server can put the
  * endpoints anywhere. The table is in routes.c, the endpoints are in endpoint.h.
  *
- * Loop's thread only. Nothing here blocks, but an endpoint may: see endpoint.h.
+ * Loop's thread only. Nothing here blocks.
  */
 #ifndef ENCKE_FCGI_ROUTES_H
 #define ENCKE_FCGI_ROUTES_H

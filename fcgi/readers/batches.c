@@ -27,24 +27,33 @@ static void drop_known_gap(struct page *page, const struct gap *told, struct cur
     page->gap = NULL;
 }
 
-/* Reads a page of those channels, and makes a batch of it for the group. told: the gap that its
- * reader knows of, or NULL. Returns as batches_next. */
+/* Makes a batch of a page for the group, if it could be read. told: the gap that its reader knows
+ * of, or NULL. */
+static struct batch *make_batch(const struct group *group, struct cursor cursor,
+                                const struct gap *told, struct page *page, enum log_status *status)
+{
+    struct readers *readers = group->readers;
+    struct batch *batch = NULL;
+    if (*status == LOG_OK) {
+        drop_known_gap(page, told, cursor);
+        batch = batch_new(&readers->rendered, &group->shape, page);
+        if (!batch)
+            *status = LOG_NO_MEMORY;
+    }
+    if (*status != LOG_LATER)
+        note_read_status(readers, *status);
+    return batch;
+}
+
+/* Makes a batch of what memory has of those channels. Returns as batches_next. */
 static struct batch *read_batch(const struct group *group, const char *const *channels,
                                 size_t count, struct cursor cursor, const struct gap *told,
                                 enum log_status *status)
 {
-    struct readers *readers = group->readers;
-    struct batch *batch = NULL;
     struct page page;
-    *status = log_read(readers->log, channels, count, cursor, page_limit, &page);
-    if (*status == LOG_OK) {
-        drop_known_gap(&page, told, cursor);
-        batch = batch_new(&readers->rendered, &group->shape, &page);
-        page_free(&page);
-        if (!batch)
-            *status = LOG_NO_MEMORY;
-    }
-    note_read_status(readers, *status);
+    *status = log_read(group->readers->log, channels, count, cursor, page_limit, &page);
+    struct batch *batch = make_batch(group, cursor, told, &page, status);
+    page_free(&page);
     return batch;
 }
 
@@ -56,15 +65,32 @@ struct batch *batches_next(const struct group *group, const struct progress *pro
     return read_batch(group, channels, count, progress->cursor, progress->told, status);
 }
 
-struct batch *batches_news(const struct group *group, uint64_t seq)
+enum log_status batches_read(const struct group *group, const struct progress *progress,
+                             read_done *done, void *owner, struct read **read)
+{
+    const char *channels[WANTED_CHANNELS_MAX];
+    size_t count = group_channels(group, channels);
+    enum log_status status = log_read_later(group->readers->log, channels, count, progress->cursor,
+                                            page_limit, done, owner, read);
+    if (status != LOG_OK)
+        note_read_status(group->readers, status);
+    return status;
+}
+
+struct batch *batches_of_page(const struct group *group, const struct progress *progress,
+                              struct page *page, enum log_status status)
+{
+    return make_batch(group, progress->cursor, progress->told, page, &status);
+}
+
+struct batch *batches_news(const struct group *group, uint64_t seq, enum log_status *status)
 {
     const char *channels[WANTED_CHANNELS_MAX];
     size_t count = group_news_channels(group, channels);
     struct readers *readers = group->readers;
     uint64_t made = readers->rendered.made;
-    enum log_status status;
     struct batch *batch =
-        read_batch(group, channels, count, (struct cursor){CURSOR_AT, seq}, NULL, &status);
+        read_batch(group, channels, count, (struct cursor){CURSOR_AT, seq}, NULL, status);
     readers->round.made += readers->rendered.made - made;
     return batch;
 }

@@ -6,11 +6,12 @@
 #include "fcgi/conn/refusal.h"
 #include "fcgi/readers/render.h"
 
-/* A poll that waits for its turn to be given what is newer than its cursor. */
+/* A poll that waits for its turn to be given what is newer than its cursor, or for the disk. */
 struct deferred {
     struct group *group; /* joined */
     struct cursor cursor;
     uint64_t wait_ms;
+    struct read *read; /* NULL: it waits for its turn, or not yet for the disk */
 };
 
 enum {
@@ -37,7 +38,10 @@ static void leave_deferred(struct conn *conn, void *in)
 {
     (void)conn;
     struct deferred *deferred = in;
-    group_leave(&deferred->group->readers->groups, deferred->group);
+    struct readers *readers = deferred->group->readers;
+    if (deferred->read)
+        log_read_cancel(readers->log, deferred->read);
+    group_leave(&readers->groups, deferred->group);
     free(deferred);
 }
 
@@ -47,6 +51,9 @@ static const struct wait hold_wait = {.name = "held", .expired = expire_hold, .l
 /* Its turn has not come yet; in a struct deferred. */
 static const struct wait deferred_wait = {
     .name = "deferred", .ready = take_turn, .left = leave_deferred};
+
+/* Its page is read from the disk; in a struct deferred. */
+static const struct wait page_wait = {.name = "page", .left = leave_deferred};
 
 static const struct readers_ops hold_ops = {.wake = wake_holds, .release = release_holds};
 
@@ -59,13 +66,18 @@ static struct group *join(struct readers *readers, struct conn *conn, const stru
     return group;
 }
 
+static void stop_taking_turns(struct conn *conn)
+{
+    if (conn->watch == WATCH_LATER)
+        conn_watch(conn, WATCH_INPUT);
+}
+
 /* Holds the connection, which has been admitted and has joined the group. */
 static void hold(struct conn *conn, struct group *group, uint64_t wait_ms)
 {
     admission_enter(group->readers->admission);
     conn_wait(conn, &group->conns, &hold_wait, group, timer_jittered(wait_ms));
-    if (conn->watch == WATCH_LATER)
-        conn_watch(conn, WATCH_INPUT);
+    stop_taking_turns(conn);
 }
 
 static void join_and_hold(struct readers *readers, struct conn *conn, const struct wanted *wanted)
@@ -76,25 +88,27 @@ static void join_and_hold(struct readers *readers, struct conn *conn, const stru
         hold(conn, group, wanted->wait_ms);
 }
 
-/* Lets the connection take what is newer than the cursor in its turn. It has joined the group. */
-static void defer(struct conn *conn, struct deferred deferred)
+/* Lets the connection wait for its turn, or for the disk. Its poll has joined the group. Returns
+ * what it waits in; NULL when out of memory, and then it has been refused. */
+static struct deferred *wait_deferred(struct conn *conn, const struct wait *wait,
+                                      struct deferred deferred)
 {
     struct deferred *in = malloc(sizeof *in);
     if (!in) {
         group_leave(&deferred.group->readers->groups, deferred.group);
         conn_refuse_for_log(conn, LOG_NO_MEMORY);
-        return;
+        return NULL;
     }
     *in = deferred;
-    conn_wait(conn, &conn->conns->busy, &deferred_wait, in, CONN_FOREVER);
-    conn_watch(conn, WATCH_LATER);
+    conn_wait(conn, &conn->conns->busy, wait, in, CONN_FOREVER);
+    return in;
 }
 
-static void join_and_defer(struct readers *readers, struct conn *conn, const struct wanted *wanted)
+/* Lets the connection take what is newer than the cursor in its turn. */
+static void defer(struct conn *conn, struct deferred deferred)
 {
-    struct group *group = join(readers, conn, wanted);
-    if (group)
-        defer(conn, (struct deferred){group, wanted->cursor, wanted->wait_ms});
+    if (wait_deferred(conn, &deferred_wait, deferred))
+        conn_watch(conn, WATCH_LATER);
 }
 
 /* ---- answering at once ---- */
@@ -129,25 +143,64 @@ static void answer_page(struct readers *readers, struct conn *conn, enum format 
     conn_answer(conn, frame);
 }
 
-/* Answers with what is newer than the cursor, and returns true; or returns false, as there is
- * nothing. Between that and holding nothing can happen: only this thread moves the head
+/* Answers with the page that was read, or why it could not be, and returns true; or returns false,
+ * as there is nothing. Between that and holding nothing can happen: only this thread moves the head
  * (invariant 3). */
-static bool answer_at_once(struct readers *readers, struct conn *conn, const struct shape *shape,
-                           const char *const *channels, size_t count, struct cursor cursor,
-                           uint64_t wait_ms)
+static bool give_page(struct readers *readers, struct conn *conn, enum format format,
+                      uint64_t wait_ms, enum log_status status, const struct page *page)
 {
-    size_t most = answer_bytes(&readers->conns->unsent);
-    struct page page;
-    enum log_status status = log_read(readers->log, channels, count, cursor,
-                                      (struct page_limit){shape->limit, most}, &page);
-    bool nothing = status == LOG_OK && page.count == 0 && !page.reset && wait_ms > 0;
+    bool nothing = status == LOG_OK && page->count == 0 && !page->reset && wait_ms > 0;
     if (status != LOG_OK)
         conn_refuse_for_log(conn, status);
     else if (!nothing)
-        answer_page(readers, conn, shape->format, &page, most);
-    page_free(&page);
+        answer_page(readers, conn, format, page, answer_bytes(&readers->conns->unsent));
     return !nothing;
 }
+
+static struct page_limit page_limit_of(const struct readers *readers, const struct shape *shape)
+{
+    return (struct page_limit){shape->limit, answer_bytes(&readers->conns->unsent)};
+}
+
+/* ---- from the disk ---- */
+
+static void hold_deferred(struct conn *conn);
+
+/* The page of a poll is there. */
+static void on_poll_page(void *owner, enum log_status status, struct page *page)
+{
+    struct conn *conn = owner;
+    struct deferred *deferred = conn->in;
+    struct group *group = deferred->group;
+    deferred->read = NULL;
+    if (!give_page(group->readers, conn, group->shape.format, deferred->wait_ms, status, page))
+        hold_deferred(conn);
+}
+
+/* Has the page for a poll, which has joined the group, read from the disk. A drain waits for no
+ * disk. */
+static void read_poll_page(struct conn *conn, struct deferred deferred)
+{
+    struct readers *readers = deferred.group->readers;
+    const char *channels[WANTED_CHANNELS_MAX];
+    size_t count = group_channels(deferred.group, channels);
+    struct deferred *in = wait_deferred(conn, &page_wait, deferred);
+    if (!in)
+        return;
+    if (conn->conns->draining) {
+        conn_refuse_for_now(conn, ADMISSION_STOPPING);
+        return;
+    }
+    enum log_status status =
+        log_read_later(readers->log, channels, count, in->cursor,
+                       page_limit_of(readers, &in->group->shape), on_poll_page, conn, &in->read);
+    if (status != LOG_OK)
+        conn_refuse_for_log(conn, status);
+    else
+        stop_taking_turns(conn);
+}
+
+/* ---- asking ---- */
 
 /* Whether the cursor is where the head is, so that there is nothing to be given. */
 static bool is_at_head(const struct log *log, struct cursor cursor)
@@ -155,13 +208,45 @@ static bool is_at_head(const struct log *log, struct cursor cursor)
     return cursor.kind == CURSOR_NOW || (cursor.kind == CURSOR_AT && cursor.seq == log_head(log));
 }
 
+static void join_and_wait(struct readers *readers, struct conn *conn, const struct wanted *wanted,
+                          void (*wait)(struct conn *conn, struct deferred deferred))
+{
+    struct group *group = join(readers, conn, wanted);
+    if (group)
+        wait(conn, (struct deferred){group, wanted->cursor, wanted->wait_ms, NULL});
+}
+
+/* Answers a poll from memory, holds it, or has the disk asked. */
+static void poll_now(struct readers *readers, struct conn *conn, const struct wanted *wanted)
+{
+    struct page page;
+    enum log_status status = log_read(readers->log, wanted->channels, wanted->count, wanted->cursor,
+                                      page_limit_of(readers, &wanted->shape), &page);
+    if (status == LOG_LATER)
+        join_and_wait(readers, conn, wanted, read_poll_page);
+    else if (!give_page(readers, conn, wanted->shape.format, wanted->wait_ms, status, &page))
+        join_and_hold(readers, conn, wanted);
+    page_free(&page);
+}
+
 void hold_poll(struct readers *readers, struct conn *conn, const struct wanted *wanted)
 {
     if (is_round_over(readers) && !is_at_head(readers->log, wanted->cursor))
-        join_and_defer(readers, conn, wanted);
-    else if (!answer_at_once(readers, conn, &wanted->shape, wanted->channels, wanted->count,
-                             wanted->cursor, wanted->wait_ms))
-        join_and_hold(readers, conn, wanted);
+        join_and_wait(readers, conn, wanted, defer);
+    else
+        poll_now(readers, conn, wanted);
+}
+
+/* There is nothing for a poll that was deferred. */
+static void hold_deferred(struct conn *conn)
+{
+    const struct deferred *deferred = conn->in;
+    struct group *group = deferred->group;
+    uint64_t wait_ms = deferred->wait_ms;
+    if (!admission_check(group->readers->admission, conn))
+        return;
+    group_rejoin(group); /* since leave_deferred leaves the group once */
+    hold(conn, group, wait_ms);
 }
 
 /* The turn of one that was deferred has come. */
@@ -176,12 +261,16 @@ static void take_turn(struct conn *conn, uint32_t events)
     struct readers *readers = group->readers;
     const char *channels[WANTED_CHANNELS_MAX];
     size_t count = group_channels(group, channels);
-    if (answer_at_once(readers, conn, &group->shape, channels, count, deferred.cursor,
-                       deferred.wait_ms) ||
-        !admission_check(readers->admission, conn))
-        return;
-    group_rejoin(group); /* since leave_deferred leaves the group once */
-    hold(conn, group, deferred.wait_ms);
+    struct page page;
+    enum log_status status = log_read(readers->log, channels, count, deferred.cursor,
+                                      page_limit_of(readers, &group->shape), &page);
+    if (status == LOG_LATER) {
+        group_rejoin(group); /* likewise */
+        read_poll_page(conn, deferred);
+    } else if (!give_page(readers, conn, group->shape.format, deferred.wait_ms, status, &page)) {
+        hold_deferred(conn);
+    }
+    page_free(&page);
 }
 
 /* ---- news, and the end ---- */
@@ -223,48 +312,63 @@ static void defer_holds(struct group *group, uint64_t before)
     while (conn) {
         struct conn *next = LIST_NEXT(conn, link);
         group_rejoin(group); /* since leave_hold leaves the group once */
-        defer(conn, (struct deferred){group, {CURSOR_AT, before}, 0});
+        defer(conn, (struct deferred){group, {CURSOR_AT, before}, 0, NULL});
         conn = next;
     }
 }
 
-static struct frame *render_news(struct group *group, uint64_t before)
+/* Answers every hold of the group with the page of news, or why there is none. */
+static void give_news_page(struct group *group, enum log_status status, const struct page *page)
 {
     struct readers *readers = group->readers;
-    const char *channels[WANTED_CHANNELS_MAX];
-    size_t most = answer_bytes(&readers->conns->unsent);
-    struct page page;
-    enum log_status status = log_read(readers->log, channels, group_news_channels(group, channels),
-                                      (struct cursor){CURSOR_AT, before},
-                                      (struct page_limit){group->shape.limit, most}, &page);
-    if (status != LOG_OK)
-        return refusal_frame(status);
-    struct frame *frame = round_frame(&readers->round, &readers->rendered, &readers->conns->scratch,
-                                      group->shape.format, &page, most);
-    page_free(&page);
-    return frame;
+    struct conns *conns = readers->conns;
+    answer_holds(group, status != LOG_OK
+                            ? refusal_frame(status)
+                            : round_frame(&readers->round, &readers->rendered, &conns->scratch,
+                                          group->shape.format, page, answer_bytes(&conns->unsent)));
 }
 
 /* Answers every hold of the group with the news; or defers them, when much has been given in this
- * round of news, or is not taken. */
+ * round of news, or is not taken, or when memory does not have it. */
 static void wake_holds(struct group *group, uint64_t before)
 {
+    struct readers *readers = group->readers;
+    const char *channels[WANTED_CHANNELS_MAX];
     if (LIST_EMPTY(&group->conns))
         return; /* all are deferred */
-    if (readers_news_can_wait(group->readers))
+    if (readers_news_can_wait(readers)) {
+        defer_holds(group, before);
+        return;
+    }
+    struct page page;
+    enum log_status status =
+        log_read(readers->log, channels, group_news_channels(group, channels),
+                 (struct cursor){CURSOR_AT, before}, page_limit_of(readers, &group->shape), &page);
+    if (status == LOG_LATER)
         defer_holds(group, before);
     else
-        answer_holds(group, render_news(group, before));
+        give_news_page(group, status, &page);
+    page_free(&page);
 }
 
-/* Their clients must ask again. The refusal is short, so any socket takes it. */
-void hold_refuse_deferred(struct readers *readers)
+/* The refusal is short, so any socket takes it. */
+static void refuse_who_wait(struct readers *readers, const struct wait *wait)
 {
     struct conn *conn = LIST_FIRST(&readers->conns->busy);
     while (conn) {
         struct conn *next = LIST_NEXT(conn, link);
-        if (conn_waits(conn, &deferred_wait))
+        if (conn_waits(conn, wait))
             conn_refuse_for_now(conn, ADMISSION_STOPPING);
         conn = next;
     }
+}
+
+void hold_refuse_deferred(struct readers *readers)
+{
+    refuse_who_wait(readers, &deferred_wait);
+}
+
+void hold_refuse_reads(struct readers *readers)
+{
+    refuse_who_wait(readers, &page_wait);
 }

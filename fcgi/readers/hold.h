@@ -7,7 +7,8 @@
  * Many that come back at once with old cursors have much to be given. A create, or another's hold,
  * must not wait until all have it. So only so much is given in one round of the loop; the rest are
  * deferred, and have their turn after all others (loop.h). Until then they are not held: they do
- * not count for --max-holds, and the time for which they would wait has not begun.
+ * not count for --max-holds, and the time for which they would wait has not begun. The same is true
+ * of a poll whose messages are read from the disk, which waits for them (store/log.h).
  *
  * Loop's thread only.
  */
@@ -23,7 +24,9 @@
  * out of memory - it is answered with a 503. wanted is copied. */
 void hold_poll(struct readers *readers, struct conn *conn, const struct wanted *wanted);
 
-/* Refuses all that are deferred, as the daemon stops now. */
+/* Refuses all that are deferred, as the daemon stops now; and all that wait for the disk, as it is
+ * about to. Their clients ask again, from where they were. */
 void hold_refuse_deferred(struct readers *readers);
+void hold_refuse_reads(struct readers *readers);
 
 #endif

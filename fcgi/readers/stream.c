@@ -22,171 +22,15 @@ struct stream *stream_of(const struct conn *conn)
     return conn_waits(conn, &stream_wait) ? conn->in : NULL;
 }
 
-static struct readers *readers_of(const struct stream *stream)
-{
-    return stream->group->readers;
-}
-
-/* ---- live and behind ---- */
-
-/* Takes the stream to a list where it gets no news. */
-static void stop_being_live(struct conn *conn, struct conn_list *list, enum watch watch)
-{
-    struct stream *stream = conn->in;
-    if (stream->live)
-        readers_of(stream)->streams_behind++;
-    stream->live = false;
-    conn_move(conn, list);
-    conn_watch(conn, watch);
-}
-
-static void fall_behind(struct conn *conn)
-{
-    const struct stream *stream = conn->in;
-    stop_being_live(conn, &readers_of(stream)->behind, WATCH_LATER);
-}
-
-static void become_live(struct conn *conn)
-{
-    struct stream *stream = conn->in;
-    if (!stream->live)
-        readers_of(stream)->streams_behind--;
-    stream->live = true;
-    gap_drop(stream->progress.told); /* it is past all floors */
-    stream->progress.told = NULL;
-    conn_move(conn, &stream->group->conns);
-    stream_rewatch(conn);
-}
-
-void stream_rewatch(struct conn *conn)
-{
-    const struct stream *stream = conn->in;
-    conn_watch(conn, stream->partner->ops->watch(stream->partner));
-}
-
-void stream_set_aside(struct conn *conn)
-{
-    stop_being_live(conn, &conn->conns->busy, WATCH_CLOSE);
-}
-
-/* Ends the stream between two frames. */
-static void finish_stream(struct conn *conn)
-{
-    const struct stream *stream = conn->in;
-    stream->partner->ops->finish(conn);
-}
-
-/* The client is gone. */
-static void abandon_stream(struct conn *conn)
-{
-    const struct stream *stream = conn->in;
-    stream->partner->ops->gone(conn);
-}
-
-/* ---- giving ---- */
-
-/* Sends a batch to a stream that has no frame cut through. Returns false if the connection has
- * ended or is behind now. */
-static bool give_batch(struct conn *conn, const struct batch *batch)
-{
-    struct conns *conns = conn->conns;
-    struct stream *stream = conn->in;
-    struct progress *progress = &stream->progress;
-    struct frame *call = batch->bare ? group_call(stream->group, &conns->scratch) : NULL;
-    if (batch->bare && !call) {
-        conn_end(conn);
-        return false;
-    }
-    int sent = batch_send(batch, call, conn->fd, progress, &conns->deliveries);
-    if (sent == 0 && progress->rest.frame)
-        unsent_note(&conns->unsent, &progress->rest, conn);
-    if (sent < 0)
-        abandon_stream(conn);
-    else if (sent == 0)
-        fall_behind(conn);
-    return sent > 0;
-}
-
-/* Sends what is left of the frame that was cut through. Returns as give_batch. */
-static bool give_rest(struct conn *conn)
-{
-    struct unsent *unsent = &conn->conns->unsent;
-    struct stream *stream = conn->in;
-    struct rest *rest = &stream->progress.rest;
-    int sent = rest_send(rest, conn->fd);
-    if (sent < 0) {
-        abandon_stream(conn);
-    } else if (sent == 0) {
-        unsent_note(unsent, rest, conn);
-        fall_behind(conn);
-    } else {
-        unsent_drop(unsent, rest);
-    }
-    return sent > 0;
-}
-
-/* Sends a frame that is no message (NULL, out of memory, ends the connection), after which the
- * stream goes on from the cursor. Takes over the reference. Returns as give_batch. */
-static bool give_frame(struct conn *conn, struct frame *frame, struct cursor cursor)
-{
-    if (!frame) {
-        conn_end(conn);
-        return false;
-    }
-    struct stream *stream = conn->in;
-    stream->progress.cursor = cursor;
-    stream->progress.rest = (struct rest){.frame = frame};
-    return give_rest(conn);
-}
-
-/* Gives a stream that is behind its next batch. When that was the last it is live: nobody else can
- * have moved the head meanwhile (invariant 3). */
-static void give_next_batch(struct conn *conn, const struct batch *batch)
-{
-    const struct stream *stream = conn->in;
-    if (!give_batch(conn, batch))
-        return;
-    if (batch->more)
-        fall_behind(conn); /* others first */
-    else if (stream->once)
-        finish_stream(conn);
-    else
-        become_live(conn);
-}
-
-static void catch_up(struct conn *conn)
-{
-    const struct stream *stream = conn->in;
-    enum log_status status;
-    struct batch *batch = batches_next(stream->group, &stream->progress, &status);
-    if (batch)
-        give_next_batch(conn, batch);
-    else
-        conn_end(conn);
-    batch_free(batch);
-}
-
-/* The socket of a stream that is behind takes bytes again. */
-static void give_more(struct conn *conn)
-{
-    const struct stream *stream = conn->in;
-    if (stream->progress.rest.frame && !give_rest(conn))
-        return;
-    if (conn->conns->draining)
-        finish_stream(conn);
-    else if (stream->partner->ops->resume(conn))
-        catch_up(conn);
-}
-
 static void stream_ready(struct conn *conn, uint32_t events)
 {
     const struct stream *stream = conn->in;
     if (events == EPOLLOUT)
-        give_more(conn);
+        stream_give_more(conn);
     else if (events == EPOLLIN)
         stream->partner->ops->readable(conn);
     else
-        abandon_stream(conn);
+        stream_abandon(conn);
 }
 
 bool stream_say(struct conn *conn, struct frame *frame)
@@ -195,13 +39,13 @@ bool stream_say(struct conn *conn, struct frame *frame)
     struct cursor cursor = stream->progress.cursor;
     if (stream->live)
         cursor = (struct cursor){CURSOR_AT, log_head(readers_of(stream)->log)};
-    return give_frame(conn, frame, cursor);
+    return stream_give_frame(conn, frame, cursor);
 }
 
 /* ---- opening ---- */
 
 /* The first bytes: if no message follows at once, they tell the cursor, so that a client that
- * began with `now` has one. */
+ * began with `now` has one. (first is NULL if the log's disk has to be asked.) */
 static struct frame *opening_frame(struct readers *readers, const struct shape *shape,
                                    const char *greeting, const struct batch *first)
 {
@@ -211,7 +55,7 @@ static struct frame *opening_frame(struct readers *readers, const struct shape *
     if (greeting)
         buf_puts(out, greeting);
     transport->put_opening(out);
-    if (first->count == 0)
+    if (first && first->count == 0)
         transport->put_cursor(out, shape, log_epoch(readers->log), first->next);
     return transport_opening(shape, out);
 }
@@ -258,6 +102,7 @@ static void stream_free(struct stream *stream)
     readers->streams[stream->kind]--;
     if (!stream->live)
         readers->streams_behind--;
+    stream_cancel_read(stream);
     unsent_drop(&readers->conns->unsent, &stream->progress.rest);
     gap_drop(stream->progress.told);
     stream->partner->ops->free(stream->partner);
@@ -272,18 +117,23 @@ static void leave_stream(struct conn *conn, void *in)
     stream_free(in);
 }
 
-/* Sends the beginning of the stream, and the batch that was read for it. */
+/* Sends the beginning of the stream, and the batch that was read for it; NULL: it is on the disk.
+ */
 static void begin_stream(struct conn *conn, struct stream *stream, const char *greeting,
                          const struct batch *first)
 {
     struct readers *readers = readers_of(stream);
     struct frame *frame = opening_frame(readers, &stream->group->shape, greeting, first);
     struct cursor cursor = stream->progress.cursor;
-    if (first->count == 0)
+    if (first && first->count == 0)
         cursor = (struct cursor){CURSOR_AT, first->next};
     conn_wait(conn, &readers->behind, &stream_wait, stream, next_due_ms(stream));
-    if (give_frame(conn, frame, cursor))
-        give_next_batch(conn, first);
+    if (!stream_give_frame(conn, frame, cursor))
+        return;
+    if (first)
+        stream_give_next(conn, first);
+    else
+        stream_give_later(conn);
 }
 
 void stream_open(struct readers *readers, struct conn *conn, const struct wanted *wanted,
@@ -304,7 +154,7 @@ void stream_open(struct readers *readers, struct conn *conn, const struct wanted
     }
     enum log_status status;
     struct batch *first = batches_next(stream->group, &stream->progress, &status);
-    if (!first) {
+    if (!first && status != LOG_LATER) {
         stream_free(stream);
         conn_refuse_for_log(conn, status);
         return;
@@ -339,8 +189,8 @@ static void give_news(struct conn *conn, const void *context)
     const struct news *news = context;
     struct stream *stream = conn->in;
     stream->progress.cursor = news->before;
-    if (give_batch(conn, news->batch) && news->last && news->batch->more)
-        fall_behind(conn);
+    if (stream_give_batch(conn, news->batch) && news->last && news->batch->more)
+        stream_fall_behind(conn);
 }
 
 static void cut_stream_off(struct conn *conn, const void *context)
@@ -354,7 +204,7 @@ static void put_news_off(struct conn *conn, const void *context)
     const struct cursor *before = context;
     struct stream *stream = conn->in;
     stream->progress.cursor = *before;
-    fall_behind(conn);
+    stream_fall_behind(conn);
 }
 
 /* Gives the group's live streams what came after `before`; or lets them catch up with it, when much
@@ -370,9 +220,11 @@ static void wake_streams(struct group *group, uint64_t before)
             each_live_stream(group, put_news_off, &news.before);
             return;
         }
-        struct batch *batch = batches_news(group, news.before.seq);
+        enum log_status status;
+        struct batch *batch = batches_news(group, news.before.seq, &status);
         if (!batch) {
-            each_live_stream(group, cut_stream_off, NULL);
+            each_live_stream(group, status == LOG_LATER ? put_news_off : cut_stream_off,
+                             &news.before);
             return;
         }
         news.batch = batch;
@@ -394,7 +246,7 @@ static void send_heartbeat(struct conn *conn)
     uint64_t head = log_head(log);
     buf_reset(out);
     transport_of(shape->format)->put_heartbeat(out, shape, log_epoch(log), head);
-    give_frame(conn, transport_frame(shape, out), (struct cursor){CURSOR_AT, head});
+    stream_give_frame(conn, transport_frame(shape, out), (struct cursor){CURSOR_AT, head});
 }
 
 /* The stream's timer: a heartbeat is due, or its end. */
@@ -406,7 +258,7 @@ static void stream_due(struct conn *conn)
     if (dead || (over && stream->progress.rest.frame)) {
         conn_end(conn); /* its client takes nothing, and will go on from its own cursor */
     } else if (over) {
-        finish_stream(conn);
+        stream_finish(conn);
     } else {
         conn_expire_in(conn, next_due_ms(stream));
         if (stream->live)
@@ -417,7 +269,7 @@ static void stream_due(struct conn *conn)
 static void finish_live_stream(struct conn *conn, const void *context)
 {
     (void)context;
-    finish_stream(conn);
+    stream_finish(conn);
 }
 
 static void release_streams(struct group *group)
@@ -432,7 +284,7 @@ void stream_release_behind(struct readers *readers)
         struct conn *next = LIST_NEXT(conn, link);
         const struct stream *stream = conn->in;
         if (!stream->progress.rest.frame)
-            finish_stream(conn);
+            stream_finish(conn);
         conn = next;
     }
 }

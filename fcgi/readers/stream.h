@@ -21,23 +21,10 @@
 #include <stdint.h>
 
 #include "fcgi/conn/conn.h"
-#include "fcgi/readers/batch.h"
-#include "fcgi/readers/group.h"
 #include "fcgi/readers/partner.h"
 #include "fcgi/readers/readers.h"
-#include "fcgi/readers/transport.h"
+#include "fcgi/readers/stream_give.h"
 #include "fcgi/readers/wanted.h"
-
-/* What a connection has beyond its own struct while it streams. */
-struct stream {
-    struct group *group;
-    struct partner *partner;
-    struct progress progress; /* its cursor counts only while it is behind */
-    uint64_t ends_ms;         /* by the clock of timer.h; UINT64_MAX: never */
-    enum stream_kind kind;
-    bool live;
-    bool once; /* it ends when it has caught up */
-};
 
 #define STREAM_FOREVER UINT64_MAX /* wait_ms, of a stream that does not end by itself */
 
@@ -55,13 +42,6 @@ struct stream *stream_of(const struct conn *conn);
  * ends the connection). No frame may be cut through. Returns false if the socket was full, so that
  * the rest will go out first, or if the connection has ended. */
 bool stream_say(struct conn *conn, struct frame *frame);
-
-/* Lets epoll report what the partner of a live stream now waits for. The connection may have ended
- * when this returns, here and below. */
-void stream_rewatch(struct conn *conn);
-
-/* Takes a live stream out of its group: it gets no more news, and a drain waits for its end. */
-void stream_set_aside(struct conn *conn);
 
 /* Ends the streams that are behind as if their time were over, since the daemon is about to stop.
  * One that is in the middle of a frame is left to be cut off. */

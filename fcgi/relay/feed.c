@@ -17,8 +17,8 @@ struct item {
     char *cursor;            /* where the feed is once it is committed; NULL: where it was */
 };
 
-/* At any time one of three goes on: a poll is kept, an append waits for its commit, or the timer is
- * set, for the next try to append or for the next poll. */
+/* At any time one of four goes on: the channel is read for a cursor to begin with, a poll is kept,
+ * an append waits for its commit, or the timer is set, for the next try of one of these. */
 struct feed {
     struct keeper keeper;
     struct feeds *feeds;
@@ -27,6 +27,9 @@ struct feed {
     struct item items[2]; /* to be appended, in order: the word after an outage, and an answer */
     unsigned item_count;
     struct append *append; /* of the first one, under way */
+    struct read *read;     /* of an earlier message, under way */
+    uint64_t before;       /* the seq before which the next one is looked for; 0: it has begun */
+    unsigned looked;       /* so many had no cursor */
     struct timer timer;
     bool polling;       /* a poll is kept */
     uint64_t began_ms;  /* when the latest poll began */
@@ -89,6 +92,8 @@ bool feed_understand(const char *body, size_t len, const char *field, char **cur
 
 /* ---- polling ---- */
 
+static void look_back(struct feed *feed);
+
 static void set_feed_timer(struct feed *feed, uint64_t ms)
 {
     timer_set(feed->feeds->timers, &feed->timer, ms);
@@ -125,6 +130,35 @@ static void ask_after_pause(struct feed *feed)
         ask_upstream(feed);
 }
 
+/* ---- where to begin ---- */
+
+/* Takes over the cursor of the channel's newest message that has one. */
+static void on_feed_message(void *owner, enum log_status status, struct page *page)
+{
+    struct feed *feed = owner;
+    const struct message *message = page->count > 0 ? page->messages[0] : NULL;
+    feed->read = NULL;
+    if (status != LOG_OK) {
+        set_feed_timer(feed, FEED_RETRY_MS);
+        return;
+    }
+    if (message)
+        feed_understand(message_data(message), message->data_len, feed->upstream->cursor_field,
+                        &feed->cursor);
+    feed->before = message && !feed->cursor && ++feed->looked < FEED_LOOK_BACK ? message->seq : 0;
+    if (feed->before > 0)
+        look_back(feed);
+    else
+        ask_upstream(feed);
+}
+
+static void look_back(struct feed *feed)
+{
+    if (log_read_newest(feed->feeds->publisher->log, feed->upstream->channel, feed->before,
+                        on_feed_message, feed, &feed->read) != LOG_OK)
+        set_feed_timer(feed, FEED_RETRY_MS);
+}
+
 /* ---- appending ---- */
 
 static void set_feed_cursor(struct feed *feed, char *cursor)
@@ -152,6 +186,8 @@ static void on_feed_timer(struct timer *timer)
     struct feed *feed = OWNER(struct feed, timer, timer);
     if (feed->item_count > 0)
         append_first_item(feed);
+    else if (feed->before > 0)
+        look_back(feed);
     else if (!feed->polling)
         ask_upstream(feed);
 }
@@ -311,31 +347,6 @@ static void on_feed_reached(struct keeper *keeper)
 
 /* ---- life ---- */
 
-/* Takes over the cursor of the channel's newest message that has one. */
-static int resume_feed(struct feed *feed, char *why, size_t why_size)
-{
-    struct log *log = feed->feeds->publisher->log;
-    const char *channel = feed->upstream->channel;
-    struct message *message;
-    uint64_t before = UINT64_MAX;
-    for (int looked = 0; looked < FEED_LOOK_BACK && !feed->cursor; looked++) {
-        enum log_status status = log_newest(log, channel, before, &message);
-        if (status != LOG_OK) {
-            const char *error = log_error(log);
-            snprintf(why, why_size, "cannot read channel %s: %s", channel,
-                     error ? error : log_status_text(status));
-            return -1;
-        }
-        if (!message)
-            break;
-        feed_understand(message_data(message), message->data_len, feed->upstream->cursor_field,
-                        &feed->cursor);
-        before = message->seq;
-        message_drop(message);
-    }
-    return 0;
-}
-
 struct feeds *feeds_open(struct loop *loop, struct relay *relay, struct publisher *publisher,
                          const struct upstreams *upstreams, char *why, size_t why_size)
 {
@@ -356,22 +367,23 @@ struct feeds *feeds_open(struct loop *loop, struct relay *relay, struct publishe
                                          .reached = on_feed_reached},
                               .feeds = feeds,
                               .upstream = &upstreams->items[i],
+                              .before = UINT64_MAX,
                               .timer.fire = on_feed_timer};
-        if (resume_feed(feed, why, why_size) != 0) {
-            feeds_close(feeds);
-            return NULL;
-        }
+        look_back(feed);
     }
-    for (size_t i = 0; i < feeds->count; i++)
-        ask_upstream(&feeds->feeds[i]);
     return feeds;
 }
 
 void feeds_stop(struct feeds *feeds)
 {
     feeds->stopped = true;
-    for (size_t i = 0; i < feeds->count; i++)
-        timer_clear(feeds->timers, &feeds->feeds[i].timer);
+    for (size_t i = 0; i < feeds->count; i++) {
+        struct feed *feed = &feeds->feeds[i];
+        timer_clear(feeds->timers, &feed->timer);
+        if (feed->read)
+            log_read_cancel(feeds->publisher->log, feed->read);
+        feed->read = NULL;
+    }
 }
 
 void feeds_close(struct feeds *feeds)

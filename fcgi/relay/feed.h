@@ -32,8 +32,8 @@ enum {
 
 struct feeds;
 
-/* Starts the feeds of all upstreams that have a channel. Blocks on the disk, for a short read
- * each. Returns NULL with one line in why. */
+/* Starts the feeds of all upstreams that have a channel; each reads its channel for a cursor first
+ * (log_read_newest). Returns NULL with one line in why. */
 struct feeds *feeds_open(struct loop *loop, struct relay *relay, struct publisher *publisher,
                          const struct upstreams *upstreams, char *why, size_t why_size);
 

@@ -26,7 +26,8 @@ static char path[128], wal_path[160];
 static struct log *try_open(char *why, size_t why_size)
 {
     struct log *log = NULL;
-    struct log_options options = {.path = path, .memory_bytes = 3000, .queue_bytes = 1 << 20};
+    struct log_options options = {
+        .path = path, .memory_bytes = 3000, .queue_bytes = 1 << 20, .reads_bytes = 1 << 20};
     return log_open(&log, &options, why, why_size) == 0 ? log : NULL;
 }
 
@@ -71,7 +72,7 @@ static enum log_status put(struct log *log, const char *channel, const char *tex
             status = append->status;
             done = true;
         }
-        log_news_free(&news);
+        log_news_free(log, &news);
     }
     return status;
 }
@@ -197,6 +198,40 @@ static void look_at(struct seen *seen, const struct message *message, uint64_t i
           (unsigned long long)head, message_channel(message), message_data(message));
 }
 
+struct awaited {
+    struct page *page;
+    enum log_status status;
+    bool over;
+};
+
+static void take_page(void *owner, enum log_status status, struct page *page)
+{
+    struct awaited *awaited = owner;
+    awaited->status = status;
+    awaited->over = true;
+    *awaited->page = *page;
+    *page = (struct page){0};
+}
+
+/* Reads a page, from memory or from the disk. */
+static enum log_status read_page(struct log *log, const char *const *channels, size_t count,
+                                 struct cursor cursor, struct page_limit limit, struct page *page)
+{
+    struct read *read;
+    struct awaited awaited = {.page = page};
+    enum log_status status = log_read(log, channels, count, cursor, limit, page);
+    if (status != LOG_LATER)
+        return status;
+    status = log_read_later(log, channels, count, cursor, limit, take_page, &awaited, &read);
+    if (status != LOG_OK)
+        return status;
+    while (!awaited.over) {
+        fuzz_wait(log_reads_fd(log), "a read is never told");
+        log_tell_reads(log, 0);
+    }
+    return awaited.status;
+}
+
 /* Reads all there is, page by page; messages up to intact must be as they were written. Returns how
  * that ended. */
 static enum log_status read_all(struct log *log, uint64_t intact, struct seen *seen)
@@ -206,7 +241,7 @@ static enum log_status read_all(struct log *log, uint64_t intact, struct seen *s
     *seen = (struct seen){0};
     for (bool more = true; more;) {
         struct page page;
-        enum log_status status = log_read(log, CHANNELS, 3, cursor, limit, &page);
+        enum log_status status = read_page(log, CHANNELS, 3, cursor, limit, &page);
         if (status != LOG_OK)
             return status;
         CLAIM(!page.more || page.count > 0, "more, but nothing to go on from");
@@ -229,7 +264,7 @@ static bool append_one(struct log *log)
     struct page page;
     struct cursor cursor = {.kind = CURSOR_AT, .seq = log_head(log) - 1};
     static const char *const channel[] = {"a"};
-    status = log_read(log, channel, 1, cursor, (struct page_limit){1, 1}, &page);
+    status = read_page(log, channel, 1, cursor, (struct page_limit){1, 1}, &page);
     CLAIM(status == LOG_OK && page.count == 1 && page.messages[0]->data_len == strlen(text) &&
               memcmp(message_data(page.messages[0]), text, strlen(text)) == 0,
           "what was acknowledged is not there");

@@ -18,6 +18,9 @@
 /* The nth allocation from now on fails, and no other. */
 void memory_fail(unsigned nth);
 
+/* The same of the other threads: of all that they allocate, the nth fails. */
+void memory_fail_elsewhere(unsigned nth);
+
 /* Whether it has failed. From now on none fails. */
 bool memory_has_failed(void);
 

@@ -9,6 +9,13 @@ struct publisher publisher;
 
 const struct cursor at_start = {.kind = CURSOR_START}, from_now = {.kind = CURSOR_NOW};
 
+static struct source reads_source;
+
+static void tell_reads(struct source *source, uint32_t events)
+{
+    log_tell_reads(store->log, 0);
+}
+
 int readers_setup(void **state)
 {
     if (store_setup(state) != 0 || conns_setup(NULL) != 0)
@@ -21,6 +28,9 @@ int readers_setup(void **state)
     readers_init(&readers, store->log, &conns, &admission);
     readers.heartbeat_ms = HEARTBEAT_MS;
     readers.stream_ms = STREAM_MS;
+    reads_source.ready = tell_reads;
+    assert_int_equal(
+        loop_watch(&loop, log_reads_fd(store->log), TURN_LATER, EPOLLIN, &reads_source), 0);
     publisher = (struct publisher){.log = store->log, .max_message = MUCH_MAX};
     return 0;
 }
@@ -80,6 +90,16 @@ void take_published(struct peer *peer)
     drain_past(head_before);
 }
 
+void wait_for_reads(void)
+{
+    struct log_stats stats;
+    go_round();
+    for (log_stats(store->log, &stats); stats.reads > 0; log_stats(store->log, &stats)) {
+        assert_true(loop_round(&loop, PATIENCE_MS) > 0);
+        go_round();
+    }
+}
+
 void drain_past(uint64_t head)
 {
     struct log_news news;
@@ -89,7 +109,7 @@ void drain_past(uint64_t head)
         publish_done(&publisher, &news);
         readers_news(&readers, &news);
         publish_delivered(&news);
-        log_news_free(&news);
+        log_news_free(store->log, &news);
     }
 }
 

@@ -43,6 +43,9 @@ void publish_much(const char *channel, const char *word, size_t len);
 /* Waits until the log's head is past `head`, and gives all that is new to the readers. */
 void drain_past(uint64_t head);
 
+/* Waits for the disk until no read waits for it any more; then lets the loop go round. */
+void wait_for_reads(void);
+
 /* Asserts that nobody reads any more, and that nothing is left of those who did. */
 void assert_no_readers_left(void);
 

@@ -20,8 +20,10 @@ int store_setup(void **state)
     if (!mkdtemp(store->dir))
         return -1;
     snprintf(store->path, sizeof store->path, "%s/log.db", store->dir);
-    store->options = (struct log_options){
-        .path = store->path, .memory_bytes = 16 << 20, .queue_bytes = 64 << 20};
+    store->options = (struct log_options){.path = store->path,
+                                          .memory_bytes = 16 << 20,
+                                          .queue_bytes = 64 << 20,
+                                          .reads_bytes = 8 << 20};
     *state = store;
     return 0;
 }
@@ -83,6 +85,13 @@ void store_crash(struct store *store)
 
 /* ---- appending ---- */
 
+static void wait_for_fd(int fd)
+{
+    struct pollfd readable = {.fd = fd, .events = POLLIN};
+    if (poll(&readable, 1, PATIENCE_MS) != 1)
+        fail_msg("the log had nothing to say for %d ms", PATIENCE_MS);
+}
+
 enum log_status store_append(struct store *store, struct message *message)
 {
     return log_append(store->log, &message, 1, NULL, NULL, NULL);
@@ -106,9 +115,7 @@ enum log_status store_queue(struct store *store, const char *channel, const char
 
 void store_wait(struct store *store)
 {
-    struct pollfd readable = {.fd = log_fd(store->log), .events = POLLIN};
-    if (poll(&readable, 1, PATIENCE_MS) != 1)
-        fail_msg("the log had nothing to say for %d ms", PATIENCE_MS);
+    wait_for_fd(log_fd(store->log));
 }
 
 void store_drain(struct store *store)
@@ -125,7 +132,7 @@ void store_drain(struct store *store)
             store->worst = append->status;
     }
     store->failed = news.failed;
-    log_news_free(&news);
+    log_news_free(store->log, &news);
 }
 
 static uint64_t queued(const struct store *store)
@@ -176,6 +183,48 @@ void store_put_many(struct store *store, const char *channel, size_t count)
 
 /* ---- reading ---- */
 
+void store_tell_reads(struct store *store)
+{
+    wait_for_fd(log_reads_fd(store->log));
+    log_tell_reads(store->log, 0);
+}
+
+struct awaited {
+    struct page *page;
+    enum log_status status;
+    bool over;
+};
+
+static void take_page(void *owner, enum log_status status, struct page *page)
+{
+    struct awaited *awaited = owner;
+    awaited->status = status;
+    awaited->over = true;
+    *awaited->page = *page;
+    *page = (struct page){0};
+}
+
+/* Waits until the read is over, if it was asked for. */
+static enum log_status await_page(struct store *store, const struct awaited *awaited,
+                                  enum log_status asked)
+{
+    while (asked == LOG_OK && !awaited->over)
+        store_tell_reads(store);
+    return asked == LOG_OK ? awaited->status : asked;
+}
+
+enum log_status store_page(struct store *store, const char *const *channels, size_t count,
+                           struct cursor cursor, struct page_limit limit, struct page *page)
+{
+    enum log_status status = log_read(store->log, channels, count, cursor, limit, page);
+    if (status != LOG_LATER)
+        return status;
+    struct read *read;
+    struct awaited awaited = {.page = page};
+    status = log_read_later(store->log, channels, count, cursor, limit, take_page, &awaited, &read);
+    return await_page(store, &awaited, status);
+}
+
 const char *store_read(struct store *store, const char *channels, struct cursor cursor,
                        size_t limit)
 {
@@ -186,7 +235,7 @@ const char *store_read(struct store *store, const char *channels, struct cursor 
     for (char *name; (name = strsep(&rest, " "));)
         list[count++] = name;
     struct page page;
-    enum log_status status = log_read(store->log, list, count, cursor, UP_TO(limit), &page);
+    enum log_status status = store_page(store, list, count, cursor, UP_TO(limit), &page);
     if (status != LOG_OK) {
         snprintf(store->text, sizeof store->text, "status %d", status);
         return store->text;
@@ -218,15 +267,26 @@ const char *store_read_all(struct store *store, const char *channels)
     return store_read(store, channels, (struct cursor){.kind = CURSOR_START}, 1000);
 }
 
+struct message *store_newest_message(struct store *store, const char *channel, uint64_t before)
+{
+    struct page page;
+    struct read *read;
+    struct awaited awaited = {.page = &page};
+    enum log_status status =
+        log_read_newest(store->log, channel, before, take_page, &awaited, &read);
+    assert_int_equal(await_page(store, &awaited, status), LOG_OK);
+    assert_in_range(page.count, 0, 1);
+    struct message *message = page.count > 0 ? message_hold(page.messages[0]) : NULL;
+    page_free(&page);
+    return message;
+}
+
 uint64_t store_newest(struct store *store, const char *channel, uint64_t before)
 {
-    struct message *message = NULL;
-    uint64_t seq = 0;
-    assert_int_equal(log_newest(store->log, channel, before, &message), LOG_OK);
-    if (message) {
+    struct message *message = store_newest_message(store, channel, before);
+    uint64_t seq = message ? message->seq : 0;
+    if (message)
         assert_string_equal(message_channel(message), channel);
-        seq = message->seq;
-    }
     message_drop(message);
     return seq;
 }

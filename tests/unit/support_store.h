@@ -64,6 +64,13 @@ void store_settle(struct store *store);
 /* Waits and drains until that many messages are retained. */
 void store_settle_at(struct store *store, uint64_t messages);
 
+/* Reads as log_read does; if that needs the disk, waits for it. *page is the caller's. */
+enum log_status store_page(struct store *store, const char *const *channels, size_t count,
+                           struct cursor cursor, struct page_limit limit, struct page *page);
+
+/* Waits until log_reads_fd is readable, and tells the owners of reads. */
+void store_tell_reads(struct store *store);
+
 /* Reads channels (names separated by blanks) and gives the page as text: "1=a 2=b next 2", with
  * " more" and " reset" behind where it says so. Valid until the next one. */
 const char *store_read(struct store *store, const char *channels, struct cursor cursor,
@@ -74,7 +81,9 @@ const char *store_status(enum log_status status);
 const char *store_read_at(struct store *store, const char *channels, uint64_t seq);
 const char *store_read_all(struct store *store, const char *channels);
 
-/* The seq of what log_newest gives; 0: nothing. */
+/* What log_read_newest gives: a reference for the caller, NULL for nothing; and the seq of that, 0
+ * for nothing. */
+struct message *store_newest_message(struct store *store, const char *channel, uint64_t before);
 uint64_t store_newest(struct store *store, const char *channel, uint64_t before);
 
 /* Runs SQL on the closed log with a connection of its own, and returns the first integer. */

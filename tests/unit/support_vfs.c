@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include "support_vfs.h"
 #include "support_disk.h"
 #include "support_store.h"
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 struct shim_file {
@@ -24,6 +26,14 @@ static struct {
     bool on;
     char image[200];
 } fault;
+
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static struct {
+    bool stops;
+    bool stopped;   /* a read is */
+    unsigned steps; /* reads that may go on */
+    unsigned pages;
+} reading;
 
 static sqlite3_vfs *disk;
 static sqlite3_vfs shim;
@@ -50,6 +60,30 @@ static int meet(int op)
     }
     pthread_mutex_unlock(&mutex);
     return rc;
+}
+
+static bool is_reader(void)
+{
+    char name[16] = "";
+    pthread_getname_np(pthread_self(), name, sizeof name);
+    return strcmp(name, "encke-reader") == 0;
+}
+
+/* The reader's thread stops here, if it is to. */
+static void stop_reader(void)
+{
+    if (!is_reader())
+        return;
+    pthread_mutex_lock(&mutex);
+    while (reading.stops && reading.steps == 0) {
+        reading.stopped = true;
+        pthread_cond_broadcast(&changed);
+        pthread_cond_wait(&changed, &mutex);
+    }
+    reading.stopped = false;
+    if (reading.steps > 0)
+        reading.steps--;
+    pthread_mutex_unlock(&mutex);
 }
 
 static void copy_file(const char *from, const char *to)
@@ -92,6 +126,7 @@ static int shim_close(sqlite3_file *file)
 static int shim_read(sqlite3_file *file, void *bytes, int size, sqlite3_int64 at)
 {
     int rc = meet(SHIM_READ);
+    stop_reader();
     return rc != SQLITE_OK ? rc : real(file)->pMethods->xRead(real(file), bytes, size, at);
 }
 
@@ -179,8 +214,15 @@ static int shim_map(sqlite3_file *file, int page, int size, int extend, void vol
                            : real(file)->pMethods->xShmMap(real(file), page, size, extend, out);
 }
 
+/* Each transaction that reads takes one of the five shared locks that follow the first three
+ * (sqlite.org/walformat.html, 2.3). */
 static int shim_shm_lock(sqlite3_file *file, int at, int count, int flags)
 {
+    if (flags == (SQLITE_SHM_LOCK | SQLITE_SHM_SHARED) && at >= 3 && is_reader()) {
+        pthread_mutex_lock(&mutex);
+        reading.pages++;
+        pthread_mutex_unlock(&mutex);
+    }
     return real(file)->pMethods->xShmLock(real(file), at, count, flags);
 }
 
@@ -252,6 +294,8 @@ void shim_install(void)
     }
     sqlite3_vfs_register(&shim, 1); /* each time: sqlite3_shutdown forgets it */
     memset(&fault, 0, sizeof fault);
+    shim_go();
+    reading.pages = 0;
 }
 
 int shim_setup(void **state)
@@ -295,6 +339,53 @@ unsigned shim_met(void)
     unsigned met = fault.met;
     pthread_mutex_unlock(&mutex);
     return met;
+}
+
+static void set_stops(bool stops, unsigned steps)
+{
+    pthread_mutex_lock(&mutex);
+    reading.stops = stops;
+    reading.steps = steps;
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&mutex);
+}
+
+void shim_stop(void)
+{
+    set_stops(true, 0);
+}
+
+void shim_go(void)
+{
+    set_stops(false, 0);
+}
+
+void shim_step(void)
+{
+    shim_wait();
+    set_stops(true, 1);
+}
+
+void shim_wait(void)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += PATIENCE_MS / 1000;
+    int missed = 0;
+    pthread_mutex_lock(&mutex);
+    while ((!reading.stopped || reading.steps > 0) && missed == 0)
+        missed = pthread_cond_timedwait(&changed, &mutex, &until);
+    pthread_mutex_unlock(&mutex);
+    if (missed)
+        fail_msg("the reader's thread read nothing for %d ms", PATIENCE_MS);
+}
+
+unsigned shim_pages(void)
+{
+    pthread_mutex_lock(&mutex);
+    unsigned pages = reading.pages;
+    pthread_mutex_unlock(&mutex);
+    return pages;
 }
 
 unsigned shim_syncs(void)

@@ -30,6 +30,17 @@ unsigned shim_met(void);
 /* How many syncs there were since shim_install or shim_arm. */
 unsigned shim_syncs(void);
 
+/* From now on each read of the reader's thread (store/reads.h) stops, until shim_go or
+ * shim_install. shim_step lets the one that is stopped go on, alone; shim_wait waits until one is.
+ */
+void shim_stop(void);
+void shim_go(void);
+void shim_step(void);
+void shim_wait(void);
+
+/* How often that thread has begun to read a page from the log, since shim_install. */
+unsigned shim_pages(void);
+
 /* From now on a file that is synced is then copied to dir, under its own name: what a disk that
  * keeps nothing but what was synced would hold. NULL ends it. */
 void shim_image(const char *dir);

@@ -328,6 +328,7 @@ static void fail_each_allocation(void (*before)(struct peer *peer), void (*step)
         before(&peer);
         memory_fail(++nth);
         step(&peer);
+        wait_for_reads();
         failed = memory_has_failed();
         peer_hear(&peer);
         assert_int_equal(peer.closed || peer.heard.len > 0, admission.waiting == 0);

@@ -66,7 +66,7 @@ static void head_moves_only_in_drain(void **state)
     assert_int_equal(log_head(store->log), 2);
     assert_false(news.failed);
     assert_false(STAILQ_EMPTY(&news.done));
-    log_news_free(&news);
+    log_news_free(store->log, &news);
 }
 
 static void drain_with_nothing_to_say_changes_nothing(void **state)
@@ -79,7 +79,7 @@ static void drain_with_nothing_to_say_changes_nothing(void **state)
     assert_int_equal(news.before, 1);
     assert_int_equal(news.head, 1);
     assert_true(STAILQ_EMPTY(&news.done));
-    log_news_free(&news);
+    log_news_free(store->log, &news);
     assert_string_equal(store_read_all(store, "a"), "1=x next 1");
 }
 
@@ -104,7 +104,7 @@ static void seqs_rise_by_one_in_queue_order(void **state)
             assert_int_equal((uintptr_t)append->owner, seen);
         }
         assert_int_equal(news.head, seen);
-        log_news_free(&news);
+        log_news_free(store->log, &news);
     }
 }
 
@@ -175,7 +175,7 @@ static void every_byte_of_a_message_is_kept(void **state)
                              LOG_OK);
             store_settle(store);
         }
-        assert_int_equal(log_read(store->log, &channel, 1, (struct cursor){0}, UP_TO(10), &page),
+        assert_int_equal(store_page(store, &channel, 1, (struct cursor){0}, UP_TO(10), &page),
                          LOG_OK);
         assert_int_equal(page.count, 1);
         assert_int_equal(page.messages[0]->data_len, 256);
@@ -277,14 +277,13 @@ static void a_page_ends_with_the_message_that_brings_it_past_its_bytes(void **st
     store_settle(store);
     struct page page;
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(log_read(store->log, &channel, 1, (struct cursor){0}, limit, &page),
-                         LOG_OK);
+        assert_int_equal(store_page(store, &channel, 1, (struct cursor){0}, limit, &page), LOG_OK);
         assert_int_equal(page.count, 3);
         assert_true(page.more);
         assert_int_equal(page.next, 3);
         page_free(&page);
         assert_int_equal(
-            log_read(store->log, &channel, 1, (struct cursor){CURSOR_AT, 1}, limit, &page), LOG_OK);
+            store_page(store, &channel, 1, (struct cursor){CURSOR_AT, 1}, limit, &page), LOG_OK);
         assert_int_equal(page.count, 3);
         assert_false(page.more);
         page_free(&page);
@@ -318,8 +317,7 @@ static void a_page_outlives_the_memory_it_came_from(void **state)
     store_open(store);
     store_put(store, "a", "x");
     struct page page;
-    assert_int_equal(log_read(store->log, &channel, 1, (struct cursor){0}, UP_TO(10), &page),
-                     LOG_OK);
+    assert_int_equal(store_page(store, &channel, 1, (struct cursor){0}, UP_TO(10), &page), LOG_OK);
     store_put(store, "a", "y");
     assert_string_equal(message_data(page.messages[0]), "x");
     page_free(&page);
@@ -417,12 +415,12 @@ static void newest_is_whole(void **state)
     store_put(store, "a", "what it says");
     store_put(store, "b", "");
     struct message *message;
-    assert_int_equal(log_newest(store->log, "a", UINT64_MAX, &message), LOG_OK);
+    message = store_newest_message(store, "a", UINT64_MAX);
     assert_int_equal(message->data_len, strlen("what it says"));
     assert_memory_equal(message_data(message), "what it says", message->data_len);
     assert_true(message->time_ms > 0);
     message_drop(message);
-    assert_int_equal(log_newest(store->log, "b", UINT64_MAX, &message), LOG_OK);
+    message = store_newest_message(store, "b", UINT64_MAX);
     assert_int_equal(message->data_len, 0);
     message_drop(message);
 }

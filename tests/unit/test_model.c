@@ -287,7 +287,7 @@ static void read_a_page(struct store *store, struct following *following, bool s
 {
     struct cursor cursor = {CURSOR_AT, following->seq};
     struct page page;
-    assert_int_equal(log_read(store->log, followed, FOLLOWED, cursor, UP_TO(1 + below(60)), &page),
+    assert_int_equal(store_page(store, followed, FOLLOWED, cursor, UP_TO(1 + below(60)), &page),
                      LOG_OK);
     assert_int_equal(page.reset, page.gap != NULL);
     if (page.gap && !gap_is_known(page.gap, following->known, following->seq)) {

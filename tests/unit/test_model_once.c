@@ -222,7 +222,7 @@ static void drain_until(struct store *store, char *const *expected, size_t count
                 fail_msg("the log says \"%s\", the model \"%s\"", outcome, expected[done]);
             done++;
         }
-        log_news_free(&news);
+        log_news_free(store->log, &news);
     }
 }
 
@@ -277,7 +277,7 @@ static void restart_both(struct store *store, struct model *model)
     while (!news.restarted) {
         store_wait(store);
         log_drain(store->log, &news);
-        log_news_free(&news);
+        log_news_free(store->log, &news);
     }
     assert_int_equal(news.restart, LOG_OK);
     model_restart(model, epoch, floor);

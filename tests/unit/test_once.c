@@ -80,7 +80,7 @@ static void drain(struct store *store)
         STAILQ_FOREACH (append, &news.done, next) {
             append->ops->done(append);
         }
-        log_news_free(&news);
+        log_news_free(store->log, &news);
         log_stats(store->log, &stats);
     } while (stats.queued);
 }

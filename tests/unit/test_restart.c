@@ -20,7 +20,7 @@ static struct log_news drain(struct store *store)
     do {
         store_wait(store);
         log_drain(store->log, &news);
-        log_news_free(&news);
+        log_news_free(store->log, &news);
     } while (!news.restarted && !news.failed);
     return news;
 }

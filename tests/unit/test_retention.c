@@ -182,7 +182,7 @@ static void paging_through_a_gap_gets_to_the_end(void **state)
         store_put(store, "b", "y");
     struct page page;
     for (int pages = 0; pages < 100; pages++) {
-        assert_int_equal(log_read(store->log, channels, 2, cursor, UP_TO(3), &page), LOG_OK);
+        assert_int_equal(store_page(store, channels, 2, cursor, UP_TO(3), &page), LOG_OK);
         cursor = (struct cursor){CURSOR_AT, page.next};
         seen += page.count;
         if (!page.more)
@@ -199,8 +199,7 @@ static struct gap *read_gap(struct store *store, uint64_t seq)
     const char *channels[] = {"a", "b"};
     struct page page;
     assert_int_equal(
-        log_read(store->log, channels, 2, (struct cursor){CURSOR_AT, seq}, UP_TO(1), &page),
-        LOG_OK);
+        store_page(store, channels, 2, (struct cursor){CURSOR_AT, seq}, UP_TO(1), &page), LOG_OK);
     struct gap *gap = gap_hold(page.gap);
     assert_int_equal(page.reset, gap != NULL);
     page_free(&page);

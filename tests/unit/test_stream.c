@@ -524,6 +524,7 @@ static void fail_each_allocation(void (*before)(struct peer *peer), void (*step)
         before(&peer);
         memory_fail(++nth);
         step(&peer);
+        wait_for_reads();
         failed = memory_has_failed();
         go_round();
         peer_hear(&peer);

@@ -465,6 +465,7 @@ static void fail_each_allocation(void (*before)(struct peer *peer), void (*step)
         before(&peer);
         memory_fail(++nth);
         step(&peer);
+        wait_for_reads();
         failed = memory_has_failed();
         hear_all(&peer);
         assert_true(peer.closed || admission.waiting == 1 || peer.heard.len > 0);

@@ -103,7 +103,7 @@ static unsigned read_numbers(struct store *store, unsigned *numbers)
     const char *channel = "a";
     struct page page;
     assert_int_equal(
-        log_read(store->log, &channel, 1, (struct cursor){.kind = CURSOR_START}, UP_TO(ALL), &page),
+        store_page(store, &channel, 1, (struct cursor){.kind = CURSOR_START}, UP_TO(ALL), &page),
         LOG_OK);
     unsigned count = (unsigned)page.count;
     for (unsigned i = 0; i < count; i++)
