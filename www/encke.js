@@ -537,8 +537,9 @@
      * --once). A message that the server makes up has no key, and is sent once.
      */
     async function create(options) {
-        const once = options.message ? options.once || newKey() : undefined;
-        const fields = once ? { msg: options.message, once: once } : {};
+        const text = String(options.message ?? "");
+        const once = text ? options.once || newKey() : undefined;
+        const fields = once ? { msg: text, once: once } : {};
         for (let failures = 0; ; failures++) {
             try {
                 return await post(options.base || "comet/", options.channel || "main", fields);

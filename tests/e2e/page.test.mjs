@@ -84,6 +84,7 @@ throughBoth('half a character in a message is stored as U+FFFD, and all the rest
     ['ha\ud83d', 'ha\ufffd'],
     ['\ude00lf', '\ufffdlf'],
     ['a whole one \ud83d\ude00 & + % = ?? \u0001\n', 'a whole one \ud83d\ude00 & + % = ?? \u0001\n'],
+    [0, '0'],
     ['', /^[A-Z0-9]{6}$/], // none is made up
   ]) {
     const id = await board.page.evaluate(
