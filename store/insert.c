@@ -103,8 +103,9 @@ static int insert_row(struct insert *insert, struct append_entry *entry, const c
     int rc = ledger_channel(insert->ledger, message_channel(message), &channel);
     if (rc != SQLITE_OK || !channel)
         return rc == SQLITE_OK ? SQLITE_INTERNAL : rc; /* look_at_entry has found it */
-    entry->seq = ledger_add(insert->ledger, channel, message->data_len);
-    rc = sqlite3_bind_int64(insert->row, 1, (sqlite3_int64)entry->seq);
+    rc = ledger_add(insert->ledger, channel, message->data_len, &entry->seq);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int64(insert->row, 1, (sqlite3_int64)entry->seq);
     if (rc == SQLITE_OK)
         rc = sqlite3_bind_int64(insert->row, 2, channel->id);
     if (rc == SQLITE_OK)

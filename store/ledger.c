@@ -194,9 +194,7 @@ static int prepare_books(struct ledger *ledger)
         {&ledger->save, "INSERT INTO channel(id, name, floor, count) VALUES (?1, ?2, ?3, ?4) "
                         "ON CONFLICT(id) DO UPDATE SET floor = ?3, count = ?4"},
         {&ledger->erase, "DELETE FROM channel WHERE id = ?1"},
-        {&ledger->index, "INSERT INTO by_channel(channel, seq) SELECT channel, seq FROM message "
-                         "WHERE seq > ?1 ORDER BY channel, seq"},
-        {&ledger->unindex, "DELETE FROM by_channel WHERE channel = ?1 AND seq <= ?2"},
+        {&ledger->unindex, "DELETE FROM by_channel WHERE channel = ?1 AND last <= ?2"},
         {&ledger->save_log, "UPDATE log SET settled = ?1, forgotten = ?2, messages = ?3, "
                             "bytes = ?4, channels = ?5, keys = ?6, position = ?7"},
         {&ledger->version, "PRAGMA data_version"},
@@ -219,6 +217,8 @@ int ledger_init(struct ledger *ledger, sqlite3 *db, uint64_t most_channels)
         rc = read_totals(ledger, &ledger->settled, &head);
     ledger->committed = ledger->settled;
     ledger->committed.head = head;
+    if (rc == SQLITE_OK)
+        rc = stretch_init(&ledger->stretch, db);
     if (rc == SQLITE_OK && ledger_is_behind(ledger))
         rc = add_up_stretch(ledger);
     if (rc == SQLITE_OK)
@@ -229,10 +229,10 @@ int ledger_init(struct ledger *ledger, sqlite3 *db, uint64_t most_channels)
 
 void ledger_free(struct ledger *ledger)
 {
-    sqlite3_stmt *const all[] = {ledger->find_name, ledger->find_id, ledger->save,
-                                 ledger->erase,     ledger->index,   ledger->unindex,
-                                 ledger->save_log,  ledger->version};
+    sqlite3_stmt *const all[] = {ledger->find_name, ledger->find_id,  ledger->save,   ledger->erase,
+                                 ledger->unindex,   ledger->save_log, ledger->version};
     channels_shrink(&ledger->channels, 0);
+    stretch_free(&ledger->stretch);
     ledger_free_floors(&ledger->floors);
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         sqlite3_finalize(all[i]);
@@ -268,14 +268,18 @@ int ledger_begin(struct ledger *ledger)
     return rc;
 }
 
-uint64_t ledger_add(struct ledger *ledger, struct channel *channel, size_t data_len)
+int ledger_add(struct ledger *ledger, struct channel *channel, size_t data_len, uint64_t *seq)
 {
     assert(!ledger->settling);
+    int rc = stretch_add(&ledger->stretch, channel->id, ledger->now.head + 1);
+    if (rc != SQLITE_OK)
+        return rc;
     list_change(ledger, channel);
     channel->count++;
     ledger->now.messages++;
     ledger->now.bytes += message_size_of(channel->name_len, data_len);
-    return ++ledger->now.head;
+    *seq = ++ledger->now.head;
+    return SQLITE_OK;
 }
 
 void ledger_release(struct ledger *ledger, const char *name)
@@ -314,16 +318,10 @@ bool ledger_is_behind(const struct ledger *ledger)
 
 int ledger_settle(struct ledger *ledger)
 {
-    uint64_t stretch = ledger->now.messages - ledger->settled.messages;
     ledger->settling = true;
-    if (stretch == 0)
-        return SQLITE_OK;
-    int rc = sqlite3_bind_int64(ledger->index, 1, (sqlite3_int64)ledger->settled.head);
-    if (rc == SQLITE_OK)
-        rc = sql_run(ledger->index);
-    if (rc == SQLITE_OK && (uint64_t)sqlite3_changes64(ledger->db) != stretch)
-        rc = SQLITE_CORRUPT;
-    return rc;
+    if (ledger->stretch.count != ledger->now.messages - ledger->settled.messages)
+        return SQLITE_CORRUPT;
+    return stretch_index(&ledger->stretch);
 }
 
 int ledger_remove(struct ledger *ledger, struct channel *channel, uint64_t seq, size_t data_len)
@@ -456,6 +454,7 @@ static void note_settled(struct ledger *ledger)
         TAILQ_REMOVE(&ledger->behind, channel, stretch);
         channel->behind = false;
     }
+    stretch_clear(&ledger->stretch);
     ledger->settled = ledger->now;
 }
 
@@ -510,6 +509,7 @@ void ledger_undo(struct ledger *ledger)
             channels_drop(&ledger->channels, channel);
     }
     ledger_free_floors(&ledger->floors);
+    stretch_undo(&ledger->stretch, ledger->committed.head);
     ledger_set_position(ledger, NULL, true);
     ledger->settling = false;
     ledger->now = ledger->committed;
@@ -520,6 +520,7 @@ void ledger_restart(struct ledger *ledger, uint64_t floor)
     assert(TAILQ_EMPTY(&ledger->changed));
     TAILQ_INIT(&ledger->behind);
     channels_shrink(&ledger->channels, 0);
+    stretch_clear(&ledger->stretch);
     ledger->settled = (struct totals){.head = floor, .forgotten = floor};
     ledger->now = ledger->committed = ledger->settled;
     ledger->position[0] = '\0';

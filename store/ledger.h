@@ -31,6 +31,7 @@
 #include "store/append.h"
 #include "store/channels.h"
 #include "store/message.h"
+#include "store/stretch.h"
 
 /* The stretch is settled when it has one of these, by message_size. */
 enum { LEDGER_STRETCH_MESSAGES = 1000, LEDGER_STRETCH_BYTES = 1 << 20 };
@@ -56,11 +57,12 @@ STAILQ_HEAD(floor_list, floor);
 void ledger_free_floors(struct floor_list *list);
 
 struct ledger {
-    struct totals now;               /* as of this transaction */
-    struct totals committed;         /* as of the last COMMIT */
-    struct totals settled;           /* as the row of `log` has them; its head is log.settled */
-    struct channel_list changed;     /* changed in this transaction */
-    struct channel_list behind;      /* changed in the stretch, by earlier transactions */
+    struct totals now;           /* as of this transaction */
+    struct totals committed;     /* as of the last COMMIT */
+    struct totals settled;       /* as the row of `log` has them; its head is log.settled */
+    struct channel_list changed; /* changed in this transaction */
+    struct channel_list behind;  /* changed in the stretch, by earlier transactions */
+    struct stretch stretch;
     struct floor_list floors;        /* moved in this transaction; filled by ledger_save */
     bool settling;                   /* this transaction settles */
     char position[POSITION_MAX + 1]; /* as of the last COMMIT; "": none */
@@ -70,7 +72,7 @@ struct ledger {
     uint64_t most_channels;   /* with that many, no new one is made */
     sqlite3_int64 next_id;
     sqlite3 *db;
-    sqlite3_stmt *find_name, *find_id, *save, *erase, *index, *unindex, *save_log, *version;
+    sqlite3_stmt *find_name, *find_id, *save, *erase, *unindex, *save_log, *version;
     sqlite3_int64 seen_version; /* PRAGMA data_version: changes when another connection wrote */
 };
 
@@ -94,8 +96,8 @@ void ledger_release(struct ledger *ledger, const char *name);
 /* Finds the channel of a message on disk. Returns SQLITE_CORRUPT if there is none. */
 int ledger_channel_by_id(struct ledger *ledger, sqlite3_int64 id, struct channel **out);
 
-/* Counts one more message, and returns its seq, the next one. */
-uint64_t ledger_add(struct ledger *ledger, struct channel *channel, size_t data_len);
+/* Counts one more message, and gives it a seq, the next one. */
+int ledger_add(struct ledger *ledger, struct channel *channel, size_t data_len, uint64_t *seq);
 
 /* The next message gets this seq, which must be above the head: the numbers between are left out.
  */

@@ -30,7 +30,7 @@
  * within a line, those to its left):
  *
  *     values   decimal epoch clock table status message gap cursor append page
- *     SQLite   sql schema channels ledger stamps once insert retention
+ *     SQLite   sql schema packed index channels stretch ledger stamps once insert retention
  *     files    path advice lock shm migrate header create mark place wal file
  *     threads  thread, commit writer (the writer's), tail plan read disk_read reader reads
  *              pages

@@ -8,6 +8,7 @@
 
 #include "store/clock.h"
 #include "store/epoch.h"
+#include "store/index.h"
 #include "store/schema.h"
 #include "store/sql.h"
 
@@ -97,7 +98,8 @@ int migrate_check(sqlite3 *db, bool *needed, char *why, size_t why_size)
 
 /* The copy of one index into the other. */
 struct copy {
-    sqlite3_stmt *rows, *insert;
+    sqlite3_stmt *rows;
+    struct index_writer index;
     struct shm *shm;
     const char *path;
     log_tell *tell;
@@ -124,11 +126,8 @@ static int copy_row(struct copy *copy)
         if (shm_reserve(copy->shm, rounds * PAGES_A_RESERVE) != 0)
             return SQLITE_FULL;
     }
-    int rc = sqlite3_bind_int64(copy->insert, 1, sqlite3_column_int64(copy->rows, 0));
-    if (rc == SQLITE_OK)
-        rc = sqlite3_bind_int64(copy->insert, 2, sqlite3_column_int64(copy->rows, 1));
-    if (rc == SQLITE_OK)
-        rc = sql_run(copy->insert);
+    int rc = index_put(&copy->index, sqlite3_column_int64(copy->rows, 0),
+                       (uint64_t)sqlite3_column_int64(copy->rows, 1));
     if (++copy->done % 1000 == 0)
         tell_indexed(copy);
     return rc == SQLITE_OK ? SQLITE_ROW : rc;
@@ -139,14 +138,16 @@ static int copy_index(sqlite3 *db, struct copy *copy)
 {
     int rc = sql_prepare(db, &copy->rows, "SELECT channel, seq FROM message ORDER BY channel, seq");
     if (rc == SQLITE_OK)
-        rc = sql_prepare(db, &copy->insert, "INSERT INTO by_channel(channel, seq) VALUES (?1, ?2)");
+        rc = index_writer_init(&copy->index, db);
     while (rc == SQLITE_OK || rc == SQLITE_ROW) {
         rc = sqlite3_step(copy->rows);
         if (rc == SQLITE_ROW)
             rc = copy_row(copy);
     }
     sqlite3_finalize(copy->rows);
-    sqlite3_finalize(copy->insert);
+    if (rc == SQLITE_DONE && (rc = index_finish(&copy->index)) == SQLITE_OK)
+        rc = SQLITE_DONE;
+    index_writer_free(&copy->index);
     if (rc == SQLITE_DONE && copy->done != copy->total)
         return SQLITE_CORRUPT;
     return rc == SQLITE_DONE ? SQLITE_OK : rc;

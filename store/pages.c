@@ -118,11 +118,12 @@ enum log_status pages_read_later(struct pages *pages, const char *const *channel
 enum log_status pages_read_newest(struct pages *pages, const char *channel, uint64_t before,
                                   read_done *done, void *owner, struct read **out)
 {
+    uint64_t upto = before > pages->head ? pages->head : before > 0 ? before - 1 : 0;
     const struct question question = {.channels = &channel,
                                       .count = 1,
                                       .life = pages->life,
                                       .newest = true,
-                                      .seq = before <= pages->head ? before - 1 : pages->head,
+                                      .seq = upto,
                                       .limit = {1, 1}};
     const struct read wanted = {.done = done, .owner = owner};
     return ask_disk(pages, &question, &wanted, out);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "store/advice.h"
+#include "store/index.h"
 #include "store/sql.h"
 
 /* Readers of a log in WAL mode wait only for another program that recovers it or has locked it
@@ -15,9 +16,8 @@ enum { READ_BUSY_MS = 50 };
 
 /* The messages of one channel, one after another. */
 struct scan {
-    sqlite3_stmt *rows;
+    struct index_walk walk;
     const char *channel;
-    uint64_t seq; /* of the current row */
 };
 
 /* A channel that is read. */
@@ -28,7 +28,7 @@ struct wanted_channel {
 
 struct reader {
     sqlite3 *db;
-    sqlite3_stmt *begin, *end, *log, *channel, *stretch;
+    sqlite3_stmt *begin, *end, *log, *channel, *message, *stretch;
     struct scan *scans;            /* one for each channel of the widest read so far, */
     struct wanted_channel *wanted; /* and as many of these */
     size_t scan_count;
@@ -45,6 +45,9 @@ static int prepare_reads(struct reader *reader)
     if (rc == SQLITE_OK)
         rc = sql_prepare(reader->db, &reader->channel,
                          "SELECT id, floor FROM channel WHERE name = ?1");
+    if (rc == SQLITE_OK)
+        rc = sql_prepare(reader->db, &reader->message,
+                         "SELECT seq, time_ms, data FROM message WHERE seq = ?1");
     if (rc == SQLITE_OK)
         rc = sql_prepare(reader->db, &reader->stretch,
                          "SELECT seq, time_ms, data, channel FROM message "
@@ -78,13 +81,14 @@ void reader_close(struct reader *reader)
     if (!reader)
         return;
     for (size_t i = 0; i < reader->scan_count; i++)
-        sqlite3_finalize(reader->scans[i].rows);
+        index_walk_free(&reader->scans[i].walk);
     free(reader->scans);
     free(reader->wanted);
     sqlite3_finalize(reader->begin);
     sqlite3_finalize(reader->end);
     sqlite3_finalize(reader->log);
     sqlite3_finalize(reader->channel);
+    sqlite3_finalize(reader->message);
     sqlite3_finalize(reader->stretch);
     sqlite3_close(reader->db);
     free(reader);
@@ -227,12 +231,7 @@ static int reserve_scans(struct reader *reader, size_t count)
         return SQLITE_NOMEM;
     reader->wanted = wanted;
     while (reader->scan_count < count && rc == SQLITE_OK) {
-        struct scan *scan = &scans[reader->scan_count];
-        *scan = (struct scan){0};
-        rc = sql_prepare(reader->db, &scan->rows,
-                         "SELECT m.seq, m.time_ms, m.data FROM by_channel c "
-                         "JOIN message m ON m.seq = c.seq "
-                         "WHERE c.channel = ?1 AND c.seq > ?2 AND c.seq <= ?3 ORDER BY c.seq");
+        rc = index_walk_init(&scans[reader->scan_count].walk, reader->db);
         if (rc == SQLITE_OK)
             reader->scan_count++;
     }
@@ -254,28 +253,22 @@ static int read_channel(struct reader *reader, const char *name, sqlite3_int64 *
     return rc;
 }
 
-/* Moves to the next row. Returns SQLITE_ROW, SQLITE_DONE, or the error. After the last row the scan
- * is reset, and can be bound again. */
-static int step_scan(struct scan *scan)
+/* A scan ends with its channel's messages, or with the extent. */
+static int end_at_extent(struct scan *scan, int rc, const struct extent *extent)
 {
-    int rc = sqlite3_step(scan->rows);
-    if (rc == SQLITE_ROW)
-        scan->seq = (uint64_t)sqlite3_column_int64(scan->rows, 0);
-    else
-        sqlite3_reset(scan->rows);
-    return rc;
+    if (rc != SQLITE_ROW || scan->walk.seq <= extent->upto)
+        return rc;
+    index_walk_end(&scan->walk);
+    return SQLITE_DONE;
 }
 
-static int start_scan(struct scan *scan, const struct wanted_channel *channel,
+/* What is not above the floor is deleted, though the index may have it still. */
+static int start_scan(struct scan *scan, const struct wanted_channel *channel, uint64_t floor,
                       const struct extent *extent)
 {
-    int rc = sqlite3_bind_int64(scan->rows, 1, channel->id);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_bind_int64(scan->rows, 2, (sqlite3_int64)extent->after);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_bind_int64(scan->rows, 3, (sqlite3_int64)extent->upto);
+    uint64_t after = floor > extent->after ? floor : extent->after;
     scan->channel = channel->name;
-    return rc == SQLITE_OK ? step_scan(scan) : rc;
+    return end_at_extent(scan, index_walk_start(&scan->walk, channel->id, after), extent);
 }
 
 /* Reads how far the index goes, and the floor of channels without a row. */
@@ -305,7 +298,7 @@ static int start_scans(struct reader *reader, const char *const *channels, size_
         rc = read_channel(reader, channels[i], &wanted->id, &floor);
         extent->known += rc == SQLITE_ROW;
         if (rc == SQLITE_ROW)
-            rc = start_scan(&reader->scans[extent->used], wanted, extent);
+            rc = start_scan(&reader->scans[extent->used], wanted, floor, extent);
         extent->used += rc == SQLITE_ROW;
         floors_add(floors, floor);
         if (rc == SQLITE_ROW || rc == SQLITE_DONE)
@@ -324,18 +317,33 @@ static int add_row(sqlite3_stmt *row, const char *channel, struct page_fill *fil
     return SQLITE_NOMEM;
 }
 
-/* Adds the oldest row of all scans to the page and moves that scan on. A scan that is done changes
- * places with the last one. Returns SQLITE_OK or the error. */
-static int add_oldest_row(struct reader *reader, struct extent *extent, struct page_fill *fill)
+/* Reads message seq, and adds it to the page. */
+static int add_message(struct reader *reader, uint64_t seq, const char *channel,
+                       struct page_fill *fill)
+{
+    int rc = sqlite3_bind_int64(reader->message, 1, (sqlite3_int64)seq);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(reader->message);
+    if (rc == SQLITE_ROW)
+        rc = add_row(reader->message, channel, fill);
+    else if (rc == SQLITE_DONE)
+        rc = SQLITE_CORRUPT; /* the index has it */
+    sqlite3_reset(reader->message);
+    return rc;
+}
+
+/* Adds the oldest message of all scans to the page and moves that scan on. A scan that is done
+ * changes places with the last one. Returns SQLITE_OK or the error. */
+static int add_oldest(struct reader *reader, struct extent *extent, struct page_fill *fill)
 {
     struct scan *oldest = reader->scans;
     for (size_t i = 1; i < extent->used; i++)
-        if (reader->scans[i].seq < oldest->seq)
+        if (reader->scans[i].walk.seq < oldest->walk.seq)
             oldest = &reader->scans[i];
-    int rc = add_row(oldest->rows, oldest->channel, fill);
+    int rc = add_message(reader, oldest->walk.seq, oldest->channel, fill);
     if (rc != SQLITE_OK)
         return rc;
-    rc = step_scan(oldest);
+    rc = end_at_extent(oldest, index_walk_next(&oldest->walk), extent);
     if (rc == SQLITE_DONE) {
         struct scan done = *oldest;
         *oldest = reader->scans[--extent->used];
@@ -385,7 +393,7 @@ static int read_extent(struct reader *reader, const char *const *channels, size_
     if (rc == SQLITE_OK)
         rc = start_scans(reader, channels, count, extent, floors);
     while (rc == SQLITE_OK && extent->used && !page_is_full(fill))
-        rc = add_oldest_row(reader, extent, fill);
+        rc = add_oldest(reader, extent, fill);
     fill->page->more = extent->used > 0;
     if (rc == SQLITE_OK && !fill->page->more)
         rc = add_stretch(reader, extent, fill, &fill->page->more);
@@ -405,40 +413,63 @@ enum log_status reader_read(struct reader *reader, const char *const *channels, 
     if (status != LOG_OK)
         sql_explain(reader->error, sizeof reader->error, "reading the log", reader->db, rc);
     for (size_t i = 0; i < reader->scan_count; i++)
-        sqlite3_reset(reader->scans[i].rows);
+        index_walk_end(&reader->scans[i].walk);
     sqlite3_reset(reader->stretch);
     if (!sqlite3_get_autocommit(reader->db))
         sql_run(reader->end);
     return status;
 }
 
-/* The statement is prepared for this one call: a feed needs it when it starts, and not again. */
+/* The newest of the stretch, else of the index. The statement is prepared for this one call: a feed
+ * needs it when it starts, and not again. */
+static int find_newest(struct reader *reader, sqlite3_int64 channel, uint64_t upto, uint64_t *seq)
+{
+    sqlite3_stmt *stretch = NULL;
+    sqlite3_int64 newest = 0;
+    int rc = sql_prepare(reader->db, &stretch,
+                         "SELECT coalesce(max(seq), 0) FROM message WHERE channel = ?1 "
+                         "AND seq > (SELECT settled FROM log) AND seq <= ?2");
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int64(stretch, 1, channel);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int64(stretch, 2, (sqlite3_int64)upto);
+    if (rc == SQLITE_OK)
+        rc = sql_number(stretch, &newest);
+    sqlite3_finalize(stretch);
+    *seq = (uint64_t)newest;
+    if (rc == SQLITE_ROW && newest == 0)
+        return index_newest(reader->db, channel, upto, seq);
+    return rc == SQLITE_ROW ? SQLITE_OK : rc;
+}
+
+static int read_newest_of(struct reader *reader, const char *channel, uint64_t upto,
+                          struct page_fill *fill)
+{
+    sqlite3_int64 id = 0;
+    uint64_t floor = 0, seq = 0;
+    int rc = sql_run(reader->begin);
+    if (rc == SQLITE_OK)
+        rc = read_channel(reader, channel, &id, &floor);
+    if (rc == SQLITE_ROW)
+        rc = find_newest(reader, id, upto, &seq);
+    if (rc == SQLITE_OK && seq > floor)
+        rc = add_message(reader, seq, channel, fill);
+    return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
 enum log_status reader_newest(struct reader *reader, const char *channel, uint64_t upto,
                               struct message **message)
 {
-    sqlite3_stmt *rows = NULL;
-    int rc = sql_prepare(reader->db, &rows,
-                         "SELECT seq, time_ms, data FROM message WHERE seq = coalesce("
-                         "(SELECT max(seq) FROM message WHERE channel = "
-                         "(SELECT id FROM channel WHERE name = ?1) "
-                         "AND seq > (SELECT settled FROM log) AND seq <= ?2), "
-                         "(SELECT max(seq) FROM by_channel WHERE channel = "
-                         "(SELECT id FROM channel WHERE name = ?1) AND seq <= ?2))");
-    *message = NULL;
-    if (rc == SQLITE_OK)
-        rc = sqlite3_bind_text(rows, 1, channel, -1, SQLITE_STATIC);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_bind_int64(rows, 2, (sqlite3_int64)upto);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_step(rows);
-    if (rc == SQLITE_ROW) {
-        *message = message_of_row(rows, 0, channel);
-        rc = *message ? SQLITE_OK : SQLITE_NOMEM;
-    } else if (rc == SQLITE_DONE) {
-        rc = SQLITE_OK;
-    }
+    struct page page = {.messages = NULL};
+    struct page_fill fill = {.page = &page, .limit = {1, SIZE_MAX}};
+    errno = 0;
+    int rc = read_newest_of(reader, channel, upto, &fill);
+    *message = page.count ? message_hold(page.messages[0]) : NULL;
+    page_free(&page);
     if (rc != SQLITE_OK)
         sql_explain(reader->error, sizeof reader->error, "reading the log", reader->db, rc);
-    sqlite3_finalize(rows);
-    return sql_status(rc);
+    enum log_status status = sql_status(rc);
+    if (!sqlite3_get_autocommit(reader->db))
+        sql_run(reader->end);
+    return status;
 }

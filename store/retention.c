@@ -34,14 +34,11 @@ int retention_init(struct retention *retention, sqlite3 *db, struct ledger *ledg
 {
     *retention = (struct retention){.limits = *limits, .db = db, .ledger = ledger};
     retention_undo(retention);
-    int rc = sql_prepare(db, &retention->oldest_of_channel,
-                         "SELECT c.seq, c.channel, length(m.data) FROM by_channel c "
-                         "JOIN message m ON m.seq = c.seq WHERE c.channel = ?1 "
-                         "ORDER BY c.seq LIMIT ?2");
+    int rc = index_walk_init(&retention->walk, db);
     if (rc == SQLITE_OK)
-        rc = sql_prepare(db, &retention->trim_channel,
-                         "DELETE FROM message WHERE seq IN "
-                         "(SELECT seq FROM by_channel WHERE channel = ?1 AND seq <= ?2)");
+        rc = sql_prepare(db, &retention->length, "SELECT length(data) FROM message WHERE seq = ?1");
+    if (rc == SQLITE_OK)
+        rc = sql_prepare(db, &retention->trim_one, "DELETE FROM message WHERE seq = ?1");
     /* it runs twice: to find out how far to delete, and then, up to there, for the books */
     if (rc == SQLITE_OK)
         rc = sql_prepare(db, &retention->oldest,
@@ -57,8 +54,9 @@ int retention_init(struct retention *retention, sqlite3 *db, struct ledger *ledg
 
 void retention_free(struct retention *retention)
 {
-    sqlite3_finalize(retention->oldest_of_channel);
-    sqlite3_finalize(retention->trim_channel);
+    index_walk_free(&retention->walk);
+    sqlite3_finalize(retention->length);
+    sqlite3_finalize(retention->trim_one);
     sqlite3_finalize(retention->oldest);
     sqlite3_finalize(retention->trim_oldest);
     sqlite3_finalize(retention->next_over);
@@ -90,65 +88,38 @@ bool retention_is_due(const struct retention *retention, const struct moment *no
     return retention->backlog || retention->sweeping || age_is_due(retention, now);
 }
 
-/* Removes from the books the rows that one of the two SELECTs, bound, gives. Sets *last to the seq
- * of the last one, and lowers *left by their number. */
-static int forget_rows(struct retention *retention, sqlite3_stmt *rows, sqlite3_int64 *last,
-                       uint64_t *left)
-{
-    struct channel *channel;
-    int rc;
-    while ((rc = sqlite3_step(rows)) == SQLITE_ROW) {
-        *last = sqlite3_column_int64(rows, 0);
-        rc = ledger_channel_by_id(retention->ledger, sqlite3_column_int64(rows, 1), &channel);
-        if (rc == SQLITE_OK)
-            rc = ledger_remove(retention->ledger, channel, (uint64_t)*last,
-                               (size_t)sqlite3_column_int64(rows, 2));
-        if (rc != SQLITE_OK)
-            break;
-        if (*left)
-            --*left;
-    }
-    sqlite3_reset(rows);
-    return rc == SQLITE_DONE ? SQLITE_OK : rc;
-}
-
-/* Deletes what one of the two SELECTs finds, by the DELETE for the same rows. To read them first
- * and then delete them costs half of what DELETE ... RETURNING does, which collects what it returns
- * in a table of its own. */
-static int delete_rows(struct retention *retention, sqlite3_stmt *rows, sqlite3_stmt *trim,
-                       int last_parameter, uint64_t *left)
-{
-    uint64_t before = retention->ledger->now.messages;
-    sqlite3_int64 last = 0;
-    int rc = forget_rows(retention, rows, &last, left);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_bind_int64(trim, last_parameter, last);
-    if (rc == SQLITE_OK)
-        rc = sql_run(trim);
-    if (rc != SQLITE_OK)
-        return rc;
-    /* if not as many, the index and the table disagree, or the two statements do */
-    return before - retention->ledger->now.messages == (uint64_t)sqlite3_changes64(retention->db)
-               ? SQLITE_OK
-               : SQLITE_CORRUPT;
-}
-
 /* ---- by number ---- */
+
+/* Deletes message seq of the channel. */
+static int delete_one(struct retention *retention, struct channel *channel, uint64_t seq)
+{
+    sqlite3_int64 length = 0;
+    int rc = sqlite3_bind_int64(retention->length, 1, (sqlite3_int64)seq);
+    if (rc == SQLITE_OK)
+        rc = sql_number(retention->length, &length);
+    if (rc != SQLITE_ROW)
+        return rc == SQLITE_DONE ? SQLITE_CORRUPT : rc;
+    rc = ledger_remove(retention->ledger, channel, seq, (size_t)length);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int64(retention->trim_one, 1, (sqlite3_int64)seq);
+    return rc == SQLITE_OK ? sql_run(retention->trim_one) : rc;
+}
 
 /* Deletes the oldest messages of one channel down to keep_messages, but *left at most. */
 static int trim_channel(struct retention *retention, struct channel *channel, uint64_t *left)
 {
-    uint64_t excess = channel->count - retention->limits.keep_messages;
-    if (excess > *left)
-        excess = *left;
-    int rc = sqlite3_bind_int64(retention->oldest_of_channel, 1, channel->id);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_bind_int64(retention->oldest_of_channel, 2, (sqlite3_int64)excess);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_bind_int64(retention->trim_channel, 1, channel->id);
-    if (rc != SQLITE_OK)
-        return rc;
-    return delete_rows(retention, retention->oldest_of_channel, retention->trim_channel, 2, left);
+    struct index_walk *walk = &retention->walk;
+    int rc = index_walk_start(walk, channel->id, channel->floor);
+    while (rc == SQLITE_ROW && *left && channel->count > retention->limits.keep_messages) {
+        rc = delete_one(retention, channel, walk->seq);
+        --*left;
+        if (rc == SQLITE_OK)
+            rc = index_walk_next(walk);
+    }
+    index_walk_end(walk);
+    if (rc == SQLITE_DONE && channel->count > retention->limits.keep_messages)
+        return SQLITE_CORRUPT; /* the index lacks some of them */
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
 static bool has_too_many(const struct retention *retention, const struct channel *channel)
@@ -299,6 +270,46 @@ static bool prefix_is_due(const struct retention *retention, const struct moment
            (age_is_due(retention, now) || (retention->due_ms == INT64_MAX && totals->messages));
 }
 
+/* Removes from the books the messages up to `last`, and lowers *left by their number. */
+static int forget_prefix(struct retention *retention, uint64_t last, uint64_t *left)
+{
+    sqlite3_stmt *oldest = retention->oldest;
+    int rc = sqlite3_bind_int64(oldest, 1, (sqlite3_int64)last);
+    if (rc != SQLITE_OK)
+        return rc;
+    while ((rc = sqlite3_step(oldest)) == SQLITE_ROW) {
+        struct channel *channel;
+        rc = ledger_channel_by_id(retention->ledger, sqlite3_column_int64(oldest, 1), &channel);
+        if (rc == SQLITE_OK)
+            rc =
+                ledger_remove(retention->ledger, channel, (uint64_t)sqlite3_column_int64(oldest, 0),
+                              (size_t)sqlite3_column_int64(oldest, 2));
+        if (rc != SQLITE_OK)
+            break;
+        if (*left)
+            --*left;
+    }
+    sqlite3_reset(oldest);
+    return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+/* Deletes the messages up to `last`. To read them first and then delete them costs half of what
+ * DELETE ... RETURNING does, which collects what it returns in a table of its own. */
+static int delete_prefix(struct retention *retention, uint64_t last, uint64_t *left)
+{
+    uint64_t before = retention->ledger->now.messages;
+    int rc = forget_prefix(retention, last, left);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int64(retention->trim_oldest, 1, (sqlite3_int64)last);
+    if (rc == SQLITE_OK)
+        rc = sql_run(retention->trim_oldest);
+    if (rc != SQLITE_OK)
+        return rc;
+    return before - retention->ledger->now.messages == (uint64_t)sqlite3_changes64(retention->db)
+               ? SQLITE_OK
+               : SQLITE_CORRUPT; /* the two statements found different rows */
+}
+
 static int trim_prefix(struct retention *retention, const struct moment *now, uint64_t *left)
 {
     retention->backlog = prefix_is_due(retention, now);
@@ -306,11 +317,8 @@ static int trim_prefix(struct retention *retention, const struct moment *now, ui
         return SQLITE_OK;
     struct prefix prefix;
     int rc = find_prefix(retention, now, *left, &prefix);
-    if (rc == SQLITE_OK && prefix.last) {
-        rc = sqlite3_bind_int64(retention->oldest, 1, (sqlite3_int64)prefix.last);
-        if (rc == SQLITE_OK)
-            rc = delete_rows(retention, retention->oldest, retention->trim_oldest, 1, left);
-    }
+    if (rc == SQLITE_OK && prefix.last)
+        rc = delete_prefix(retention, prefix.last, left);
     if (rc != SQLITE_OK)
         return rc;
     retention->backlog = prefix.bounded && prefix.last;

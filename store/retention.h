@@ -18,6 +18,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "store/index.h"
 #include "store/ledger.h"
 #include "store/stamps.h"
 
@@ -36,7 +37,8 @@ struct retention {
     struct retention_limits limits;
     sqlite3 *db;
     struct ledger *ledger;
-    sqlite3_stmt *oldest_of_channel, *trim_channel, *oldest, *trim_oldest, *next_over;
+    struct index_walk walk;
+    sqlite3_stmt *length, *trim_one, *oldest, *trim_oldest, *next_over;
     struct stamps stamps; /* noted by the committer */
     sqlite3_int64 swept;  /* while sweeping: no channel up to this id has too many messages */
     bool sweeping;        /* channels without an append may have too many messages */

@@ -35,8 +35,9 @@ const char schema_message[] = "CREATE TABLE message(\n"
                               ") STRICT";
 const char schema_indexes[] = "CREATE TABLE by_channel(\n"
                               "  channel INTEGER NOT NULL,\n"
-                              "  seq INTEGER NOT NULL,\n"
-                              "  PRIMARY KEY (channel, seq)\n"
+                              "  last INTEGER NOT NULL,\n"
+                              "  seqs BLOB NOT NULL,\n"
+                              "  PRIMARY KEY (channel, last)\n"
                               ") STRICT, WITHOUT ROWID;"
                               "CREATE TABLE once(\n"
                               "  key BLOB PRIMARY KEY,\n"
@@ -229,7 +230,6 @@ int schema_check_counts(sqlite3 *db, char *why, size_t why_size)
     int rc = sql_prepare(db, &counts,
                          "SELECT messages = (SELECT count(*) FROM message WHERE seq <= settled) "
                          "AND messages = (SELECT coalesce(sum(count), 0) FROM channel) "
-                         "AND messages = (SELECT count(*) FROM by_channel) "
                          "AND channels = (SELECT count(*) FROM channel WHERE count > 0) "
                          "AND keys = (SELECT count(*) FROM once) FROM log");
     if (rc == SQLITE_OK)

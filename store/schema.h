@@ -4,7 +4,7 @@
  *                 there are up to settled
  *     channel     a row for every channel that has messages: its floor, and how many up to settled
  *     message     the messages; their row numbers are the sequence
- *     by_channel  which messages up to settled each channel has
+ *     by_channel  which messages up to settled each channel has (index.h)
  *     once        the keys of recent messages up to settled (once.h)
  *
  * So that a lone append writes one page, all but the rows of `message` lag behind, up to `settled`:

@@ -223,7 +223,6 @@ static void a_migration_that_is_killed_is_done_whole_at_the_next_start(void **st
         store_open(store);
         assert_large_log(store, newest);
         assert_int_equal(store_close(store), LOG_OK);
-        assert_int_equal(store_sql(store, "SELECT count(*) FROM by_channel"), newest - 10);
     }
     print_message("%u of 20 killed, %u of them before it was committed\n", killed, halves);
     assert_true(killed >= 10);

@@ -49,7 +49,7 @@ static void the_stretch_is_settled_when_it_is_long_enough(void **state)
     assert_int_equal(store_sql(store, "SELECT count(*) FROM by_channel"), 0);
     store_put(store, "c", "x");
     assert_int_equal(store_sql(store, "SELECT settled FROM log"), LEDGER_STRETCH_MESSAGES);
-    assert_int_equal(store_sql(store, "SELECT count(*) FROM by_channel"), LEDGER_STRETCH_MESSAGES);
+    assert_int_equal(store_sql(store, "SELECT count(DISTINCT channel) FROM by_channel"), 3);
     assert_int_equal(store_sql(store, "SELECT sum(count) FROM channel"), LEDGER_STRETCH_MESSAGES);
     store_put(store, "c", "x");
     assert_int_equal(store_sql(store, "SELECT settled FROM log"), LEDGER_STRETCH_MESSAGES);
@@ -149,7 +149,7 @@ static void retention_counts_what_a_crash_left(void **state)
     store_open(store);
     store_put(store, "a", "y");
     assert_string_equal(store_read_at(store, "a", 0), "2=x 3=x 4=x 5=x 6=y next 6 reset");
-    assert_int_equal(store_sql(store, "SELECT count(*) FROM by_channel"), 5);
+    assert_int_equal(store_sql(store, "SELECT settled FROM log"), 6);
 }
 
 /* All of it was deleted, and no row of a message is left to tell the head. */
