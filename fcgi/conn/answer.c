@@ -112,7 +112,8 @@ static bool keep_rest(struct conn *conn, struct frame *frame, uint32_t sent)
     struct rest *rest = malloc(sizeof *rest);
     if (!rest)
         return false;
-    *rest = (struct rest){.frame = frame, .sent = sent};
+    *rest = rest_of(frame);
+    rest->sent = sent;
     unsent_note(&conn->conns->unsent, rest, conn);
     conn->in = rest;
     return true;

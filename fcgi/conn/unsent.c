@@ -10,10 +10,10 @@
 int rest_send(struct rest *rest, int fd)
 {
     uint32_t call_len = rest->call ? rest->call->len : 0;
-    while (rest->sent < call_len + rest->frame->len) {
+    while (rest->sent < call_len + rest->len) {
         bool called = rest->sent >= call_len;
-        size_t at = called ? rest->sent - call_len : 0;
-        struct iovec parts[2] = {[1] = {rest->frame->bytes + at, rest->frame->len - at}};
+        uint32_t sent = called ? rest->sent - call_len : 0;
+        struct iovec parts[2] = {[1] = {rest->frame->bytes + rest->at + sent, rest->len - sent}};
         if (!called)
             parts[0] = (struct iovec){rest->call->bytes + rest->sent, call_len - rest->sent};
         struct msghdr message = {.msg_iov = parts + called, .msg_iovlen = 2 - called};

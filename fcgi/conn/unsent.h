@@ -31,7 +31,8 @@ struct rest {
     struct conn *conn;   /* the reader, once the rest is counted; else NULL */
     struct frame *call;  /* sent before the frame: one reference; NULL: none */
     struct frame *frame; /* one reference; NULL: nothing is left */
-    uint32_t sent;       /* bytes of both */
+    uint32_t at, len;    /* which of the frame's bytes are sent: len of them, from byte `at` on */
+    uint32_t sent;       /* bytes of the call and of these */
     int queued;          /* bytes that the socket held at the last look */
     uint64_t moved_ms;   /* when it took some last, by the clock of timer.h */
 };
@@ -46,6 +47,12 @@ struct unsent {
     uint64_t cut_off; /* readers, since the start */
     bool told;        /* the operator knows that some are cut off */
 };
+
+/* All of the frame. Takes over the reference. */
+static inline struct rest rest_of(struct frame *frame)
+{
+    return (struct rest){.frame = frame, .len = frame->len};
+}
 
 /* Sends as much as the socket takes, without blocking. Returns 1 when all is sent, 0 when the
  * socket is full, -1 when the peer is gone. */

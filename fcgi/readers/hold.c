@@ -137,8 +137,7 @@ static bool is_round_over(struct readers *readers)
 static void answer_page(struct readers *readers, struct conn *conn, enum format format,
                         const struct page *page, size_t most)
 {
-    struct frame *frame =
-        render_page(&readers->rendered, &readers->conns->scratch, format, page, most);
+    struct frame *frame = render_page(&readers->rendered, format, page, most);
     readers->polls_round_bytes += frame ? frame->len : 0;
     conn_answer(conn, frame);
 }
@@ -278,8 +277,7 @@ static void take_turn(struct conn *conn, uint32_t events)
 static struct frame *nothing_new(const struct group *group)
 {
     struct readers *readers = group->readers;
-    return render_nothing(&readers->rendered, &readers->conns->scratch, group->shape.format,
-                          log_head(readers->log));
+    return render_nothing(&readers->rendered, group->shape.format, log_head(readers->log));
 }
 
 /* The time of a hold is over: its answer says so. */
@@ -324,8 +322,8 @@ static void give_news_page(struct group *group, enum log_status status, const st
     struct conns *conns = readers->conns;
     answer_holds(group, status != LOG_OK
                             ? refusal_frame(status)
-                            : round_frame(&readers->round, &readers->rendered, &conns->scratch,
-                                          group->shape.format, page, answer_bytes(&conns->unsent)));
+                            : round_frame(&readers->round, &readers->rendered, group->shape.format,
+                                          page, answer_bytes(&conns->unsent)));
 }
 
 /* Answers every hold of the group with the news; or defers them, when much has been given in this

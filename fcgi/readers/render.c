@@ -1,67 +1,10 @@
 #include "fcgi/readers/render.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "fcgi/readers/json.h"
 
-/* ---- pages ---- */
-
-/* An answer that is made of a page; it may have only the first of its messages. */
-struct answer {
-    struct buf *out;
-    enum format format;
-    const char *epoch;
-    const struct page *page;
-    size_t count; /* messages given */
-};
-
-enum {
-    /* bytes left free in front of the messages: the answer's beginning tells where it ends */
-    BEGIN_ROOM = sizeof "{'id':'','messages':[" + CURSOR_SIZE
-};
-
-/* The seq of the cursor to go on with. An answer without any of the page's messages has run out of
- * memory, and will not be sent. */
-static uint64_t answer_next(const struct answer *answer)
-{
-    const struct page *page = answer->page;
-    bool cut = answer->count > 0 && answer->count < page->count;
-    return cut ? page->messages[answer->count - 1]->seq : page->next;
-}
-
-/* Writes messages until they have `most` bytes. */
-static void put_answer_messages(struct answer *answer, struct rendered *rendered, size_t most)
-{
-    struct buf *out = answer->out;
-    const struct shape shape = {.format = answer->format, .callback = ""};
-    size_t from = out->len;
-    while (answer->count < answer->page->count && out->len - from < most && buf_ok(out)) {
-        const struct frame *frame =
-            rendered_message(rendered, &shape, answer->page->messages[answer->count]);
-        if (answer->format == FORMAT_JSON && answer->count > 0)
-            buf_add(out, ",", 1);
-        if (frame)
-            buf_add(out, frame->bytes, frame->len);
-        out->failed |= !frame;
-        answer->count++;
-    }
-}
-
-static void put_json_end(const struct answer *answer)
-{
-    const struct page *page = answer->page;
-    bool more = page->more || answer->count < page->count;
-    buf_puts(answer->out, more ? "],\"more\":true" : "],\"more\":false");
-    buf_puts(answer->out, page->reset ? ",\"reset\":true}\n" : "}\n");
-}
-
-static void put_html_end(const struct answer *answer)
-{
-    buf_puts(answer->out, "\",\"id\":\"");
-    json_put_cursor(answer->out, answer->epoch, answer_next(answer));
-    buf_puts(answer->out, "\"}\n");
-}
+/* ---- one word ---- */
 
 static const char *word_text(bool news)
 {
@@ -73,71 +16,132 @@ struct frame *render_word(bool news)
     return frame_new(200, TYPE_JSON, NULL, word_text(news), strlen(word_text(news)));
 }
 
-/* Starts an answer in the buffer. */
-static void start_answer(struct buf *out)
+/* ---- pages ---- */
+
+/* An answer that is made of a page; it may have only the first of its messages. */
+struct answer {
+    enum format format;
+    const char *epoch;
+    const struct page *page;
+    size_t count;                      /* messages given */
+    size_t runs;                       /* in which their texts lie */
+    struct frame *frames[LIMIT_MAX];   /* of the runs: a reference each */
+    struct text pieces[LIMIT_MAX + 2]; /* of the body: its beginning, the runs, its end */
+    char begin[sizeof "{'id':'','messages':[" + CURSOR_SIZE];
+    char end[sizeof "],'more':false,'reset':true}\n" + CURSOR_SIZE];
+};
+
+static void start_answer(struct answer *answer, enum format format, const char *epoch,
+                         const struct page *page)
 {
-    buf_reset(out);
-    if (buf_room(out, BEGIN_ROOM))
-        out->len = BEGIN_ROOM;
+    answer->format = format;
+    answer->epoch = epoch;
+    answer->page = page;
+    answer->count = 0;
+    answer->runs = 0;
+    *answer->begin = '\0';
+    *answer->end = '\0';
 }
 
-/* Frames what was written, with begin before it. NULL when out of memory. */
-static struct frame *answer_frame(const struct answer *answer, const char *type, const char *header,
-                                  const char *begin)
+static void drop_runs(struct answer *answer)
 {
-    if (!buf_ok(answer->out))
-        return NULL;
-    size_t len = strlen(begin), at = BEGIN_ROOM - len;
-    memcpy(answer->out->bytes + at, begin, len);
-    struct frame *frame =
-        frame_new(200, type, header, answer->out->bytes + at, answer->out->len - at);
+    for (size_t i = 0; i < answer->runs; i++)
+        frame_drop(answer->frames[i]);
+}
+
+/* Adds messages until they have `most` bytes. Returns false when out of memory. */
+static bool add_runs(struct answer *answer, struct rendered *rendered, size_t most)
+{
+    const struct page *page = answer->page;
+    const struct shape shape = {.format = answer->format, .callback = ""};
+    struct rendered_run run;
+    for (size_t len = 0; answer->count < page->count && answer->runs < LIMIT_MAX && len < most;
+         len += run.len) {
+        if (!rendered_run(rendered, &shape, page->messages + answer->count,
+                          page->count - answer->count, most - len, &run))
+            return false;
+        answer->frames[answer->runs++] = run.frame;
+        answer->pieces[answer->runs] = (struct text){(char *)run.frame->bytes + run.at, run.len};
+        answer->count += run.count;
+    }
+    if (answer->format == FORMAT_JSON && answer->runs > 0)
+        answer->pieces[answer->runs].len--; /* the comma after the last one */
+    return true;
+}
+
+/* Writes the cursor to go on with. */
+static char *print_next(const struct answer *answer, char text[CURSOR_SIZE])
+{
+    const struct page *page = answer->page;
+    bool cut = answer->count < page->count;
+    return cursor_print(text, answer->epoch,
+                        cut ? page->messages[answer->count - 1]->seq : page->next);
+}
+
+/* Frames what stands between begin and end. */
+static struct frame *answer_frame(struct answer *answer, const char *type, const char *header)
+{
+    answer->pieces[0] = text_of(answer->begin);
+    answer->pieces[answer->runs + 1] = text_of(answer->end);
+    struct frame *frame = frame_gather(200, type, header, answer->pieces, answer->runs + 2);
     if (frame)
         frame->messages = (uint16_t)answer->count;
     return frame;
 }
 
-static struct frame *answer_frame_json(const struct answer *answer)
+static struct frame *answer_frame_json(struct answer *answer)
 {
-    char id[CURSOR_SIZE], begin[BEGIN_ROOM];
-    char *end = stpcpy(begin, "{\"id\":\"");
-    end = stpcpy(end, cursor_print(id, answer->epoch, answer_next(answer)));
-    stpcpy(end, "\",\"messages\":[");
-    return answer_frame(answer, TYPE_JSON, NULL, begin);
+    const struct page *page = answer->page;
+    bool more = page->more || answer->count < page->count;
+    print_next(answer, stpcpy(answer->begin, "{\"id\":\""));
+    strcat(answer->begin, "\",\"messages\":[");
+    strcpy(answer->end, more ? "],\"more\":true" : "],\"more\":false");
+    strcat(answer->end, page->reset ? ",\"reset\":true}\n" : "}\n");
+    return answer_frame(answer, TYPE_JSON, NULL);
+}
+
+static struct frame *answer_frame_html(struct answer *answer)
+{
+    strcpy(answer->begin, "{\"html\":\"");
+    print_next(answer, stpcpy(answer->end, "\",\"id\":\""));
+    strcat(answer->end, "\"}\n");
+    return answer_frame(answer, TYPE_JSON, NULL);
 }
 
 /* Plain text has no place for the cursor and the gap. */
-static struct frame *answer_frame_says(const struct answer *answer)
+static struct frame *answer_frame_says(struct answer *answer)
 {
-    char id[CURSOR_SIZE], header[CURSOR_SIZE + 64];
-    snprintf(header, sizeof header, "Last-Event-ID: %s\r\n%s",
-             cursor_print(id, answer->epoch, answer_next(answer)),
-             answer->page->reset ? "Encke-Reset: true\r\n" : "");
-    return answer_frame(answer, TYPE_TEXT, header, "");
+    char header[sizeof "Last-Event-ID: \r\nEncke-Reset: true\r\n" + CURSOR_SIZE];
+    print_next(answer, stpcpy(header, "Last-Event-ID: "));
+    strcat(header, answer->page->reset ? "\r\nEncke-Reset: true\r\n" : "\r\n");
+    return answer_frame(answer, TYPE_TEXT, header);
 }
 
-struct frame *render_page(struct rendered *rendered, struct buf *scratch, enum format format,
-                          const struct page *page, size_t most)
+static struct frame *end_answer(struct answer *answer)
 {
-    struct answer answer = {scratch, format, rendered->epoch, page, 0};
+    if (answer->format == FORMAT_SAYS)
+        return answer_frame_says(answer);
+    if (answer->format == FORMAT_HTML)
+        return answer_frame_html(answer);
+    return answer_frame_json(answer);
+}
+
+struct frame *render_page(struct rendered *rendered, enum format format, const struct page *page,
+                          size_t most)
+{
     if (format == FORMAT_WORD)
         return render_word(page->count > 0 || page->reset);
-    start_answer(scratch);
-    put_answer_messages(&answer, rendered, most);
-    if (format == FORMAT_SAYS)
-        return answer_frame_says(&answer);
-    if (format == FORMAT_HTML) {
-        put_html_end(&answer);
-        return answer_frame(&answer, TYPE_JSON, NULL, "{\"html\":\"");
-    }
-    put_json_end(&answer);
-    return answer_frame_json(&answer);
+    struct answer answer;
+    start_answer(&answer, format, rendered->epoch, page);
+    struct frame *frame = add_runs(&answer, rendered, most) ? end_answer(&answer) : NULL;
+    drop_runs(&answer);
+    return frame;
 }
 
-struct frame *render_nothing(struct rendered *rendered, struct buf *scratch, enum format format,
-                             uint64_t head)
+struct frame *render_nothing(struct rendered *rendered, enum format format, uint64_t head)
 {
     struct page nothing = {.next = head};
-    return render_page(rendered, scratch, format, &nothing, 1);
+    return render_page(rendered, format, &nothing, 1);
 }
 
 /* ---- what was stored ---- */

@@ -17,14 +17,13 @@
 #include "store/log.h"
 
 /* The framed answer with the messages of the page, which are rendered in the store. It ends with
- * the message that reaches `most` bytes (at least 1), and then says that there is more. scratch is
- * overwritten. Returns one reference, or NULL when out of memory. */
-struct frame *render_page(struct rendered *rendered, struct buf *scratch, enum format format,
-                          const struct page *page, size_t most);
+ * the message that reaches `most` bytes (at least 1), or the LIMIT_MAX-th, and then says that there
+ * is more. Returns one reference, or NULL when out of memory. */
+struct frame *render_page(struct rendered *rendered, enum format format, const struct page *page,
+                          size_t most);
 
 /* The answer at the end of a hold: nothing new, and the cursor to go on with. */
-struct frame *render_nothing(struct rendered *rendered, struct buf *scratch, enum format format,
-                             uint64_t head);
+struct frame *render_nothing(struct rendered *rendered, enum format format, uint64_t head);
 
 /* The word alone: {"ret":"new"}, or {"ret":"punt"}. */
 struct frame *render_word(bool news);

@@ -1,18 +1,21 @@
-/* rendered.h - messages as frames, each rendered once for all who get it.
+/* rendered.h - messages as they are sent, each rendered once for all who get it.
  *
  * When a web server was restarted, thousands of readers come back at once, each with a cursor of
- * its own, and get mostly the same messages. So a message that was rendered is kept for a while:
- * for streams with its record around it, as the part of a batch (batch.h); for polls as the text
- * that is copied into their answers (render.h).
+ * its own, and get mostly the same messages. So the text of a message is kept for a while. Texts of
+ * one format lie side by side in blocks, in the order in which they were rendered, which is mostly
+ * that of the log. So what a reader lacks is a few runs: an answer copies each run at once
+ * (render.h), and a batch sends it at once (batch.h).
  *
- * A message has one place for each format. It is kept until another message needs that place, or
- * until too many bytes are kept.
+ * A block is a frame, so that a reader whose socket is full keeps the block, not a copy. The oldest
+ * block is dropped when too many bytes are kept. A message has one place for each format, which
+ * tells where its text is; another message may need that place, or its block may be dropped.
  *
  * Loop's thread only.
  */
 #ifndef ENCKE_FCGI_RENDERED_H
 #define ENCKE_FCGI_RENDERED_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,28 +27,47 @@
 enum {
     /* A prime: the messages of a channel that has every 16th, say, still have all places. */
     RENDERED_MAX = 8191,
-    RENDERED_BYTES_MAX = 4 << 20 /* more only if a single message has more */
+    /* Bytes of a block, its frame's head included; more if a single message has more. A reader
+     * whose socket is full costs no more than that. */
+    RENDERED_BLOCK = 4096,
+    RENDERED_BYTES_MAX = 4 << 20 /* of blocks; more only if a single message has more */
 };
 
 struct rendered {
     const char *epoch; /* of the log that the messages are from: not copied */
     struct rendered_place {
-        struct frame *frame; /* its seq is the message's; NULL: none */
-        enum format format;
+        uint64_t seq;     /* the message's */
+        uint64_t block;   /* the number of the block in which its text is */
+        uint32_t at, len; /* of the text, in the block */
     } places[RENDERED_MAX];
-    struct buf scratch, html;
-    size_t next_drop; /* the place from which the next one is dropped that is too much */
-    size_t bytes;     /* that are kept */
-    uint64_t made;    /* bytes that were rendered, in all */
+    struct rendered_block {
+        struct frame *frame;
+        uint32_t used; /* bytes */
+        enum format format;
+    } blocks[RENDERED_BYTES_MAX / RENDERED_BLOCK]; /* by their number, in turn */
+    uint64_t first, next;   /* the oldest block's number, and the one that the next block gets */
+    uint64_t open[FORMATS]; /* the block to which texts of the format are added */
+    struct buf scratch, content;
+    size_t bytes;  /* of blocks */
+    uint64_t made; /* bytes that were rendered, in all */
 };
 
 void rendered_init(struct rendered *rendered, const char *epoch);
 
-/* The message in that shape, without the call of scripts (transport.h) and without what stands
- * between messages in an answer. The frame stays the store's, and is valid until the next call;
- * NULL when out of memory. */
-struct frame *rendered_message(struct rendered *rendered, const struct shape *shape,
-                               const struct message *message);
+/* Messages whose texts lie side by side. */
+struct rendered_run {
+    struct frame *frame; /* it has the texts: one reference, the caller's */
+    uint32_t at, len;    /* of the texts, in its bytes */
+    size_t count;        /* messages */
+};
+
+/* Finds, or renders, the first of `count` messages (at least 1) in that shape, and with it those
+ * that follow as long as their texts do, up to the one that reaches `most` bytes. A text of JSON
+ * ends with a comma, for the next one; a text has no call of scripts (transport.h). Returns false
+ * when out of memory. */
+bool rendered_run(struct rendered *rendered, const struct shape *shape,
+                  struct message *const *messages, size_t count, size_t most,
+                  struct rendered_run *run);
 
 /* Frees all. The store may be used again. */
 void rendered_free(struct rendered *rendered);

@@ -68,15 +68,15 @@ static void keep_answer(struct round *round, struct frame *frame)
     round->kept += frame->len;
 }
 
-struct frame *round_frame(struct round *round, struct rendered *rendered, struct buf *scratch,
-                          enum format format, const struct page *page, size_t most)
+struct frame *round_frame(struct round *round, struct rendered *rendered, enum format format,
+                          const struct page *page, size_t most)
 {
     struct round_answer *answer = NULL;
     if (write_round_key(&round->key, format, page))
         HASH_FIND(hh, round->answers, round->key.bytes, round->key.len, answer);
     if (answer)
         return frame_hold(answer->frame);
-    struct frame *frame = render_page(rendered, scratch, format, page, most);
+    struct frame *frame = render_page(rendered, format, page, most);
     if (frame)
         keep_answer(round, frame);
     return frame;

@@ -31,8 +31,8 @@ enum { ROUND_KEPT_MAX = 4 << 20 }; /* bytes; when it would be more, all are drop
 
 /* The answer that gives page to polls, as render_page makes it. Returns one reference, or NULL when
  * out of memory. */
-struct frame *round_frame(struct round *round, struct rendered *rendered, struct buf *scratch,
-                          enum format format, const struct page *page, size_t most);
+struct frame *round_frame(struct round *round, struct rendered *rendered, enum format format,
+                          const struct page *page, size_t most);
 
 /* The round is over: drops all. */
 void round_end(struct round *round);

@@ -7,7 +7,7 @@
  *
  * A live stream has everything up to the head and costs nothing until there is news; then its group
  * gets the same bytes (group.h). One whose socket is full falls behind: nothing is queued for it.
- * It is only a cursor, and the rest of the one frame that was cut through (invariant 7 of the
+ * It is only a cursor, and the rest of the one part that was cut through (invariant 7 of the
  * design). Once it is writable it is served from the log, a page at a time and after all others,
  * until it has caught up. A publish never waits for it. What the client of a WebSocket says is read
  * only while its stream is live.

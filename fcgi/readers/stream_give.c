@@ -112,7 +112,7 @@ bool stream_give_frame(struct conn *conn, struct frame *frame, struct cursor cur
     }
     struct stream *stream = conn->in;
     stream->progress.cursor = cursor;
-    stream->progress.rest = (struct rest){.frame = frame};
+    stream->progress.rest = rest_of(frame);
     return give_rest(conn);
 }
 

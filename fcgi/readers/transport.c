@@ -232,6 +232,15 @@ struct frame *transport_frame(const struct shape *shape, const struct buf *conte
     return frame_part(shape->request_id, content->bytes, content->len);
 }
 
+void transport_put_framed(struct buf *out, const struct shape *shape, const struct buf *content)
+{
+    out->failed |= !buf_ok(content);
+    if (!transport_of(shape->format)->type)
+        buf_add(out, content->bytes, content->len);
+    else
+        frame_put_part(out, shape->request_id, content->bytes, content->len);
+}
+
 struct frame *transport_opening(const struct shape *shape, const struct buf *content)
 {
     const struct transport *transport = transport_of(shape->format);

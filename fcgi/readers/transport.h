@@ -45,6 +45,9 @@ const char *transport_name(enum stream_kind kind);
 /* What the put functions wrote, framed for the wire; NULL when out of memory. */
 struct frame *transport_frame(const struct shape *shape, const struct buf *content);
 
+/* Appends the same bytes to out. */
+void transport_put_framed(struct buf *out, const struct shape *shape, const struct buf *content);
+
 /* The beginning of a stream's response: its headers and content; NULL when out of memory. A
  * WebSocket has no headers any more: its handshake is over. */
 struct frame *transport_opening(const struct shape *shape, const struct buf *content);

@@ -32,25 +32,48 @@ static uint8_t *put_record_header(uint8_t *at, int type, uint16_t id, size_t con
     return at + sizeof header;
 }
 
-/* Copies head and body into STDOUT records and returns where they end. */
-static uint8_t *put_stdout(uint8_t *at, uint16_t id, const char *head, size_t head_len,
-                           const char *body, size_t body_len)
+/* STDOUT records that are being written. */
+struct records {
+    uint8_t *at; /* where they end */
+    uint16_t id;
+    size_t left; /* content that is still to come */
+    size_t room; /* of that, in the last record */
+};
+
+static void put_content(struct records *records, struct text content)
 {
-    size_t left = head_len + body_len;
-    while (left > 0) {
-        size_t len = left < RECORD_MAX ? left : RECORD_MAX;
-        size_t from_head = len < head_len ? len : head_len;
-        at = put_record_header(at, FCGI_STDOUT, id, len);
-        memcpy(at, head, from_head);
-        if (len > from_head)
-            memcpy(at + from_head, body, len - from_head);
-        head += from_head;
-        head_len -= from_head;
-        body += len - from_head;
-        at += len;
-        left -= len;
+    while (content.len > 0) {
+        if (records->room == 0) {
+            records->room = records->left < RECORD_MAX ? records->left : RECORD_MAX;
+            records->at = put_record_header(records->at, FCGI_STDOUT, records->id, records->room);
+        }
+        size_t len = content.len < records->room ? content.len : records->room;
+        memcpy(records->at, content.bytes, len);
+        records->at += len;
+        records->room -= len;
+        records->left -= len;
+        content.bytes += len;
+        content.len -= len;
     }
-    return at;
+}
+
+static size_t total_len(const struct text *pieces, size_t count)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < count; i++)
+        len += pieces[i].len;
+    return len;
+}
+
+/* Copies the first piece and count more into STDOUT records, and returns where they end. */
+static uint8_t *put_stdout(uint8_t *at, uint16_t id, struct text first, const struct text *more,
+                           size_t count)
+{
+    struct records records = {.at = at, .id = id, .left = first.len + total_len(more, count)};
+    put_content(&records, first);
+    for (size_t i = 0; i < count; i++)
+        put_content(&records, more[i]);
+    return records.at;
 }
 
 static uint8_t *put_end(uint8_t *at, uint16_t id)
@@ -69,11 +92,11 @@ static size_t stdout_len(size_t content_len)
     return content_len + (content_len + RECORD_MAX - 1) / RECORD_MAX * FCGI_HEADER_LEN;
 }
 
-static struct frame *frame_alloc(uint16_t id, size_t len)
+struct frame *frame_blank(uint16_t request_id, size_t len)
 {
     struct frame *frame = len <= UINT32_MAX ? malloc(sizeof *frame + len) : NULL;
     if (frame)
-        *frame = (struct frame){.refs = 1, .len = (uint32_t)len, .request_id = id};
+        *frame = (struct frame){.refs = 1, .len = (uint32_t)len, .request_id = request_id};
     return frame;
 }
 
@@ -133,26 +156,38 @@ static const char WHOLE[] = "no-store";
 /* RFC 9111, 5.2.2.6: a proxy that compresses would hold bytes back until they fill a block. */
 static const char STREAM[] = "no-store, no-transform";
 
-/* A whole answer: its head and its body. */
-static struct frame *frame_whole(const struct head *head, const void *body, size_t body_len)
+static struct text head_text(const struct head *head)
+{
+    return (struct text){head->bytes, head->len};
+}
+
+/* A whole answer: its head and the pieces of its body. */
+static struct frame *frame_whole(const struct head *head, const struct text *body, size_t count)
 {
     if (head->len > HEAD_MAX)
         return NULL;
-    struct frame *frame = frame_alloc(ORDINARY_ID, stdout_len(head->len + body_len) + END_LEN);
+    size_t len = stdout_len(head->len + total_len(body, count)) + END_LEN;
+    struct frame *frame = frame_blank(ORDINARY_ID, len);
     if (frame)
-        put_end(put_stdout(frame->bytes, ORDINARY_ID, head->bytes, head->len, body, body_len),
-                ORDINARY_ID);
+        put_end(put_stdout(frame->bytes, ORDINARY_ID, head_text(head), body, count), ORDINARY_ID);
     return frame;
+}
+
+struct frame *frame_gather(int status, const char *type, const char *header,
+                           const struct text *body, size_t count)
+{
+    struct head head;
+    head_start(&head, status, http_reason(status));
+    head_content(&head, type, total_len(body, count));
+    head_end(&head, WHOLE, header);
+    return frame_whole(&head, body, count);
 }
 
 struct frame *frame_new(int status, const char *type, const char *header, const void *body,
                         size_t body_len)
 {
-    struct head head;
-    head_start(&head, status, http_reason(status));
-    head_content(&head, type, body_len);
-    head_end(&head, WHOLE, header);
-    return frame_whole(&head, body, body_len);
+    struct text piece = {body, body_len};
+    return frame_gather(status, type, header, &piece, 1);
 }
 
 /* What another server sent must not act as a page of this site: opened in a tab, it runs no script
@@ -163,12 +198,13 @@ struct frame *frame_relayed(int status, const char *reason, const char *type, co
 {
     static const char sandbox[] = "Content-Security-Policy: sandbox\r\n";
     bool empty = status == 204 || status == 304;
+    struct text piece = {body, body_len};
     struct head head;
     head_start(&head, status, reason);
     if (!empty)
         head_content(&head, *type ? type : "application/octet-stream", body_len);
     head_end(&head, WHOLE, sandbox);
-    return frame_whole(&head, body, empty ? 0 : body_len);
+    return frame_whole(&head, &piece, !empty);
 }
 
 /* X-Accel-Buffering: nginx is to pass the response on as it comes. */
@@ -182,23 +218,33 @@ struct frame *frame_opening(uint16_t request_id, const char *type, const char *h
     head_end(&head, STREAM, header);
     if (head.len > HEAD_MAX)
         return NULL;
-    struct frame *frame = frame_alloc(request_id, stdout_len(head.len + body_len));
+    struct frame *frame = frame_blank(request_id, stdout_len(head.len + body_len));
     if (frame)
-        put_stdout(frame->bytes, request_id, head.bytes, head.len, body, body_len);
+        put_stdout(frame->bytes, request_id, head_text(&head), &(struct text){body, body_len}, 1);
     return frame;
 }
 
 struct frame *frame_part(uint16_t request_id, const void *body, size_t body_len)
 {
-    struct frame *frame = frame_alloc(request_id, stdout_len(body_len));
+    struct frame *frame = frame_blank(request_id, stdout_len(body_len));
     if (frame)
-        put_stdout(frame->bytes, request_id, "", 0, body, body_len);
+        put_stdout(frame->bytes, request_id, (struct text){body, body_len}, NULL, 0);
     return frame;
+}
+
+void frame_put_part(struct buf *out, uint16_t request_id, const void *body, size_t body_len)
+{
+    size_t len = stdout_len(body_len);
+    char *room = buf_room(out, len);
+    if (!room)
+        return;
+    put_stdout((uint8_t *)room, request_id, (struct text){body, body_len}, NULL, 0);
+    out->len += len;
 }
 
 struct frame *frame_end(uint16_t request_id)
 {
-    struct frame *frame = frame_alloc(request_id, END_LEN);
+    struct frame *frame = frame_blank(request_id, END_LEN);
     if (frame)
         put_end(frame->bytes, request_id);
     return frame;
@@ -211,9 +257,9 @@ struct frame *frame_bodiless(struct frame *frame)
     const char *head = (const char *)frame->bytes + FCGI_HEADER_LEN;
     const char *body = memmem(head, frame->len - FCGI_HEADER_LEN, end, sizeof end - 1);
     size_t len = (size_t)(body - head) + sizeof end - 1;
-    struct frame *bodiless = frame_alloc(frame->request_id, stdout_len(len) + END_LEN);
+    struct frame *bodiless = frame_blank(frame->request_id, stdout_len(len) + END_LEN);
     if (bodiless)
-        put_end(put_stdout(bodiless->bytes, frame->request_id, head, len, "", 0),
+        put_end(put_stdout(bodiless->bytes, frame->request_id, (struct text){head, len}, NULL, 0),
                 frame->request_id);
     frame_drop(frame);
     return bodiless;
@@ -221,7 +267,7 @@ struct frame *frame_bodiless(struct frame *frame)
 
 struct frame *frame_raw(const void *bytes, size_t len)
 {
-    struct frame *frame = frame_alloc(0, len);
+    struct frame *frame = frame_blank(0, len);
     if (frame)
         memcpy(frame->bytes, bytes, len);
     return frame;

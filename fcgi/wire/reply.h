@@ -13,13 +13,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "fcgi/io/buf.h"
+#include "fcgi/io/text.h"
+
 struct frame {
     uint32_t refs;
     uint32_t len;
     uint32_t lacking;    /* connections that have not taken all of it: see unsent.h */
     uint16_t request_id; /* in the records; 0: the frame is not FastCGI */
     uint16_t messages;   /* how many messages it has, for the counters */
-    uint64_t seq;        /* of a part of a stream: the reader's cursor once it is sent */
     uint8_t bytes[];
 };
 
@@ -31,6 +33,10 @@ extern const char TYPE_JSON[], TYPE_TEXT[];
  * of memory. */
 struct frame *frame_new(int status, const char *type, const char *header, const void *body,
                         size_t body_len);
+
+/* The same with a body of count pieces, one after the other. */
+struct frame *frame_gather(int status, const char *type, const char *header,
+                           const struct text *body, size_t count);
 
 /* Makes the answer from what a distant server answered: its status, its reason phrase (may be
  * empty), its content type ("" if it sent none) and its body. Reason and type must have no CR and
@@ -59,6 +65,13 @@ struct frame *frame_end(uint16_t request_id);
 
 /* Makes a frame of bytes that are not FastCGI. It is for request 0, which no FastCGI request is. */
 struct frame *frame_raw(const void *bytes, size_t len);
+
+/* Makes a frame of len bytes, which the caller writes: what frame_put_part writes, or for request 0
+ * any bytes. */
+struct frame *frame_blank(uint16_t request_id, size_t len);
+
+/* Appends the bytes of frame_part. */
+void frame_put_part(struct buf *out, uint16_t request_id, const void *body, size_t body_len);
 
 /* Makes the answer to a HEAD from the one to a GET, or from its first part: the header without any
  * change, and the end (RFC 9110, 9.3.2). Drops the given reference. NULL when out of memory. */

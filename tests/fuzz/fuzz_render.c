@@ -18,10 +18,10 @@ static const char CALLBACK[] = "add_content";
 /* ---- what a reader does ---- */
 
 /* The bytes behind the FastCGI records and the CGI header of a whole answer. */
-static struct buf body_of(const struct frame *frame, bool headed)
+static struct buf body_of(const uint8_t *at, size_t len, bool headed)
 {
     struct buf out = {0};
-    const uint8_t *at = frame->bytes, *end = at + frame->len;
+    const uint8_t *end = at + len;
     while (at < end) {
         size_t content = (size_t)(at[4] << 8 | at[5]);
         if (at[1] == FCGI_STDOUT)
@@ -74,7 +74,7 @@ static void expect_object(const char *shape, const json_t *object, const struct 
 
 static void expect_json(const struct frame *frame, const struct page *page)
 {
-    struct buf body = body_of(frame, true);
+    struct buf body = body_of(frame->bytes, frame->len, true);
     json_t *answer = parse("json", body.bytes, body.len);
     const json_t *messages = json_object_get(answer, "messages");
     CLAIM(json_array_size(messages) == page->count, "json: %zu messages",
@@ -117,7 +117,7 @@ static size_t unescape_html(char *text, size_t len)
 static void expect_html(const struct frame *frame, const struct page *page)
 {
     static const char open[] = "<div>", close[] = "</div>";
-    struct buf body = body_of(frame, true);
+    struct buf body = body_of(frame->bytes, frame->len, true);
     json_t *answer = parse("html", body.bytes, body.len);
     const json_t *html = json_object_get(answer, "html");
     char *text = fuzz_copy(json_string_value(html), json_string_length(html)), *at = text;
@@ -139,7 +139,7 @@ static void expect_html(const struct frame *frame, const struct page *page)
 static void expect_says(const struct frame *frame, const struct page *page)
 {
     static const char says[] = "Server says: ";
-    struct buf body = body_of(frame, true);
+    struct buf body = body_of(frame->bytes, frame->len, true);
     const char *at = body.bytes;
     for (size_t i = 0; i < page->count; i++) {
         const char *end = strchr(at, '\n');
@@ -265,29 +265,47 @@ static const struct {
                {FORMAT_EVENTS_JSON, expect_event_json},
                {FORMAT_FRAMES, expect_frame}};
 
+/* Appends the message's text to all, and checks what a client makes of it. */
+static void check_text(struct rendered *rendered, const struct shape *shape,
+                       void (*expect)(const char *text, size_t len, const struct message *message),
+                       struct message *message, struct buf *all)
+{
+    struct buf text = {0}, body = {0};
+    struct rendered_run run;
+    CLAIM(rendered_run(rendered, shape, &message, 1, SIZE_MAX, &run), "no memory");
+    const uint8_t *bytes = run.frame->bytes + run.at;
+    if (transport_of(shape->format)->put_call) /* it is sent before, as a record of its own */
+        transport_of(shape->format)->put_call(&text, shape);
+    if (shape->format == FORMAT_FRAMES)
+        buf_add(&body, bytes, run.len);
+    else
+        body = body_of(bytes, run.len, false);
+    buf_add(&text, body.bytes, body.len);
+    expect(text.bytes, text.len, message);
+    buf_add(all, bytes, run.len);
+    buf_free(&body);
+    buf_free(&text);
+    frame_drop(run.frame);
+}
+
 static void check_streams(struct rendered *rendered, const struct page *page)
 {
     for (size_t i = 0; i < sizeof streams / sizeof *streams; i++) {
         struct shape shape = {.format = streams[i].format,
                               .request_id = streams[i].format == FORMAT_FRAMES ? 0 : 1,
                               .callback = CALLBACK};
+        struct buf all = {0}, given = {0};
+        for (size_t k = 0; k < page->count; k++)
+            check_text(rendered, &shape, streams[i].expect, page->messages[k], &all);
         struct batch *batch = batch_new(rendered, &shape, page);
-        CLAIM(batch && batch->count == page->count, "%u frames of %zu messages",
-              batch ? batch->count : 0, page->count);
-        for (size_t k = 0; k < page->count; k++) {
-            const struct frame *frame = batch->frames[k];
-            struct buf text = {0}, body = {0};
-            if (batch->bare) /* the call is sent before it, as a record of its own */
-                transport_of(shape.format)->put_call(&text, &shape);
-            if (shape.format == FORMAT_FRAMES)
-                buf_add(&body, frame->bytes, frame->len);
-            else
-                body = body_of(frame, false);
-            buf_add(&text, body.bytes, body.len);
-            buf_free(&body);
-            streams[i].expect(text.bytes, text.len, page->messages[k]);
-            buf_free(&text);
-        }
+        CLAIM(batch && batch->messages == page->count, "%zu of %zu messages",
+              batch ? batch->messages : 0, page->count);
+        for (uint32_t k = 0; k < batch->count; k++)
+            buf_add(&given, batch->iov[k].iov_base, batch->iov[k].iov_len);
+        CLAIM(given.len == all.len && memcmp(given.bytes, all.bytes, all.len) == 0,
+              "a batch is not the texts of its messages");
+        buf_free(&all);
+        buf_free(&given);
         batch_free(batch);
     }
 }
@@ -299,19 +317,16 @@ static void check_answers(struct rendered *rendered, const struct page *page)
         void (*expect)(const struct frame *frame, const struct page *page);
     } answers[] = {
         {FORMAT_JSON, expect_json}, {FORMAT_HTML, expect_html}, {FORMAT_SAYS, expect_says}};
-    struct buf scratch = {0};
     for (size_t i = 0; i < sizeof answers / sizeof *answers; i++)
         for (size_t from = 0; from <= page->count; from += 1 + page->count / 3) {
             struct page part = *page;
             part.messages += from;
             part.count -= from;
-            struct frame *frame =
-                render_page(rendered, &scratch, answers[i].format, &part, SIZE_MAX);
+            struct frame *frame = render_page(rendered, answers[i].format, &part, SIZE_MAX);
             CLAIM(frame, "no memory");
             answers[i].expect(frame, &part);
             frame_drop(frame);
         }
-    buf_free(&scratch);
 }
 
 /* The first byte: reset and more; then texts parted by NULs. */

@@ -47,7 +47,7 @@ static void add_all(struct buf *out, const struct batch *batch, const struct fra
     for (uint32_t i = 0; i < batch->count; i++) {
         if (call)
             buf_add(out, call->bytes, call->len);
-        buf_add(out, batch->frames[i]->bytes, batch->frames[i]->len);
+        buf_add(out, batch->iov[i].iov_base, batch->iov[i].iov_len);
     }
 }
 
@@ -74,10 +74,12 @@ static void send_again(int fd, const struct batch *batch, struct frame *call,
         frame_drop(progress->rest.call);
         progress->rest = (struct rest){0};
     }
-    uint64_t first = progress->cursor.seq;
-    struct batch rest = {.count = batch->count - (uint32_t)first,
+    uint32_t first = 0;
+    while (first < batch->count && batch->parts[first].seq <= progress->cursor.seq)
+        first++;
+    struct batch rest = {.count = batch->count - first,
                          .next = batch->next,
-                         .frames = batch->frames + first,
+                         .parts = batch->parts + first,
                          .iov = batch->iov + first};
     batch_send(&rest, call, fd, progress, messages);
 }
@@ -120,7 +122,7 @@ static void however_the_socket_cuts_every_byte_comes_once(void **state)
     check_every_cut(&lines, NULL);
 }
 
-static void so_it_does_with_each_readers_own_call_before_each_frame(void **state)
+static void so_it_does_with_each_readers_own_call_before_each_message(void **state)
 {
     (void)state;
     struct frame *call = frame_part(1, "<script>parent.add_x(", strlen("<script>parent.add_x("));
@@ -128,9 +130,9 @@ static void so_it_does_with_each_readers_own_call_before_each_frame(void **state
     frame_drop(call);
 }
 
-static bool says(const struct frame *frame, const char *text)
+static bool says(const struct batch *batch, uint32_t part, const char *text)
 {
-    return memmem(frame->bytes, frame->len, text, strlen(text)) != NULL;
+    return memmem(batch->iov[part].iov_base, batch->iov[part].iov_len, text, strlen(text)) != NULL;
 }
 
 static void a_reset_comes_with_what_follows_it(void **state)
@@ -138,8 +140,8 @@ static void a_reset_comes_with_what_follows_it(void **state)
     (void)state;
     struct batch *batch = make_batch(&lines, 2, true);
     assert_int_equal(batch->count, 2);
-    assert_true(says(batch->frames[0], "{\"reset\":true}\n{\"id\":\"0123456789ab-1\""));
-    assert_false(says(batch->frames[1], "reset"));
+    assert_true(says(batch, 0, "{\"reset\":true}\n{\"id\":\"0123456789ab-1\""));
+    assert_false(says(batch, 1, "reset"));
     batch_free(batch);
 }
 
@@ -148,25 +150,26 @@ static void a_reset_of_nothing_gives_the_cursor(void **state)
     (void)state;
     struct batch *batch = make_batch(&lines, 0, true);
     assert_int_equal(batch->count, 1);
-    assert_int_equal(batch->frames[0]->messages, 0);
-    assert_true(says(batch->frames[0], "{\"reset\":true}\n{\"id\":\"0123456789ab-0\"}\n"));
+    assert_int_equal(batch->parts[0].messages, 0);
+    assert_true(says(batch, 0, "{\"reset\":true}\n{\"id\":\"0123456789ab-0\"}\n"));
     batch_free(batch);
 }
 
-/* Nothing of theirs is shared: the call comes twice in the first frame. */
-static void scripts_with_a_reset_have_their_call_in_the_frames(void **state)
+/* Nothing of theirs is shared: the call comes twice in the first part. */
+static void scripts_with_a_reset_have_their_call_in_the_parts(void **state)
 {
     (void)state;
     struct batch *batch = make_batch(&scripts, 2, true);
     assert_false(batch->bare);
-    assert_true(says(batch->frames[0], "<script>parent.add_x(null,null)</script>\n"
-                                       "<script>parent.add_x(\"xxx"));
-    assert_true(says(batch->frames[1], "<script>parent.add_x(\"x\",\"0123456789ab-2\""));
+    assert_true(says(batch, 0,
+                     "<script>parent.add_x(null,null)</script>\n"
+                     "<script>parent.add_x(\"xxx"));
+    assert_true(says(batch, 1, "<script>parent.add_x(\"x\",\"0123456789ab-2\""));
     batch_free(batch);
 }
 
 /* JSON makes six bytes of each: what is rendered counts, not what it is rendered from. */
-static void a_batch_ends_with_the_frame_that_reaches_its_bytes(void **state)
+static void a_batch_ends_with_the_message_that_reaches_its_bytes(void **state)
 {
     (void)state;
     enum { COUNT = 8, LEN = 5000 };
@@ -180,7 +183,7 @@ static void a_batch_ends_with_the_frame_that_reaches_its_bytes(void **state)
     }
     rendered_init(&rendered, epoch);
     struct batch *batch = batch_new(&rendered, &lines, &page);
-    assert_int_equal(batch->count, 3);
+    assert_int_equal(batch->messages, 3);
     assert_true(batch->more);
     assert_int_equal(batch->next, 3);
     assert_in_range(batch->len, BATCH_BYTES, BATCH_BYTES + 6 * LEN + 200);
@@ -218,9 +221,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(however_the_socket_cuts_every_byte_comes_once),
-        cmocka_unit_test(so_it_does_with_each_readers_own_call_before_each_frame),
-        cmocka_unit_test(a_batch_ends_with_the_frame_that_reaches_its_bytes),
-        cmocka_unit_test(scripts_with_a_reset_have_their_call_in_the_frames),
+        cmocka_unit_test(so_it_does_with_each_readers_own_call_before_each_message),
+        cmocka_unit_test(a_batch_ends_with_the_message_that_reaches_its_bytes),
+        cmocka_unit_test(scripts_with_a_reset_have_their_call_in_the_parts),
         cmocka_unit_test(a_reset_comes_with_what_follows_it),
         cmocka_unit_test(a_reset_of_nothing_gives_the_cursor),
         cmocka_unit_test(nothing_new_is_sent_at_once),

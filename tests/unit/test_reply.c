@@ -75,6 +75,30 @@ static void bodies_of_every_size_are_framed(void **state)
     }
 }
 
+/* Records end in the middle of pieces, and pieces in the middle of records; some are empty. */
+static void a_body_in_pieces_is_framed_as_the_whole(void **state)
+{
+    enum { BODY = 200000, PIECES = 12 };
+    static char body[BODY];
+    for (size_t i = 0; i < BODY; i++)
+        body[i] = (char)(i * 2654435761U >> 24);
+    struct frame *whole = frame_new(200, TYPE_JSON, NULL, body, BODY);
+    for (unsigned seed = 1; seed <= 20; seed++) {
+        struct text pieces[PIECES];
+        srand(seed);
+        for (size_t i = 0, at = 0; i < PIECES; i++) {
+            size_t len = i + 1 == PIECES ? BODY - at : (size_t)rand() % 3 * (size_t)(rand() % 9000);
+            pieces[i] = (struct text){body + at, len};
+            at += len;
+        }
+        struct frame *gathered = frame_gather(200, TYPE_JSON, NULL, pieces, PIECES);
+        assert_int_equal(gathered->len, whole->len);
+        assert_memory_equal(gathered->bytes, whole->bytes, whole->len);
+        frame_drop(gathered);
+    }
+    frame_drop(whole);
+}
+
 static void a_full_socket_is_gone_on_with(void **state)
 {
     int pair[2];
@@ -196,6 +220,7 @@ int main(void)
         cmocka_unit_test(to_a_head_goes_the_header_alone),
         cmocka_unit_test(an_answer_carries_the_common_headers),
         cmocka_unit_test(bodies_of_every_size_are_framed),
+        cmocka_unit_test(a_body_in_pieces_is_framed_as_the_whole),
         cmocka_unit_test(a_full_socket_is_gone_on_with),
         cmocka_unit_test(another_request_id_leaves_a_shared_frame_alone),
         cmocka_unit_test(a_peer_that_is_gone_is_told_from_a_full_socket),

@@ -13,7 +13,6 @@ enum { MESSAGES = 4, LARGE = 1 << 20 };
 
 static struct rendered rendered;
 static struct round news;
-static struct buf scratch;
 
 static int init(void **state)
 {
@@ -29,7 +28,6 @@ static int end(void **state)
     assert_int_equal(news.kept, 0);
     assert_int_equal(news.made, 0);
     rendered_free(&rendered);
-    buf_free(&scratch);
     return 0;
 }
 
@@ -48,7 +46,7 @@ static struct page make_page(uint64_t first, uint64_t last, size_t len)
 
 static struct frame *answer(enum format format, const struct page *page)
 {
-    struct frame *frame = round_frame(&news, &rendered, &scratch, format, page, SIZE_MAX);
+    struct frame *frame = round_frame(&news, &rendered, format, page, SIZE_MAX);
     assert_non_null(frame);
     return frame;
 }

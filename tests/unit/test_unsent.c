@@ -122,16 +122,19 @@ static void the_only_reader_is_spared_whatever_it_lacks(void **state)
 
 static void whatever_the_socket_takes_a_rest_goes_out_once(void **state)
 {
-    enum { CALL = 700, FRAME = 90 * 1000 };
-    static uint8_t bytes[CALL + FRAME], got[CALL + FRAME];
+    enum { CALL = 700, PART = 90 * 1000, AFTER = 100 };
+    static uint8_t bytes[CALL + PART + AFTER], got[CALL + PART];
     for (size_t i = 0; i < sizeof bytes; i++)
         bytes[i] = (uint8_t)(i * 2654435761U >> 24);
     for (uint32_t begin = 0; begin < 1400; begin += 175) {
         int fds[2], small = 4096, sent;
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
         setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
-        struct rest rest = {
-            .call = frame_raw(bytes, CALL), .frame = frame_raw(bytes + CALL, FRAME), .sent = begin};
+        struct rest rest = {.call = frame_raw(bytes, CALL),
+                            .frame = frame_raw(bytes, sizeof bytes),
+                            .at = CALL,
+                            .len = PART,
+                            .sent = begin};
         size_t len = begin;
         do {
             sent = rest_send(&rest, fds[0]);
@@ -139,8 +142,8 @@ static void whatever_the_socket_takes_a_rest_goes_out_once(void **state)
                 len += (size_t)n;
             assert_true(sent >= 0);
         } while (sent == 0);
-        assert_int_equal(len, sizeof bytes);
-        assert_memory_equal(got + begin, bytes + begin, sizeof bytes - begin);
+        assert_int_equal(len, sizeof got);
+        assert_memory_equal(got + begin, bytes + begin, sizeof got - begin);
         close(fds[1]);
         rest.sent = 0;
         assert_int_equal(rest_send(&rest, fds[0]), -1);
