@@ -249,24 +249,22 @@ throughBoth('retention passing a blocked stream is told, never silent', async (t
         const reader = await openReader(stack, transport, { id: 'now' }, { direct });
         await reader.until('its opening', () => reader.cursor);
         reader.pause();
-        slow.push(reader);
+        slow.push({ reader, direct });
       }
   let n = 0;
   while (n < COUNT)
     await stack.publish(Array.from({ length: 100 }, () => `${n++} `.padEnd(SIZE, '.')));
   await until('retention', async () => (await stack.status()).messages <= KEEP);
-  for (const reader of slow) reader.resume();
+  for (const { reader } of slow) reader.resume();
   await stack.publish(`${n} the last`);
-  let resets = 0;
-  for (const reader of slow) {
+  for (const { reader, direct } of slow) {
     await reader.until('the last', () => reader.texts.at(-1)?.endsWith('the last'));
     const last = expectToldGaps(numbersOf(reader), reader.transport);
     assert.equal(last, n);
-    assert.ok(reader.resets <= 1, `${reader.resets} resets`);
-    resets += reader.resets;
+    // a web server goes on taking for a while, and may be overtaken each time
+    if (direct) assert.equal(reader.resets, 1);
     reader.cut();
   }
-  assert.ok(resets >= 20, `${resets} of ${slow.length} were told`); // all that are direct
 });
 
 throughBoth('readers of every speed, with retention at their heels', async (t, server) => {
