@@ -18,7 +18,12 @@ static void tell_reads(struct source *source, uint32_t events)
 
 int readers_setup(void **state)
 {
-    if (store_setup(state) != 0 || conns_setup(NULL) != 0)
+    return store_setup(state) == 0 ? readers_start(state) : -1;
+}
+
+int readers_start(void **state)
+{
+    if (conns_setup(NULL) != 0)
         return -1;
     store = *state;
     store_open(store);

@@ -27,6 +27,7 @@ extern struct publisher publisher;
 /* For cmocka_unit_test_setup_teardown. The teardown ends all readers, and asserts that nothing is
  * left of them. */
 int readers_setup(void **state);
+int readers_start(void **state); /* the same after store_setup, and changes to store->options */
 int readers_teardown(void **state);
 
 extern const struct cursor at_start, from_now;
