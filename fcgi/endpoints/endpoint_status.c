@@ -121,7 +121,7 @@ static json_t *status_of(const struct service *service)
                             json_integer(readers->streams[kind]));
     }
     /* clang-format off */
-    return json_pack("{s:s, s:I, s:s, s:s, s:i, s:i, s:i, s:i, s:I, s:o, s:i, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:s?, s:o}",
+    return json_pack("{s:s, s:I, s:s, s:s, s:i, s:i, s:i, s:i, s:I, s:o, s:i, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:s?, s:o}",
                      "version", ENCKE_VERSION,
                      "uptime", (json_int_t)(timer_now_ms() - service->started_ms) / 1000,
                      "epoch", log_epoch(readers->log),
@@ -133,6 +133,7 @@ static json_t *status_of(const struct service *service)
                      "holds_refused", (json_int_t)admission->refused,
                      "streams", streams,
                      "streams_behind", (int)readers->streams_behind,
+                     "reads_waiting", (json_int_t)log.reads,
                      "unsent", (json_int_t)conns->unsent.bytes,
                      "readers_cut_off", (json_int_t)conns->unsent.cut_off,
                      "websocket", service->websocket,

@@ -1,9 +1,11 @@
 """Scenarios: how soon a client hears of a message, new or old."""
 import contextlib
+import json
+import time
 
 from bench import scenario
 from rates import inserts
-from servers import Encke, nginx
+from servers import Encke, fetch, nginx
 from table import ERRORS, Column, Section
 
 FED_AT_ONCE = 200_000  # messages between two signs of life, while a log is made
@@ -45,8 +47,8 @@ class FilledLog(Encke):
 
     ALL = ("--keep-messages", 0, "--keep-bytes", 0)
 
-    def __init__(self, bench, messages):
-        super().__init__(bench, f"log-{messages}", *self.ALL)
+    def __init__(self, bench, messages, env=None):
+        super().__init__(bench, f"log-{messages}", *self.ALL, env=env)
         self.messages = messages
         self.site = nginx(bench, self)
         for done in range(0, messages, FED_AT_ONCE):
@@ -101,6 +103,81 @@ def catchup(bench):
             for log in logs:
                 for site in bench.among(log.straight):
                     bench.load(site, "catchup", *ask, name=FROM_DISK, case=log.messages)
+
+
+class SlowLog(FilledLog):
+    """One on a disk that takes long for each read of the database, from `slow` on."""
+
+    def __init__(self, bench, messages):
+        self.control = bench.scratch / "fault"
+        self.control.write_text("")
+        env = {
+            "LD_PRELOAD": str(bench.options.fault),
+            "FAULT_CONTROL": str(self.control),
+            "FAULT_FILES": f"{bench.scratch.resolve()}/",
+        }
+        super().__init__(bench, messages, env)
+        self.forget()
+        self.status()  # once it answers, it has read what it needs
+
+    def slow(self):
+        self.control.write_text(f"read=delay:{self.bench.options.read}")
+
+
+    def status(self):
+        return json.loads(fetch(f"{self.site.base}status"))
+
+    def waiting(self):
+        """How many readers wait for the disk."""
+        return self.status()["reads_waiting"]
+
+
+def live_chain(bench, site, case):
+    """A fifth of a chain will do: where the disk stops everybody, a message takes long."""
+    bench.load(site, "chain", "-k", "sse", "-m", bench.options.chain // 5, case=case)
+
+
+def beside_old_pages(bench, log):
+    """The chain once more, while so many clients ask for old pages."""
+    site, options = log.straight, bench.options
+    ask = ("-n", options.paging, "-t", 600, "--give-up", 60)
+    pages = bench.processes.start("pages", *bench.load_command(site, "catchup", *ask))
+    pages.wait_until(lambda: log.waiting() >= options.paging)
+    live_chain(bench, site, "busy")
+    row = bench.row(site.name, "busy")
+    bench.results.add(row, bench.turn, 1, "reads_waiting", log.waiting())
+    bench.results.add(row, bench.turn, 1, "wal_mib", log.status()["wal_bytes"] / 2**20)
+    bench.processes.stop(pages)
+    while log.waiting():
+        time.sleep(0.02)
+
+
+@scenario(
+    Section(
+        "Publish to receive, one after the other, where the disk takes {read} ms more for each read",
+        (
+            Column("p50 ms", "p50_ms", 3, spread=True),
+            Column("p99 ms", "p99_ms", 3, spread=True),
+            Column("create p50 ms", "ack_p50_ms", 3, spread=True),
+            Column("create p99", "ack_p99_ms", 3, spread=True),
+            Column("CPU us", "daemon_cpu_us_a_message", 0),
+            Column("wait for the disk", "reads_waiting", 0),
+            Column("WAL MiB", "wal_mib", 1),
+            ERRORS,
+        ),
+        note="one subscriber; busy: meanwhile {paging} clients page through {old} old messages, from "
+        "random places, and none of these is in the kernel's cache",
+    ),
+    full_s=40,
+)
+def colddisk(bench):
+    """publish to receive, while others read old pages from a slow disk"""
+    with SlowLog(bench, bench.options.old) as log:
+        log.slow()
+        for _ in bench.turns():
+            for site in bench.among(log.straight):
+                live_chain(bench, site, "quiet")
+                beside_old_pages(bench, log)
 
 
 @scenario(

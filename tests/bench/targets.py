@@ -191,6 +191,13 @@ TARGETS = (
         "p99, to a short log's", "catchup", ENCKE, "p99_ms",
         most=1.2, to_first_case=True, floors=(NO_MEMORY,),
     ),
+    *(
+        Target(
+            f"{what} p99 beside old pages, to quiet", "colddisk", "encke", figure,
+            most=1.5, to_first_case=True,
+        )
+        for what, figure in (("publish to receive", "p99_ms"), ("create", "ack_p99_ms"))
+    ),
     Target("seconds until all are current", "storm", ENCKE, "current_s", most=5),
     Target(
         "create p99, to that when quiet", "storm", ENCKE, "storm_create_p99_ms",

@@ -7,7 +7,8 @@
  *  - sync=EIO: fsync and fdatasync fail;
  *  - sync=gate: they wait until the control file no longer says so;
  *  - sync=delay:N: they take N milliseconds more;
- *  - read=EIO or read=garbage: reading fails, or gives bytes that were never written.
+ *  - read=EIO or read=garbage: reading fails, or gives bytes that were never written;
+ *  - read=delay:N: reading the database itself, not a file beside it, takes N milliseconds more.
  *
  * FAULT_CONTROL with ".hits": a line is appended for each call that a word was for, before it takes
  * effect.
@@ -36,20 +37,36 @@ static void *real(const char *name)
     return found;
 }
 
-static bool of_the_log(int fd)
+enum { PATH_SIZE = 4096 };
+
+static bool is_log_file(int fd, char path[PATH_SIZE])
 {
     const char *prefix = getenv("FAULT_FILES");
-    char link[64], path[4096];
+    char link[64];
     ssize_t n;
 
     if (!prefix)
         return false;
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    n = readlink(link, path, sizeof path - 1);
+    n = readlink(link, path, PATH_SIZE - 1);
     if (n < 0)
         return false;
     path[n] = '\0';
     return strncmp(path, prefix, strlen(prefix)) == 0;
+}
+
+static bool of_the_log(int fd)
+{
+    char path[PATH_SIZE];
+
+    return is_log_file(fd, path);
+}
+
+static bool is_database(int fd)
+{
+    char path[PATH_SIZE];
+
+    return is_log_file(fd, path) && strlen(path) > 3 && strcmp(path + strlen(path) - 3, ".db") == 0;
 }
 
 /* What the control file says of `kind` now, or "" for nothing; `word` has room for 32 bytes. */
@@ -107,7 +124,7 @@ static int fault(const char *kind, int fd)
             nap(1);
             ordered(kind, word);
         }
-        if (strncmp(word, "delay:", 6) == 0)
+        if (strncmp(word, "delay:", 6) == 0 && (strcmp(kind, "read") != 0 || is_database(fd)))
             nap(strtol(word + 6, NULL, 10));
         else if (strcmp(word, "ENOSPC") == 0)
             error = ENOSPC;

@@ -11,6 +11,7 @@ const FIELDS = [
   'connections',
   'holds',
   'channels_read',
+  'reads_waiting',
   'messages',
   'bytes',
   'wal_bytes',
@@ -33,7 +34,7 @@ throughBoth('status tells the state in these fields', async (t, server) => {
   assert.equal(empty.channels_read, 0);
   assert.ok(!('readers_by_channel' in empty), 'names are told on request only');
   assert.equal(empty.last_error, null);
-  for (const name of ['holds', 'messages', 'bytes', 'creates', 'deliveries', 'commits'])
+  for (const name of ['holds', 'reads_waiting', 'messages', 'bytes', 'creates', 'deliveries', 'commits'])
     assert.equal(empty[name], 0, name);
 });
 
