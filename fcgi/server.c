@@ -146,6 +146,14 @@ static void on_signal(struct source *source, uint32_t events)
 
 /* ---- news from the log ---- */
 
+/* Every cursor is of another epoch now. */
+static void restart_readers(struct readers *readers)
+{
+    hold_restart(readers);
+    stream_restart(readers);
+    readers_restart(readers);
+}
+
 static void on_log(struct source *source, uint32_t events)
 {
     (void)events;
@@ -153,6 +161,8 @@ static void on_log(struct source *source, uint32_t events)
     struct log_news news;
     log_drain(server->log, &news);
     publish_done(&server->publisher, &news);
+    if (news.restarted && news.restart == LOG_OK)
+        restart_readers(&server->readers);
     readers_news(&server->readers, &news);
     publish_delivered(&news);
     if (news.failed) {

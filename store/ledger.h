@@ -31,19 +31,11 @@
 #include "store/append.h"
 #include "store/channels.h"
 #include "store/message.h"
+#include "store/rows.h"
 #include "store/stretch.h"
 
 /* The stretch is settled when it has one of these, by message_size. */
 enum { LEDGER_STRETCH_MESSAGES = 1000, LEDGER_STRETCH_BYTES = 1 << 20 };
-
-struct totals {
-    uint64_t head;      /* the last seq that was given out */
-    uint64_t forgotten; /* the floor of every channel that has no row */
-    uint64_t messages;  /* retained */
-    uint64_t bytes;     /* message_size of them */
-    uint64_t channels;  /* that have messages */
-    uint64_t keys;      /* in the table of keys (once.h), which the ledger only saves */
-};
 
 /* A floor that moved, for the loop's tail (tail.h). */
 struct floor {
@@ -71,8 +63,7 @@ struct ledger {
     struct channels channels; /* the cache */
     uint64_t most_channels;   /* with that many, no new one is made */
     sqlite3_int64 next_id;
-    sqlite3 *db;
-    sqlite3_stmt *find_name, *find_id, *save, *erase, *unindex, *save_log, *version;
+    struct rows rows;
     sqlite3_int64 seen_version; /* PRAGMA data_version: changes when another connection wrote */
 };
 

@@ -299,6 +299,13 @@ void groups_news(struct groups *groups, const struct log_news *news)
 
 /* ---- all groups ---- */
 
+void groups_restart(struct groups *groups)
+{
+    struct group *group, *next;
+    HASH_ITER (hh, groups->groups, group, next)
+        group->ops->restart(group);
+}
+
 void groups_release(struct groups *groups)
 {
     struct group *group, *next;

@@ -38,6 +38,9 @@ struct readers_ops {
     /* There are messages in the group's channels that came after `before`: gives them to all who
      * wait in the group. */
     void (*wake)(struct group *group, uint64_t before);
+    /* The log has begun anew (log_restart): all who wait in the group are told that they may have
+     * missed something, and get what there is. */
+    void (*restart)(struct group *group);
     /* The daemon is about to stop: ends all who wait in the group. */
     void (*release)(struct group *group);
 };
@@ -99,6 +102,9 @@ size_t group_news_channels(const struct group *group, const char *names[WANTED_C
 
 /* Wakes every group that has a channel in which there is news. */
 void groups_news(struct groups *groups, const struct log_news *news);
+
+/* Restarts every group, as the log has begun anew. */
+void groups_restart(struct groups *groups);
 
 /* Releases every group, as the daemon is about to stop. */
 void groups_release(struct groups *groups);

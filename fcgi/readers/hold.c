@@ -24,6 +24,7 @@ static void expire_hold(struct conn *conn);
 static void take_turn(struct conn *conn, uint32_t events);
 static void wake_holds(struct group *group, uint64_t before);
 static void release_holds(struct group *group);
+static void restart_holds(struct group *group);
 
 static void leave_hold(struct conn *conn, void *in)
 {
@@ -55,7 +56,8 @@ static const struct wait deferred_wait = {
 /* Its page is read from the disk; in a struct deferred. */
 static const struct wait page_wait = {.name = "page", .left = leave_deferred};
 
-static const struct readers_ops hold_ops = {.wake = wake_holds, .release = release_holds};
+static const struct readers_ops hold_ops = {
+    .wake = wake_holds, .restart = restart_holds, .release = release_holds};
 
 static struct group *join(struct readers *readers, struct conn *conn, const struct wanted *wanted)
 {
@@ -303,15 +305,33 @@ static void release_holds(struct group *group)
     answer_holds(group, nothing_new(group));
 }
 
-/* Lets all who wait in the group take what came after `before` in their turn. */
-static void defer_holds(struct group *group, uint64_t before)
+/* Lets all who wait in the group take what came after the cursor in their turn. */
+static void defer_holds(struct group *group, struct cursor cursor)
 {
     struct conn *conn = LIST_FIRST(&group->conns);
     while (conn) {
         struct conn *next = LIST_NEXT(conn, link);
         group_rejoin(group); /* since leave_hold leaves the group once */
-        defer(conn, (struct deferred){group, {CURSOR_AT, before}, 0, NULL});
+        defer(conn, (struct deferred){group, cursor, 0, NULL});
         conn = next;
+    }
+}
+
+static const struct cursor unknown = {.kind = CURSOR_UNKNOWN};
+
+static void restart_holds(struct group *group)
+{
+    defer_holds(group, unknown);
+}
+
+/* One that waits for the disk gets the answer of the new beginning (store/log.h). */
+void hold_restart(struct readers *readers)
+{
+    struct conn *conn;
+    LIST_FOREACH (conn, &readers->conns->busy, link) {
+        struct deferred *deferred = conn->in;
+        if (conn_waits(conn, &deferred_wait))
+            deferred->cursor = unknown;
     }
 }
 
@@ -335,7 +355,7 @@ static void wake_holds(struct group *group, uint64_t before)
     if (LIST_EMPTY(&group->conns))
         return; /* all are deferred */
     if (readers_news_can_wait(readers)) {
-        defer_holds(group, before);
+        defer_holds(group, (struct cursor){CURSOR_AT, before});
         return;
     }
     struct page page;
@@ -343,7 +363,7 @@ static void wake_holds(struct group *group, uint64_t before)
         log_read(readers->log, channels, group_news_channels(group, channels),
                  (struct cursor){CURSOR_AT, before}, page_limit_of(readers, &group->shape), &page);
     if (status == LOG_LATER)
-        defer_holds(group, before);
+        defer_holds(group, (struct cursor){CURSOR_AT, before});
     else
         give_news_page(group, status, &page);
     page_free(&page);

@@ -24,6 +24,9 @@
  * out of memory - it is answered with a 503. wanted is copied. */
 void hold_poll(struct readers *readers, struct conn *conn, const struct wanted *wanted);
 
+/* The log has begun anew: those that are deferred start over with it. */
+void hold_restart(struct readers *readers);
+
 /* Refuses all that are deferred, as the daemon stops now; and all that wait for the disk, as it is
  * about to. Their clients ask again, from where they were. */
 void hold_refuse_deferred(struct readers *readers);

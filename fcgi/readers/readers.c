@@ -17,6 +17,13 @@ void readers_news(struct readers *readers, const struct log_news *news)
     round_end(&readers->round);
 }
 
+/* What was rendered had the old epoch. */
+void readers_restart(struct readers *readers)
+{
+    readers_tidy(readers);
+    groups_restart(&readers->groups);
+}
+
 bool readers_news_can_wait(const struct readers *readers)
 {
     enum { NEWS_BYTES = 8 << 20 };

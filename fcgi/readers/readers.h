@@ -44,6 +44,10 @@ void readers_init(struct readers *readers, struct log *log, struct conns *conns,
 /* Gives what the log has drained to all who wait for it. */
 void readers_news(struct readers *readers, const struct log_news *news);
 
+/* The log has begun anew: all who wait in groups are told. Those who do not, by hold_restart and
+ * stream_restart. */
+void readers_restart(struct readers *readers);
+
 /* Whether this round of news has given so much that the next readers had better take it from the
  * log, each in its turn. */
 bool readers_news_can_wait(const struct readers *readers);

@@ -9,13 +9,15 @@ static void stream_ready(struct conn *conn, uint32_t events);
 static void stream_due(struct conn *conn);
 static void leave_stream(struct conn *conn, void *in);
 static void wake_streams(struct group *group, uint64_t before);
+static void restart_streams(struct group *group);
 static void release_streams(struct group *group);
 
 /* It streams: in a struct stream. */
 static const struct wait stream_wait = {
     .name = "stream", .ready = stream_ready, .expired = stream_due, .left = leave_stream};
 
-static const struct readers_ops stream_ops = {.wake = wake_streams, .release = release_streams};
+static const struct readers_ops stream_ops = {
+    .wake = wake_streams, .restart = restart_streams, .release = release_streams};
 
 struct stream *stream_of(const struct conn *conn)
 {
@@ -234,6 +236,22 @@ static void wake_streams(struct group *group, uint64_t before)
         batch_free(batch);
         if (news.last)
             return;
+    }
+}
+
+static const struct cursor unknown = {.kind = CURSOR_UNKNOWN};
+
+static void restart_streams(struct group *group)
+{
+    each_live_stream(group, put_news_off, &unknown);
+}
+
+void stream_restart(struct readers *readers)
+{
+    struct conn *conn;
+    LIST_FOREACH (conn, &readers->behind, link) {
+        struct stream *stream = conn->in;
+        stream->progress.cursor = unknown;
     }
 }
 

@@ -43,6 +43,9 @@ struct stream *stream_of(const struct conn *conn);
  * the rest will go out first, or if the connection has ended. */
 bool stream_say(struct conn *conn, struct frame *frame);
 
+/* The log has begun anew: the streams that are behind start over with it. */
+void stream_restart(struct readers *readers);
+
 /* Ends the streams that are behind as if their time were over, since the daemon is about to stop.
  * One that is in the middle of a frame is left to be cut off. */
 void stream_release_behind(struct readers *readers);

@@ -2,6 +2,9 @@
 
 #include <string.h>
 
+#include "fcgi/readers/hold.h"
+#include "fcgi/readers/stream.h"
+
 struct store *store;
 struct admission admission;
 struct readers readers;
@@ -93,6 +96,22 @@ void take_published(struct peer *peer)
 {
     (void)peer;
     drain_past(head_before);
+}
+
+void begin_anew(uint64_t floor)
+{
+    struct log_news news = {0};
+    assert_int_equal(log_restart(store->log, "00112233aabb", floor), LOG_OK);
+    while (!news.restarted) {
+        store_wait(store);
+        log_drain(store->log, &news);
+        log_news_free(store->log, &news);
+    }
+    assert_int_equal(news.restart, LOG_OK);
+    hold_restart(&readers);
+    stream_restart(&readers);
+    readers_restart(&readers);
+    go_round();
 }
 
 void wait_for_reads(void)

@@ -44,6 +44,9 @@ void publish_much(const char *channel, const char *word, size_t len);
 /* Waits until the log's head is past `head`, and gives all that is new to the readers. */
 void drain_past(uint64_t head);
 
+/* Lets the log begin anew at that seq, tells all readers, and lets the loop go round. */
+void begin_anew(uint64_t floor);
+
 /* Waits for the disk until no read waits for it any more; then lets the loop go round. */
 void wait_for_reads(void);
 

@@ -351,6 +351,34 @@ static void whatever_allocation_fails_a_poll_is_answered_or_held_or_ends(void **
     fail_each_allocation(ask_only, poll_for_all, false);
 }
 
+/* ---- a new beginning ---- */
+
+static void when_the_log_begins_anew_every_hold_is_told(void **state)
+{
+    publish_word("a", "of before");
+    struct peer held = poll_channel("a", from_now), other = poll_channel("b", from_now);
+    begin_anew(7);
+    assert_true(is_answered(&held, "\"id\":\"00112233aabb-7\",\"messages\":[],\"more\":false,"
+                                   "\"reset\":true"));
+    assert_true(is_answered(&other, "\"reset\":true"));
+    struct peer again = poll_channel("a", (struct cursor){CURSOR_AT, 7});
+    publish_word("a", "news");
+    assert_true(is_answered(&again, "\"id\":\"00112233aabb-8\""));
+    peer_leave(&held);
+    peer_leave(&other);
+    peer_leave(&again);
+}
+
+static void when_the_log_begins_anew_a_deferred_poll_starts_over(void **state)
+{
+    publish_word("a", "of before");
+    struct peer peer = poll_deferred("a");
+    begin_anew(7);
+    assert_true(is_answered(&peer, "\"reset\":true"));
+    assert_false(peer_has_heard(&peer, "of before"));
+    peer_leave(&peer);
+}
+
 #define WITH_READERS(claim) cmocka_unit_test_setup_teardown(claim, readers_setup, readers_teardown)
 
 int main(void)
@@ -372,6 +400,8 @@ int main(void)
         WITH_READERS(a_deferred_peer_that_leaves_is_forgotten),
         WITH_READERS(those_still_deferred_in_the_end_are_refused),
         WITH_READERS(while_much_is_not_taken_holds_get_their_news_in_their_turn),
+        WITH_READERS(when_the_log_begins_anew_every_hold_is_told),
+        WITH_READERS(when_the_log_begins_anew_a_deferred_poll_starts_over),
         WITH_READERS(whatever_allocation_fails_a_poll_is_answered_or_held_or_ends),
     };
     return cmocka_run_group_tests_name("hold", tests, NULL, NULL);

@@ -546,6 +546,22 @@ static void whatever_allocation_fails_a_stream_goes_on_or_ends(void **state)
     fail_each_allocation(stream_in_time, take_a_heartbeat, 1);
 }
 
+/* ---- a new beginning ---- */
+
+static void when_the_log_begins_anew_every_stream_is_told_and_goes_on(void **state)
+{
+    struct peer live = live_stream("a"), cut = stream_cut_through("b", "through");
+    begin_anew(7);
+    assert_true(peer_has_heard(&live, "{\"reset\":true}"));
+    hear_all(&cut);
+    assert_int_equal(times_heard(&cut, "through"), 1); /* its frame first, whole */
+    assert_int_equal(times_heard(&cut, "{\"reset\":true}"), 1);
+    publish_word("a", "news");
+    assert_true(peer_has_heard(&live, "00112233aabb-8"));
+    peer_leave(&live);
+    peer_leave(&cut);
+}
+
 #define STREAMING(claim) cmocka_unit_test_setup_teardown(claim, set_up, tear_down)
 
 int main(void)
@@ -558,6 +574,7 @@ int main(void)
         STREAMING(one_stream_too_many_is_refused_and_its_partner_freed),
         STREAMING(without_room_for_its_channels_a_stream_is_refused),
         STREAMING(a_live_stream_gets_the_news_of_its_channels),
+        STREAMING(when_the_log_begins_anew_every_stream_is_told_and_goes_on),
         STREAMING(a_quiet_stream_gets_a_cursor_now_and_then),
         STREAMING(what_comes_from_a_client_that_only_listens_ends_its_stream),
         STREAMING(a_stream_whose_socket_is_full_is_only_a_cursor_and_a_frame),
