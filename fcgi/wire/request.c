@@ -49,8 +49,9 @@ static const struct {
                          NAMED(HTTP_SEC_FETCH_SITE)};
 
 struct decoder {
-    int file;        /* the memory file that libfcgi reads from */
-    size_t file_len; /* of the latest request */
+    int file; /* the memory file that libfcgi reads from */
+    size_t file_len;
+    bool read_to_end; /* libfcgi has read the latest request to its end, where the file ends */
     FCGX_Request fcgx;
     const char *param[PARAMS]; /* their values, in fcgx; NULL: not sent */
     struct request request;
@@ -106,24 +107,28 @@ void decoder_free(struct decoder *decoder)
     free(decoder);
 }
 
-/* Writes the request to the memory file. The rest of an earlier request stays after it, because to
- * cut it off would cost as much as to write. Between the two comes a header of a version that does
- * not exist, so that libfcgi, even if it read on, would not take the rest for a part of the
- * request. */
+/* Empties the memory file, or makes one. */
+static bool start_file(struct decoder *decoder)
+{
+    decoder->file_len = 0;
+    if (decoder->file < 0)
+        return (decoder->file = memfd_create("encke-request", MFD_CLOEXEC)) >= 0;
+    return ftruncate(decoder->file, 0) == 0 && lseek(decoder->file, 0, SEEK_SET) == 0;
+}
+
+/* Writes the request to the end of the memory file, where libfcgi reads on if it has read all
+ * earlier requests to their ends. So nothing is behind the request that libfcgi could take for a
+ * part of it, and to seek for each request, which costs as much as to write, is not needed. */
 static bool fill_file(struct decoder *decoder, const uint8_t *bytes, size_t len)
 {
-    static const uint8_t stop[FCGI_HEADER_LEN];
-    enum { KEPT = 256 * 1024 }; /* bytes that the file may keep after a large request */
-    if (decoder->file < 0) {
-        decoder->file = memfd_create("encke-request", MFD_CLOEXEC);
-        decoder->file_len = 0;
-    }
-    if (decoder->file_len > KEPT && ftruncate(decoder->file, 0) != 0)
+    enum { KEPT = 64 * 1024 }; /* bytes of earlier requests */
+    bool at_end = decoder->file >= 0 && decoder->read_to_end;
+    if ((!at_end || decoder->file_len > KEPT) && !start_file(decoder))
         return false;
-    decoder->file_len = len;
-    return pwrite(decoder->file, bytes, len, 0) == (ssize_t)len &&
-           pwrite(decoder->file, stop, sizeof stop, (off_t)len) == (ssize_t)sizeof stop &&
-           lseek(decoder->file, 0, SEEK_SET) == 0;
+    decoder->read_to_end = false;
+    off_t end = (off_t)decoder->file_len;
+    decoder->file_len += len;
+    return pwrite(decoder->file, bytes, len, end) == (ssize_t)len;
 }
 
 static enum method method_of(const char *name)
@@ -263,6 +268,16 @@ static void read_form(struct decoder *decoder, const char *type, size_t len)
             multipart_parse(&request->form, type, decoder->body, len, &request->fault);
 }
 
+/* Reads a body of that length, and its end: with it libfcgi has read the whole request, however
+ * much it reads at a time. Returns false if libfcgi has another body than the gate saw. */
+static bool read_to_end(struct decoder *decoder, size_t len)
+{
+    FCGX_Stream *in = decoder->fcgx.in;
+    decoder->read_to_end =
+        FCGX_GetStr(decoder->body, (int)len + 1, in) == (int)len && FCGX_GetError(in) == 0;
+    return decoder->read_to_end;
+}
+
 /* Returns false if libfcgi does not have the body that the gate saw. */
 static bool read_body(struct decoder *decoder, const struct gate *gate)
 {
@@ -279,8 +294,7 @@ static bool read_body(struct decoder *decoder, const struct gate *gate)
                         promised != gate->body_len;
 
     size_t len = gate->too_large ? 0 : gate->body_len;
-    if (len > decoder->body_max ||
-        FCGX_GetStr(decoder->body, (int)len, decoder->fcgx.in) != (int)len)
+    if (len > decoder->body_max || !read_to_end(decoder, len))
         return false;
     decoder->body[len] = '\0';
     bool form = request->body_kind == BODY_FORM || request->body_kind == BODY_MULTIPART;

@@ -113,6 +113,42 @@ static void a_short_request_after_a_long_one_has_nothing_of_it(void **state)
     free(body);
 }
 
+/* Of the bytes that follow each other in the file, libfcgi must read each request from its first to
+ * its last, whatever part of them it reads at a time, and also when the file begins anew. */
+static void requests_of_all_lengths_follow_each_other(void **state)
+{
+    struct fixture *fixture = *state;
+    enum { LONGEST = 20000, STEP = 37 };
+    char *body = malloc(LONGEST + 1);
+    for (int len = 0; len <= LONGEST; len += STEP) {
+        memset(body, 'a' + len % 26, LONGEST);
+        body[len] = '\0';
+        const struct request *request = decode(fixture, "POST", "/create", "text/plain", body);
+        assert_true(text_is(request->body, body));
+        request_release(fixture->decoder);
+    }
+    free(body);
+}
+
+/* The gate has seen a body of 5 bytes: what libfcgi reads instead is another request, or none. */
+static void a_body_that_libfcgi_reads_otherwise_is_refused(void **state)
+{
+    static const char *const bodies[] = {"", "hell", "hello!"};
+    struct fixture *fixture = *state;
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+        struct gate gate;
+        buf_reset(&fixture->bytes);
+        put_request(&fixture->bytes, 1, "POST", "/create", "text/plain", bodies[i]);
+        gate_start(&gate, BODY_MAX);
+        gate_scan(&gate, (uint8_t *)fixture->bytes.bytes, &fixture->bytes.len);
+        gate.body_len = strlen("hello");
+        assert_null(request_decode(fixture->decoder, &gate, (uint8_t *)fixture->bytes.bytes));
+        assert_true(
+            text_is(decode(fixture, "POST", "/create", "text/plain", "next")->body, "next"));
+        request_release(fixture->decoder);
+    }
+}
+
 static void form_and_query_are_both_looked_in(void **state)
 {
     struct fixture *fixture = *state;
@@ -338,6 +374,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(libfcgi_decodes_from_a_memory_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_short_request_after_a_long_one_has_nothing_of_it, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(requests_of_all_lengths_follow_each_other, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_body_that_libfcgi_reads_otherwise_is_refused, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(form_and_query_are_both_looked_in, set_up, tear_down),
         cmocka_unit_test_setup_teardown(json_is_known_by_its_type_and_may_be_changed, set_up,
