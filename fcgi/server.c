@@ -93,6 +93,11 @@ static void settle_server(struct loop *loop)
         timer_set(&loop->timers, &server->sweep_timer, SWEEP_MS);
 }
 
+static void hand_over_appends(struct loop *loop)
+{
+    log_hand_over(OWNER(struct server, loop, loop)->log);
+}
+
 /* ---- draining ---- */
 
 /* Checks at each tick whether all requests are served, also those that come late on kept
@@ -269,6 +274,7 @@ static int open_log(struct server *server, char *why, size_t why_size)
                                       .once_keys = (uint64_t)options->once_keys,
                                       .memory_bytes = (size_t)options->memory_bytes,
                                       .queue_bytes = (size_t)options->queue_bytes,
+                                      .collect = true,
                                       .reads_bytes = READS_BYTES,
                                       .read_ms = READ_MS};
     if (log_open(&server->log, &log_options, why, why_size) != 0)
@@ -340,6 +346,7 @@ static int watch_all(struct server *server)
     server->look_timer.fire = on_look_timer;
     struct loop *loop = &server->loop;
     loop->settle = settle_server;
+    loop->hand_over = hand_over_appends;
     if (door_open(&server->fastcgi) != 0 || door_open(&server->websocket) != 0 ||
         loop_watch(loop, log_fd(server->log), TURN_NOW, EPOLLIN, &server->log_source) != 0 ||
         loop_watch(loop, log_reads_fd(server->log), TURN_LATER, EPOLLIN, &server->reads_source) !=

@@ -35,7 +35,9 @@ struct log {
     char position[POSITION_MAX + 1];
     struct totals totals; /* as of the last drain */
     int lock_fd;
-    int pipe[2]; /* reading end, writing end */
+    int pipe[2];                  /* reading end, writing end */
+    struct append_list collected; /* appends that are not with the writer yet */
+    bool collect;
     size_t queue_limit;
     size_t queued_bytes; /* message_size of what was appended and not yet drained */
     uint64_t queued, appended, commits;
@@ -119,6 +121,8 @@ int log_open(struct log **out, const struct log_options *options, char *why, siz
     }
     log->file = FILE_NONE;
     log->lock_fd = log->pipe[0] = log->pipe[1] = -1;
+    STAILQ_INIT(&log->collected);
+    log->collect = options->collect;
     log->queue_limit = options->queue_bytes;
     log->tell = options->tell;
     /* SQLite need not count each allocation under a lock. It refuses this once it is in use, and
@@ -164,6 +168,7 @@ enum log_status log_close(struct log *log)
      * the one that writes */
     pages_close(&log->pages);
     struct report report;
+    log_hand_over(log);
     enum log_status status = writer_stop(log->writer, &report);
     status = worst_of(&report.done, status);
     log->failed = log->failed || report.failed;
@@ -282,7 +287,9 @@ enum log_status log_append_at(struct log *log, struct message *const *messages, 
     log->queued_bytes += size;
     if (out)
         *out = append;
-    writer_push(log->writer, append);
+    STAILQ_INSERT_TAIL(&log->collected, append, next);
+    if (!log->collect)
+        log_hand_over(log);
     return LOG_OK;
 }
 
@@ -290,6 +297,12 @@ enum log_status log_append(struct log *log, struct message *const *messages, siz
                            const struct append_ops *ops, void *owner, struct append **out)
 {
     return log_append_at(log, messages, count, 0, NULL, ops, owner, out);
+}
+
+void log_hand_over(struct log *log)
+{
+    if (!STAILQ_EMPTY(&log->collected))
+        writer_push(log->writer, &log->collected);
 }
 
 enum log_status log_restart(struct log *log, const char *epoch, uint64_t floor)
@@ -399,6 +412,7 @@ static void take_restart(struct log *log, const struct restart *restart, struct 
 
 void log_drain(struct log *log, struct log_news *news)
 {
+    log_hand_over(log);
     empty_pipe(log->pipe[0]);
     struct report report;
     writer_collect(log->writer, &report);

@@ -65,7 +65,8 @@ struct log_options {
     int64_t once_ms;       /* how long a key is kept at least */
     size_t memory_bytes;   /* message_size of the recent messages kept in memory */
     size_t queue_bytes;    /* message_size of the appends that may wait for their commit */
-    size_t reads_bytes;    /* of memory for the reads that may wait for the disk: some 300 each */
+    bool collect;       /* appends are handed to the writer by log_hand_over; else each at once */
+    size_t reads_bytes; /* of memory for the reads that may wait for the disk: some 300 each */
     /* After so long a page from the disk ends, so that others have their turn; 0: no limit. */
     int64_t read_ms;
 };
@@ -126,6 +127,11 @@ enum log_status log_append(struct log *log, struct message *const *messages, siz
 enum log_status log_append_at(struct log *log, struct message *const *messages, size_t count,
                               uint64_t seq, const char *position, const struct append_ops *ops,
                               void *owner, struct append **out);
+
+/* Hands the appends so far to the writer's thread, all at once: to wake it for each, and then for a
+ * commit of few, costs more than the commit. With log_options.collect, call it before a wait and
+ * before what may take long. log_drain and log_close do it, too. Never blocks on the disk. */
+void log_hand_over(struct log *log);
 
 /* Begins anew in place, for who follows another log that did: everything is deleted, the epoch is
  * that one (EPOCH_LEN digits, epoch_is_valid), and floor is the last seq that was given out. So all

@@ -275,10 +275,10 @@ int writer_start(struct writer **out, struct file *file, const struct commit_lim
     return 0;
 }
 
-void writer_push(struct writer *writer, struct append *append)
+void writer_push(struct writer *writer, struct append_list *appends)
 {
     pthread_mutex_lock(&writer->mutex);
-    STAILQ_INSERT_TAIL(&writer->queue, append, next);
+    STAILQ_CONCAT(&writer->queue, appends);
     bool wake = writer->sleeping;
     pthread_mutex_unlock(&writer->mutex);
     if (wake)

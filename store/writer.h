@@ -51,8 +51,9 @@ struct report {
 int writer_start(struct writer **out, struct file *file, const struct commit_limits *limits,
                  int notify_fd, struct report *first, char *why, size_t why_size);
 
-/* Queues append, which is the writer's until a report has it. Never blocks on the disk. */
-void writer_push(struct writer *writer, struct append *append);
+/* Queues the appends, which are the writer's until a report has them, and empties the list. Never
+ * blocks on the disk. */
+void writer_push(struct writer *writer, struct append_list *appends);
 
 /* Lets the thread empty the log; a report says how it ended. Nothing may be queued, now and until
  * then. */

@@ -93,6 +93,12 @@ static bool call_sources(struct loop *loop, const struct epoll_event *events, in
     return later;
 }
 
+static void hand_over_collected(struct loop *loop)
+{
+    if (loop->hand_over)
+        loop->hand_over(loop);
+}
+
 /* Calls them one by one, since each may have a megabyte to render. Epoll puts a descriptor that it
  * reported after all others, so each has its turn. */
 static void call_later_sources(struct loop *loop)
@@ -110,12 +116,15 @@ static void call_later_sources(struct loop *loop)
 int loop_round(struct loop *loop, int wait_ms)
 {
     struct epoll_event events[EVENTS];
+    hand_over_collected(loop);
     int count = epoll_wait(loop->epoll_fd, events, EVENTS, wait_ms);
     if (count < 0 && errno != EINTR)
         return -1;
     loop->rounds++;
-    if (call_sources(loop, events, count))
+    if (call_sources(loop, events, count)) {
+        hand_over_collected(loop);
         call_later_sources(loop);
+    }
     timers_run(&loop->timers);
     loop->settle(loop);
     free_graves(loop);

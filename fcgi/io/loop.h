@@ -6,7 +6,8 @@
  * do not delay the rest.
  *
  * A callback that walks a list of connections may end the one that it is at, but no other. What
- * must end others (unsent.h) is done in `settle`, which the loop calls after each callback.
+ * must end others (unsent.h) is done in `settle`, which the loop calls after each callback. What
+ * the callbacks of a round have collected for another thread is handed over in `hand_over`.
  *
  * A callback may end any source, its own or another, although epoll has reported events for it in
  * the same round. So it calls loop_forget, which sets `ready` to NULL, and frees the memory with
@@ -39,8 +40,10 @@ struct loop {
     int epoll_fd;
     int later_fd; /* an epoll for TURN_LATER; the first epoll watches it */
     bool stopped;
-    void (*settle)(struct loop *loop); /* called after each callback; set it after loop_init */
-    uint64_t rounds;                   /* so far */
+    void (*settle)(struct loop *loop);    /* called after each callback; set it after loop_init */
+    void (*hand_over)(struct loop *loop); /* called before the loop waits, and before TURN_LATER;
+                                             may be NULL */
+    uint64_t rounds;                      /* so far */
     struct timers timers;
     void **graves; /* memory to be freed at the end of the round */
     unsigned grave_count, grave_cap;

@@ -121,6 +121,41 @@ static void a_batch_is_one_commit(void **state)
     assert_true(stats.commits < 10000);
 }
 
+static uint64_t commits_of(const struct store *store)
+{
+    struct log_stats stats;
+    log_stats(store->log, &stats);
+    return stats.commits;
+}
+
+static void collected_appends_are_handed_over_as_one_commit(void **state)
+{
+    struct store *store = *state;
+    store->options.collect = true;
+    store_open(store);
+    log_hand_over(store->log); /* nothing is */
+    for (int i = 0; i < 500; i++)
+        assert_int_equal(store_queue(store, "a", "x"), LOG_OK);
+    log_hand_over(store->log);
+    store_settle(store);
+    assert_int_equal(log_head(store->log), 500);
+    assert_int_equal(commits_of(store), 1);
+}
+
+static void a_drain_and_a_close_hand_over_what_is_collected(void **state)
+{
+    struct store *store = *state;
+    store->options.collect = true;
+    store_open(store);
+    assert_int_equal(store_queue(store, "a", "drained"), LOG_OK);
+    store_drain(store);
+    store_settle(store);
+    assert_string_equal(store_read_all(store, "a"), "1=drained next 1");
+    assert_int_equal(store_queue(store, "a", "closed"), LOG_OK);
+    store_reopen(store);
+    assert_string_equal(store_read_all(store, "a"), "1=drained 2=closed next 2");
+}
+
 static void messages_outlive_a_restart(void **state)
 {
     struct store *store = *state;
@@ -484,6 +519,8 @@ int main(void)
         TEST(drain_with_nothing_to_say_changes_nothing),
         TEST(seqs_rise_by_one_in_queue_order),
         TEST(a_batch_is_one_commit),
+        TEST(collected_appends_are_handed_over_as_one_commit),
+        TEST(a_drain_and_a_close_hand_over_what_is_collected),
         TEST(messages_outlive_a_restart),
         TEST(two_logs_have_different_epochs),
         TEST(close_commits_what_is_queued),

@@ -97,15 +97,22 @@ static void end_rest(struct end *end)
 /* ---- a loop ---- */
 
 static unsigned settled;
+static unsigned handed_over; /* how many calls there were before, and 1 */
 
 static void on_settle(struct loop *loop)
 {
     settled++;
 }
 
+static void on_hand_over(struct loop *loop)
+{
+    handed_over = all_calls + 1;
+}
+
 static int set_up(void **state)
 {
     struct loop *loop = malloc(sizeof *loop);
+    handed_over = 0;
     now_ms = 1000000;
     settled = all_calls = 0;
     timer_clock_set(clock_of_tests);
@@ -189,6 +196,36 @@ static void those_whose_turn_is_later_come_after_all_others(void **state)
     loop_round(loop, 0);
     assert_int_equal(now->order, 1);
     assert_int_equal(later->order, 2);
+    end_free(later);
+    end_free(now);
+}
+
+static void what_is_collected_is_handed_over_before_each_wait(void **state)
+{
+    struct loop *loop = *state;
+    loop->hand_over = on_hand_over;
+    loop_round(loop, 0);
+    assert_int_equal(handed_over, 1);
+    struct end *end = end_new(loop, TURN_NOW);
+    end_wake(end);
+    loop_round(loop, 0);
+    assert_int_equal(handed_over, 1); /* what the source has collected, in the next round */
+    loop_round(loop, 0);
+    assert_int_equal(handed_over, 2);
+    end_free(end);
+}
+
+static void and_before_those_whose_turn_is_later(void **state)
+{
+    struct loop *loop = *state;
+    struct end *later = end_new(loop, TURN_LATER), *now = end_new(loop, TURN_NOW);
+    loop->hand_over = on_hand_over;
+    later->and_then = end_rest;
+    end_wake(later);
+    end_wake(now);
+    loop_round(loop, 0);
+    assert_int_equal(all_calls, 2);
+    assert_int_equal(handed_over, 1 + 1); /* after the first call */
     end_free(later);
     end_free(now);
 }
@@ -404,6 +441,8 @@ int main(void)
         WITH_A_LOOP(what_is_settled_is_settled_after_each_callback),
         WITH_A_LOOP(a_round_calls_so_many_and_the_rest_in_the_next),
         WITH_A_LOOP(those_whose_turn_is_later_come_after_all_others),
+        WITH_A_LOOP(what_is_collected_is_handed_over_before_each_wait),
+        WITH_A_LOOP(and_before_those_whose_turn_is_later),
         WITH_A_LOOP(only_a_few_of_them_are_called_in_a_round_and_each_has_its_turn),
         WITH_A_LOOP(one_that_takes_long_is_the_only_one_of_them_in_its_round),
         WITH_A_LOOP(events_and_turn_can_be_changed),
