@@ -31,6 +31,8 @@ static int note_wal_pages(void *arg, sqlite3 *db, const char *name, int pages)
     (void)db;
     (void)name;
     struct committer *committer = arg;
+    if (pages < committer->wal_pages)
+        committer->due_pages = CHECKPOINT_PAGES; /* it has started over */
     committer->wal_pages = pages;
     place_committed(&committer->file->place, pages);
     return SQLITE_OK;
@@ -39,7 +41,7 @@ static int note_wal_pages(void *arg, sqlite3 *db, const char *name, int pages)
 int commit_init(struct committer *committer, struct file *file, const struct commit_limits *limits)
 {
     sqlite3 *db = file->db;
-    *committer = (struct committer){.file = file};
+    *committer = (struct committer){.file = file, .due_pages = CHECKPOINT_PAGES};
     committer->checkpoint_ms = file->pending ? clock_steady_ms() : INT64_MAX;
     errno = 0;
     int rc = ledger_init(&committer->ledger, db, limits->channels);
@@ -329,8 +331,25 @@ void commit_settle_and_checkpoint(struct committer *committer)
     commit_checkpoint(committer);
 }
 
+/* Plans the next one, after one that was whole or not; quiet: the reader's thread was not reading,
+ * so it was not the reason. If another program reads, no pause helps, and it is not tried after
+ * each commit. */
+static void plan_checkpoint(struct committer *committer, bool whole, bool quiet)
+{
+    committer->pausing = !whole && !quiet;
+    if (committer->pausing)
+        pause_ask(committer->file->pause);
+    else
+        pause_end(committer->file->pause);
+    if (committer->wal_pages >= committer->due_pages)
+        committer->due_pages = committer->wal_pages + CHECKPOINT_PAGES;
+    committer->checkpoint_ms =
+        whole ? INT64_MAX : clock_steady_ms() + (committer->pausing ? PAUSE_MS : RETRY_MAX_MS);
+}
+
 void commit_checkpoint(struct committer *committer)
 {
+    bool quiet = pause_is_quiet(committer->file->pause);
     int pages = 0, copied = 0;
     if (committer->failed || !check_files(committer))
         return;
@@ -339,9 +358,7 @@ void commit_checkpoint(struct committer *committer)
     int rc = sqlite3_wal_checkpoint_v2(committer->file->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &pages,
                                        &copied);
     enum log_status status = sql_status(rc);
-    committer->checkpoint_ms = clock_steady_ms() + RETRY_MAX_MS;
-    if (rc == SQLITE_OK && copied >= pages)
-        committer->checkpoint_ms = INT64_MAX;
+    plan_checkpoint(committer, rc == SQLITE_OK && copied >= pages, quiet);
     place_checkpointed(&committer->file->place);
     if (status == LOG_FAILED)
         fail_commits(committer, "checkpointing the log", rc);
@@ -349,5 +366,8 @@ void commit_checkpoint(struct committer *committer)
 
 bool commit_checkpoint_is_due(const struct committer *committer, enum log_status status)
 {
-    return status == LOG_FULL || (status == LOG_OK && committer->wal_pages >= CHECKPOINT_PAGES);
+    if (status != LOG_OK)
+        return status == LOG_FULL;
+    return committer->wal_pages >= committer->due_pages ||
+           (committer->pausing && pause_is_quiet(committer->file->pause));
 }

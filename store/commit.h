@@ -42,6 +42,8 @@ struct committer {
     sqlite3_stmt *begin, *commit, *rollback;
     uint64_t commits;      /* since the start */
     int wal_pages;         /* as of the last commit */
+    int due_pages;         /* with so many, a checkpoint is due */
+    bool pausing;          /* the reader's thread is asked to pause for it */
     int64_t checkpoint_ms; /* when to checkpoint if nothing is appended; INT64_MAX: never */
     int64_t retry_ms;      /* when retention may try again */
     int64_t retry_wait_ms;
@@ -71,8 +73,9 @@ void commit_settle(struct committer *committer);
 /* Checks whether the files are in place; fails the log if they are not. */
 void commit_look(struct committer *committer);
 
-/* Copies what it can into the database, without waiting for readers. If there is no room for it, it
- * is tried again later: nothing is lost, all of it is in the write-ahead log. */
+/* Copies what it can into the database, without waiting for readers. If that is not all, since the
+ * reader's thread reads, it asks for a pause (pause.h); after one, or if there is no room, it is
+ * tried again: nothing is lost, all of it is in the write-ahead log. */
 void commit_checkpoint(struct committer *committer);
 void commit_settle_and_checkpoint(struct committer *committer);
 

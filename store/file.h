@@ -14,6 +14,7 @@
 
 #include "store/epoch.h"
 #include "store/mark.h"
+#include "store/pause.h"
 #include "store/place.h"
 #include "store/shm.h"
 #include "store/status.h"
@@ -29,9 +30,10 @@ struct file {
     struct shm shm; /* this and the next belong to the writer once it runs */
     struct place place;
     char epoch[EPOCH_LEN + 1];
-    struct mark mark; /* how far the log had come; opened by mark_open, closed by file_close */
-    bool old;         /* it was of an earlier format (migrate.h) */
-    bool pending;     /* the write-ahead log of the last run is not all copied yet */
+    struct pause *pause; /* for the reader's thread; the log's. Set before the writer starts */
+    struct mark mark;    /* how far the log had come; opened by mark_open, closed by file_close */
+    bool old;            /* it was of an earlier format (migrate.h) */
+    bool pending;        /* the write-ahead log of the last run is not all copied yet */
 };
 
 /* Makes the log if there is none at path (of path_resolve; the struct takes it over on success),

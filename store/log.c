@@ -31,6 +31,7 @@ struct log {
     struct file file;
     struct writer *writer;
     struct pages pages;
+    struct pause pause;
     char epoch[EPOCH_LEN + 1];
     char position[POSITION_MAX + 1];
     struct totals totals; /* as of the last drain */
@@ -78,6 +79,7 @@ static int open_parts(struct log *log, const struct log_options *options, char *
         free(path);
         return -1;
     }
+    log->file.pause = &log->pause;
     int put_back =
         mark_open(&log->file.mark, log->lock_fd, log->file.db, log->file.epoch, why, why_size);
     if (put_back < 0)
@@ -89,8 +91,8 @@ static int open_parts(struct log *log, const struct log_options *options, char *
         return -1;
     }
     /* the tail is loaded before the writer starts, which may delete something at once */
-    if (pages_open(&log->pages, log->file.path, options->memory_bytes, &reads_limits, why,
-                   why_size) != 0 ||
+    if (pages_open(&log->pages, log->file.path, &log->pause, options->memory_bytes, &reads_limits,
+                   why, why_size) != 0 ||
         writer_start(&log->writer, &log->file, &limits, log->pipe[1], &first, why, why_size) != 0)
         return -1;
     log->totals = first.totals;
@@ -109,6 +111,7 @@ static void close_parts(struct log *log)
             close(log->pipe[i]);
     if (log->lock_fd >= 0)
         close(log->lock_fd);
+    pause_free(&log->pause);
     free(log);
 }
 
@@ -120,6 +123,7 @@ int log_open(struct log **out, const struct log_options *options, char *why, siz
         return -1;
     }
     log->file = FILE_NONE;
+    pause_init(&log->pause);
     log->lock_fd = log->pipe[0] = log->pipe[1] = -1;
     STAILQ_INIT(&log->collected);
     log->collect = options->collect;

@@ -29,11 +29,14 @@
  * The files of store/, in an order in which each uses only those of the lines before it (and,
  * within a line, those to its left):
  *
- *     values   decimal epoch clock table status message gap cursor append page
+ *     values   decimal epoch clock table status message gap cursor append page thread pause
  *     SQLite   sql schema packed index channels stretch rows ledger stamps once insert
- * retention files    path advice lock shm migrate header create mark place wal file threads thread,
- * commit writer (the writer's), tail plan read disk_read reader reads pages log      what the
- * daemon calls; it also includes cursor, message, gap, page, append, read, status
+ *              retention
+ *     files    path advice lock shm migrate header create mark place wal file
+ *     threads  commit writer (the writer's), tail plan read disk_read reader reads
+ *              pages
+ *     log      what the daemon calls; it also includes cursor, message, gap, page, append, read,
+ *              status
  */
 #ifndef ENCKE_STORE_LOG_H
 #define ENCKE_STORE_LOG_H

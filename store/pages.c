@@ -7,7 +7,7 @@
 
 /* ---- life ---- */
 
-int pages_open(struct pages *pages, const char *path, size_t memory_bytes,
+int pages_open(struct pages *pages, const char *path, struct pause *pause, size_t memory_bytes,
                const struct reads_limits *limits, char *why, size_t why_size)
 {
     struct reader *reader;
@@ -16,7 +16,7 @@ int pages_open(struct pages *pages, const char *path, size_t memory_bytes,
     if (reader_open(&reader, path, why, why_size) != 0)
         return -1;
     if (reader_load(reader, &pages->tail, why, why_size) == 0)
-        return reads_start(&pages->reads, reader, &pages->tail, limits, why, why_size);
+        return reads_start(&pages->reads, reader, &pages->tail, pause, limits, why, why_size);
     reader_close(reader);
     return -1;
 }

@@ -28,7 +28,7 @@ struct pages {
 
 /* Loads the tail of the log at path, and starts the thread that reads what is older. Returns 0, or
  * -1 with the reason in why; either way pages_close. */
-int pages_open(struct pages *pages, const char *path, size_t memory_bytes,
+int pages_open(struct pages *pages, const char *path, struct pause *pause, size_t memory_bytes,
                const struct reads_limits *limits, char *why, size_t why_size);
 
 /* Ends the thread, and closes its connection. */

@@ -28,6 +28,7 @@ struct reads {
 
     /* The thread's own. */
     struct reader *reader;
+    struct pause *pause;
     int64_t read_ms;
 
     /* The loop's own. */
@@ -90,8 +91,10 @@ static void *run_reads(void *arg)
     struct reads *reads = arg;
     struct disk_read *job;
     while ((job = wait_for_job(reads)) != NULL) {
+        pause_before_read(reads->pause);
         job->status =
             job->question.newest ? read_newest(reads->reader, job) : read_disk_page(reads, job);
+        pause_after_read(reads->pause);
         finish_job(reads, job);
     }
     pthread_mutex_lock(&reads->mutex);
@@ -370,7 +373,7 @@ static void free_reads(struct reads *reads)
     free(reads);
 }
 
-static struct reads *reads_new(struct reader *reader, const struct tail *tail,
+static struct reads *reads_new(struct reader *reader, const struct tail *tail, struct pause *pause,
                                const struct reads_limits *limits)
 {
     struct reads *reads = calloc(1, sizeof *reads);
@@ -378,6 +381,7 @@ static struct reads *reads_new(struct reader *reader, const struct tail *tail,
         return NULL;
     reads->reader = reader;
     reads->tail = tail;
+    reads->pause = pause;
     reads->queue_limit = limits->queue_bytes;
     reads->read_ms = limits->read_ms;
     reads->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -392,9 +396,9 @@ static struct reads *reads_new(struct reader *reader, const struct tail *tail,
 }
 
 int reads_start(struct reads **out, struct reader *reader, const struct tail *tail,
-                const struct reads_limits *limits, char *why, size_t why_size)
+                struct pause *pause, const struct reads_limits *limits, char *why, size_t why_size)
 {
-    struct reads *reads = reads_new(reader, tail, limits);
+    struct reads *reads = reads_new(reader, tail, pause, limits);
     if (!reads) {
         reader_close(reader);
         snprintf(why, why_size, "out of memory");
@@ -417,6 +421,7 @@ void reads_stop(struct reads *reads)
     enum { INTERRUPT_AGAIN_MS = 10 };
     if (!reads)
         return;
+    pause_end(reads->pause);
     pthread_mutex_lock(&reads->mutex);
     reads->stopping = true;
     pthread_cond_signal(&reads->wake);

@@ -23,6 +23,7 @@
 #include <stdint.h>
 
 #include "store/disk_read.h"
+#include "store/pause.h"
 #include "store/read.h"
 #include "store/reader.h"
 #include "store/sql.h"
@@ -42,10 +43,11 @@ struct reads_limits {
     int64_t read_ms;    /* then a page ends, with at least one message; 0: no limit */
 };
 
-/* Starts the thread. Takes over the reader, also when it fails; the tail is borrowed. Returns 0
+/* Starts the thread. Takes over the reader, also when it fails; the tail and
+ * the pause are borrowed. Returns 0
  * with *out set, or -1 with the reason in why. */
 int reads_start(struct reads **out, struct reader *reader, const struct tail *tail,
-                const struct reads_limits *limits, char *why, size_t why_size);
+                struct pause *pause, const struct reads_limits *limits, char *why, size_t why_size);
 
 /* Ends the thread, which may be in the middle of a read, and closes the reader. Nobody is told of
  * what was not over. NULL is allowed. */

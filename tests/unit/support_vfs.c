@@ -362,8 +362,11 @@ void shim_go(void)
 
 void shim_step(void)
 {
-    shim_wait();
-    set_stops(true, 1);
+    pthread_mutex_lock(&mutex);
+    bool stopped = reading.stopped && reading.steps == 0;
+    pthread_mutex_unlock(&mutex);
+    if (stopped)
+        set_stops(true, 1);
 }
 
 void shim_wait(void)

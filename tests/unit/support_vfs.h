@@ -31,8 +31,8 @@ unsigned shim_met(void);
 unsigned shim_syncs(void);
 
 /* From now on each read of the reader's thread (store/reads.h) stops, until shim_go or
- * shim_install. shim_step lets the one that is stopped go on, alone; shim_wait waits until one is.
- */
+ * shim_install. shim_step lets the one that is stopped, if any, go on, alone; shim_wait waits until
+ * one is. */
 void shim_stop(void);
 void shim_go(void);
 void shim_step(void);

@@ -247,6 +247,45 @@ static void who_waits_while_the_log_begins_anew_is_told_so(void **state)
     }
 }
 
+/* How often the write-ahead log has started over (sqlite.org/fileformat2.html, 4.1). */
+static unsigned times_started_over(const struct store *store)
+{
+    size_t size;
+    char *wal = store_slurp(store_beside(store, "-wal"), &size);
+    assert_true(size >= 32);
+    unsigned times = (unsigned char)wal[14] * 256U + (unsigned char)wal[15];
+    free(wal);
+    return times;
+}
+
+/* Otherwise each page begins before the last commit, and ends after the next one. */
+static void the_write_ahead_log_starts_over_although_pages_are_read_all_the_time(void **state)
+{
+    enum { PAGES = 200, CHECKPOINT_PAGES = 1000 };
+    struct store *store = *state;
+    static struct asked asked[PAGES];
+    open_old_log(store, 20);
+    shim_stop();
+    ask_at(store, &asked[0], 0, 1);
+    shim_wait();
+    unsigned before = times_started_over(store);
+    for (int i = 0; i < CHECKPOINT_PAGES + 100; i++)
+        store_put(store, "a", "x");
+    assert_int_equal(times_started_over(store), before);
+    for (unsigned i = 1; i < PAGES && times_started_over(store) == before; i++) {
+        ask_at(store, &asked[i], 0, 1 + i);
+        while (told < i) {
+            shim_step();
+            log_tell_reads(store->log, 0);
+        }
+        store_put(store, "a", "x");
+        store_put(store, "a", "x");
+    }
+    assert_int_equal(times_started_over(store), before + 1);
+    shim_go();
+    tell_all(store);
+}
+
 /* ---- who is told, and when ---- */
 
 static void pages_come_in_the_order_in_which_they_were_asked_for(void **state)
@@ -587,6 +626,7 @@ int main(void)
         TEST(of_what_comes_meanwhile_so_much_stays_in_memory),
         TEST(what_retention_deletes_meanwhile_is_told),
         TEST(who_waits_while_the_log_begins_anew_is_told_so),
+        TEST(the_write_ahead_log_starts_over_although_pages_are_read_all_the_time),
         TEST(pages_come_in_the_order_in_which_they_were_asked_for),
         TEST(all_who_ask_the_same_get_it_from_one_read),
         TEST(a_page_that_is_out_of_date_is_read_again),
