@@ -3,6 +3,8 @@
 #include <fastcgi.h>
 #include <string.h>
 
+#include "fcgi/wire/param.h"
+
 static enum gate_verdict refuse_records(struct gate *gate, const char *why)
 {
     gate->why = why;
@@ -32,30 +34,61 @@ static unsigned read_length(const struct gate *gate, unsigned at, uint32_t *leng
     return 4;
 }
 
-/* Reads the lengths of the name-value pairs in one record's content; a pair may continue in the
- * next record. Returns false if a name or a value is too long. */
-static bool check_pairs(struct gate *gate, const uint8_t *content, size_t len)
+/* Reads the lengths with which a pair begins; they may continue in the next record. Returns how
+ * many bytes of content[0, len) that took. Once both are known, length_len is 0 again. */
+static size_t read_lengths(struct gate *gate, const uint8_t *content, size_t len, uint32_t *name)
 {
-    while (len > 0) {
-        if (gate->pair_skip > 0) {
-            size_t pass = len < gate->pair_skip ? len : gate->pair_skip;
-            content += pass;
-            len -= pass;
-            gate->pair_skip -= (uint32_t)pass;
+    unsigned had = gate->length_len, value_size = 0;
+    size_t more = sizeof gate->lengths - had < len ? sizeof gate->lengths - had : len;
+    uint32_t value;
+    memcpy(gate->lengths + had, content, more);
+    gate->length_len = (uint8_t)(had + more);
+    unsigned name_size = read_length(gate, 0, name);
+    if (name_size > 0)
+        value_size = read_length(gate, name_size, &value);
+    if (value_size == 0)
+        return more;
+    gate->pair_skip = *name + value; /* each has 31 bits */
+    gate->length_len = 0;
+    gate->pairs++;
+    return name_size + value_size - had;
+}
+
+/* Takes a pair of content[0, len), or as much of one as this record has. Returns how long that is.
+ * *unused: it is a whole pair, and nobody asks for it. */
+static size_t take_pair(struct gate *gate, const uint8_t *content, size_t len, bool *unused)
+{
+    size_t at = 0;
+    uint32_t name = 0;
+    bool whole = gate->pair_skip == 0 && gate->length_len == 0;
+    if (gate->pair_skip == 0)
+        at = read_lengths(gate, content, len, &name);
+    size_t pass = len - at < gate->pair_skip ? len - at : gate->pair_skip;
+    gate->pair_skip -= (uint32_t)pass;
+    whole = whole && gate->pair_skip == 0 && gate->length_len == 0;
+    *unused = whole && param_named(content + at, name) == PARAMS;
+    return at + pass;
+}
+
+/* Moves the pairs that are used to the start of one record's content, and sets *len to what they
+ * take; so libfcgi need not copy a browser's cookies. A pair that continues in the next record
+ * stays, whatever it is. Returns false if a pair is too long. */
+static bool keep_used_pairs(struct gate *gate, uint8_t *content, size_t *len)
+{
+    size_t kept = 0, taken;
+    for (size_t at = 0; at < *len; at += taken) {
+        bool unused;
+        taken = take_pair(gate, content + at, *len - at, &unused);
+        if (gate->pair_skip > GATE_PARAMS_MAX)
+            return false;
+        if (unused) {
+            gate->pairs--;
             continue;
         }
-        gate->lengths[gate->length_len++] = *content++;
-        len--;
-        uint32_t name, value;
-        unsigned name_size = read_length(gate, 0, &name);
-        if (name_size == 0 || read_length(gate, name_size, &value) == 0)
-            continue;
-        if (name > GATE_PARAMS_MAX || value > GATE_PARAMS_MAX)
-            return false;
-        gate->pair_skip = name + value;
-        gate->length_len = 0;
-        gate->pairs++;
+        memmove(content + kept, content + at, taken);
+        kept += taken;
     }
+    *len = kept;
     return true;
 }
 
@@ -101,17 +134,19 @@ static enum gate_verdict take_begin_record(struct gate *gate, uint8_t *bytes,
     return GATE_MORE;
 }
 
-static enum gate_verdict take_params_record(struct gate *gate, uint8_t *bytes,
-                                            const uint8_t *content, size_t len)
+static enum gate_verdict take_params_record(struct gate *gate, uint8_t *bytes, uint8_t *content,
+                                            size_t len)
 {
     if (len == 0 && (gate->pair_skip > 0 || gate->length_len > 0))
         return refuse_records(gate, "the parameters end in the middle of a pair");
     gate->params_len += len;
     if (gate->params_len > GATE_PARAMS_MAX)
         return refuse_records(gate, "the parameters are too long");
-    if (!check_pairs(gate, content, len))
+    size_t kept = len;
+    if (!keep_used_pairs(gate, content, &kept))
         return refuse_records(gate, "a parameter is too long");
-    write_record(gate, bytes, FCGI_PARAMS, content, len);
+    if (kept > 0 || len == 0) /* an empty record is the end */
+        write_record(gate, bytes, FCGI_PARAMS, content, kept);
     if (len == 0) {
         gate->stage = GATE_STDIN;
         gate->stdin_start = gate->scanned;
@@ -135,7 +170,7 @@ static enum gate_verdict take_stdin_record(struct gate *gate, uint8_t *bytes,
 }
 
 static enum gate_verdict take_record(struct gate *gate, uint8_t *bytes, const FCGI_Header *header,
-                                     const uint8_t *content, size_t len)
+                                     uint8_t *content, size_t len)
 {
     if (gate->stage == GATE_BEGIN)
         return take_begin_record(gate, bytes, header, content, len);

@@ -6,8 +6,9 @@
  * pairs (3.4), and lets one complete request for a responder pass, or nothing.
  *
  * The gate writes a request again, in place, record by record as it understood them: the same
- * contents in records without padding, reserved bytes and unknown flags. libfcgi reads what the
- * gate has written, so that the two decoders cannot understand the same bytes differently.
+ * contents in records without padding, reserved bytes and unknown flags, and without the parameters
+ * that nobody asks for (param.h). libfcgi reads what the gate has written, so that the two decoders
+ * cannot understand the same bytes differently.
  *
  * Pure: no I/O, no allocation, no clock; takes any bytes, in any portions. It remembers how far it
  * has looked, and looks at each byte once, however slowly a request arrives.
@@ -37,9 +38,9 @@ struct gate {
     bool keep;             /* the web server set FCGI_KEEP_CONN */
     bool too_large;        /* the body is over body_max: the request written has an empty one */
     size_t scanned;        /* bytes of the request written so far: whole records */
-    size_t params_len;     /* bytes of PARAMS content so far */
-    size_t pairs;          /* name-value pairs that it has begun */
-    size_t stdin_start;    /* where the first STDIN record begins */
+    size_t params_len;     /* bytes of PARAMS content so far, with what is left out */
+    size_t pairs;          /* name-value pairs that the request written has begun */
+    size_t stdin_start;    /* where its first STDIN record begins */
     size_t body_len;       /* bytes of STDIN content so far, with those dropped */
     size_t body_max;
     const char *why;

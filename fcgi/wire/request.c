@@ -12,41 +12,7 @@
 #include <unistd.h>
 
 #include "fcgi/wire/multipart.h"
-
-/* The parameters that are used (RFC 3875, 4.1; web servers add REQUEST_URI). */
-enum param {
-    REQUEST_METHOD,
-    REQUEST_URI,
-    QUERY_STRING,
-    SCRIPT_NAME,
-    PATH_INFO,
-    CONTENT_TYPE,
-    CONTENT_LENGTH,
-    HTTP_HOST,
-    HTTP_ORIGIN,
-    HTTP_LAST_EVENT_ID,
-    HTTP_IDEMPOTENCY_KEY,
-    HTTP_SEC_FETCH_SITE,
-    PARAMS
-};
-
-#define NAMED(param) [param] = {#param, sizeof #param - 1}
-
-static const struct {
-    const char *name;
-    size_t len;
-} param_names[PARAMS] = {NAMED(REQUEST_METHOD),
-                         NAMED(REQUEST_URI),
-                         NAMED(QUERY_STRING),
-                         NAMED(SCRIPT_NAME),
-                         NAMED(PATH_INFO),
-                         NAMED(CONTENT_TYPE),
-                         NAMED(CONTENT_LENGTH),
-                         NAMED(HTTP_HOST),
-                         NAMED(HTTP_ORIGIN),
-                         NAMED(HTTP_LAST_EVENT_ID),
-                         NAMED(HTTP_IDEMPOTENCY_KEY),
-                         NAMED(HTTP_SEC_FETCH_SITE)};
+#include "fcgi/wire/param.h"
 
 struct decoder {
     int file; /* the memory file that libfcgi reads from */
@@ -158,12 +124,9 @@ static void note_params(struct decoder *decoder)
     for (char **envp = decoder->fcgx.envp; *envp; envp++) {
         const char *equals = strchr(*envp, '=');
         size_t len = equals ? (size_t)(equals - *envp) : 0;
-        size_t i = 0;
-        while (i < PARAMS &&
-               (param_names[i].len != len || memcmp(*envp, param_names[i].name, len) != 0))
-            i++;
-        if (i < PARAMS)
-            decoder->param[i] = equals + 1;
+        enum param param = param_named(*envp, len);
+        if (param < PARAMS)
+            decoder->param[param] = equals + 1;
     }
 }
 
@@ -320,7 +283,7 @@ static bool libfcgi_has_memory(const struct gate *gate)
     struct piece {
         struct piece *next;
     } *pieces = NULL;
-    size_t need = STREAMS + gate->params_len + gate->pairs * (PAIR + POINTER), had = 0;
+    size_t need = STREAMS + gate->stdin_start + gate->pairs * (PAIR + POINTER), had = 0;
     while (had < need) {
         size_t size = need - had < PIECE ? need - had + sizeof *pieces : PIECE;
         struct piece *piece = malloc(size);

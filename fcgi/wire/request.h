@@ -29,7 +29,7 @@ enum body_kind {
 struct request {
     enum method method;
     bool head;         /* it is a HEAD: a GET whose answer has no body and does not wait */
-    char **params;     /* all parameters as they came, each NAME=VALUE; ended by NULL */
+    char **params;     /* all that libfcgi has been given, each NAME=VALUE; ended by NULL */
     const char *fault; /* what is wrong with it for any endpoint, JSON-safe; NULL: nothing */
     int fault_status;  /* the status to refuse it with, 400, 413 or 415 */
     struct text path;  /* as it was sent, not decoded */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "fcgi/io/buf.h"
+#include "fcgi/wire/param.h"
 
 /* What a stream says. */
 struct reading {
@@ -14,7 +15,8 @@ struct reading {
     bool keep;
     struct buf content; /* of all PARAMS records */
     struct buf body;
-    struct buf strings; /* for each pair its size, then NAME=VALUE and a NUL */
+    struct buf ends;    /* where in content each of these records ends: a size_t */
+    struct buf strings; /* for each pair that is to pass its size, then NAME=VALUE and a NUL */
 };
 
 static void put(struct buf *out, const void *bytes, size_t len)
@@ -37,24 +39,41 @@ static bool pair_length(const uint8_t **at, const uint8_t *end, size_t *length)
     return true;
 }
 
-/* Section 3.4. */
+static bool is_in_one_record(const struct reading *reading, size_t from, size_t to)
+{
+    for (size_t at = 0, end; at < reading->ends.len; at += sizeof end) {
+        memcpy(&end, reading->ends.bytes + at, sizeof end);
+        if (from < end && end < to)
+            return false;
+    }
+    return true;
+}
+
+static void put_string(struct buf *strings, const uint8_t *pair, size_t name, size_t value)
+{
+    size_t size = name + 1 + value + 1;
+    put(strings, &size, sizeof size);
+    put(strings, pair, name);
+    put(strings, "=", 1);
+    put(strings, pair + name, value);
+    put(strings, "", 1);
+}
+
+/* Section 3.4. A pair that nobody asks for is to pass only if it is in several records. */
 static void read_pairs(struct reading *reading)
 {
-    const uint8_t *at = (const uint8_t *)reading->content.bytes;
+    const uint8_t *start = (const uint8_t *)reading->content.bytes, *at = start;
     const uint8_t *end = reading->content.len > 0 ? at + reading->content.len : at;
     while (at < end) {
-        size_t name, value;
+        size_t name, value, from = (size_t)(at - start);
         if (!pair_length(&at, end, &name) || !pair_length(&at, end, &value) ||
             (size_t)(end - at) < name || (size_t)(end - at) - name < value) {
             reading->wrong = "a pair is cut";
             return;
         }
-        size_t size = name + 1 + value + 1;
-        put(&reading->strings, &size, sizeof size);
-        put(&reading->strings, at, name);
-        put(&reading->strings, "=", 1);
-        put(&reading->strings, at + name, value);
-        put(&reading->strings, "", 1);
+        bool one_record = is_in_one_record(reading, from, (size_t)(at - start) + name + value);
+        if (!one_record || param_named(at, name) != PARAMS)
+            put_string(&reading->strings, at, name, value);
         at += name + value;
     }
 }
@@ -74,6 +93,8 @@ static int read_record(struct reading *reading, int expected, const FCGI_Header 
         return FCGI_PARAMS;
     } else {
         put(expected == FCGI_PARAMS ? &reading->content : &reading->body, content, len);
+        if (expected == FCGI_PARAMS)
+            put(&reading->ends, &reading->content.len, sizeof reading->content.len);
     }
     if (len > 0)
         return expected;
@@ -182,6 +203,7 @@ const char *agree(struct decoder *decoder, const uint8_t *bytes, size_t len, uns
     buf_free(&kept);
     buf_free(&reading.content);
     buf_free(&reading.body);
+    buf_free(&reading.ends);
     buf_free(&reading.strings);
     return differs;
 }

@@ -116,6 +116,44 @@ static void a_pair_may_span_records(void **state)
     buf_free(&params);
 }
 
+/* Of a pair in two records the gate does not have both at a time. */
+static void only_parameters_that_are_used_pass(void **state)
+{
+    struct buf bytes = {0}, plain = {0}, params = {0}, used = {0};
+    struct gate gate;
+    put_pair(&params, "HTTP_COOKIE", "a=b");
+    put_pair(&params, "QUERY_STRING", "q");
+    put_pair(&params, "", "");
+    put_pair(&params, "HTTP_HOST=a", "b");
+    put_pair(&params, "HTTP_HOST", "");
+    put_pair(&params, "QUERY_STRING", "r");
+    put_pair(&params, "HTTP_ACCEPT", "*");
+    put_pair(&used, "QUERY_STRING", "q");
+    put_pair(&used, "HTTP_HOST", "");
+    put_pair(&used, "QUERY_STRING", "r");
+    put_begin(&bytes, 1, 0);
+    put_record(&bytes, FCGI_PARAMS, 1, params.bytes, params.len, 3);
+    put_record(&bytes, FCGI_PARAMS, 1, "AB", 4, 0);
+    put_record(&bytes, FCGI_PARAMS, 1, "A", 3, 0);
+    put_record(&bytes, FCGI_PARAMS, 1, "BCD", 5, 0);
+    put_record(&bytes, FCGI_PARAMS, 1, NULL, 0, 0);
+    put_record(&bytes, FCGI_STDIN, 1, NULL, 0, 0);
+    put_begin(&plain, 1, 0);
+    put_record(&plain, FCGI_PARAMS, 1, used.bytes, used.len, 0);
+    put_record(&plain, FCGI_PARAMS, 1, "A", 3, 0);
+    put_record(&plain, FCGI_PARAMS, 1, "B", 1, 0);
+    put_record(&plain, FCGI_PARAMS, 1, NULL, 0, 0);
+    put_record(&plain, FCGI_STDIN, 1, NULL, 0, 0);
+    assert_int_equal(scan(&gate, &bytes), GATE_WHOLE);
+    assert_int_equal(gate.pairs, 4);
+    assert_int_equal(bytes.len, plain.len);
+    assert_memory_equal(bytes.bytes, plain.bytes, plain.len);
+    buf_free(&bytes);
+    buf_free(&plain);
+    buf_free(&params);
+    buf_free(&used);
+}
+
 static void management_records_are_refused_at_their_header(void **state)
 {
     struct buf bytes = {0};
@@ -226,6 +264,7 @@ int main(void)
         cmocka_unit_test(what_passes_is_written_anew),
         cmocka_unit_test(every_portion_leads_to_the_same_end),
         cmocka_unit_test(a_pair_may_span_records),
+        cmocka_unit_test(only_parameters_that_are_used_pass),
         cmocka_unit_test(management_records_are_refused_at_their_header),
         cmocka_unit_test(wrong_versions_are_refused),
         cmocka_unit_test(other_roles_are_refused),
