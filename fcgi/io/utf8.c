@@ -1,6 +1,19 @@
 #include "fcgi/io/utf8.h"
 
 #include <stdint.h>
+#include <string.h>
+
+/* How many bytes at the start, in steps of eight, are ASCII, as most of a text often is. */
+static size_t ascii_prefix(const uint8_t *bytes, size_t len)
+{
+    size_t done = 0;
+    for (uint64_t eight; len - done >= sizeof eight; done += sizeof eight) {
+        memcpy(&eight, bytes + done, sizeof eight);
+        if (eight & UINT64_C(0x8080808080808080))
+            break;
+    }
+    return done;
+}
 
 /* How many bytes a character has that begins with this one; 0: none begins with it. */
 static size_t character_len(uint8_t lead)
@@ -35,9 +48,11 @@ static size_t first_character(const uint8_t *bytes, size_t len, bool *wrong)
 size_t utf8_prefix(const char *bytes, size_t len, bool *wrong)
 {
     const uint8_t *text = (const uint8_t *)bytes;
-    size_t done = 0, step;
+    size_t done = ascii_prefix(text, len), step;
     *wrong = false;
-    while (done < len && (step = first_character(text + done, len - done, wrong)) > 0)
+    while (done < len && (step = first_character(text + done, len - done, wrong)) > 0) {
         done += step;
+        done += ascii_prefix(text + done, len - done);
+    }
     return done;
 }

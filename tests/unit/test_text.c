@@ -163,6 +163,24 @@ static void half_a_character_is_not_yet_wrong(void **state)
     }
 }
 
+/* It is looked at in steps of eight. */
+static void every_byte_of_a_long_text_counts(void **state)
+{
+    char text[40];
+    bool wrong;
+    for (size_t len = 0; len <= sizeof text; len++)
+        for (size_t at = 0; at < len; at++) {
+            memset(text, 'a', sizeof text);
+            assert_int_equal(utf8_prefix(text, len, &wrong), len);
+            text[at] = '\xff';
+            assert_int_equal(utf8_prefix(text, len, &wrong), at);
+            assert_true(wrong);
+            memcpy(text + at, "\xc3\xa9", at + 1 < sizeof text ? 2 : 1);
+            assert_int_equal(utf8_prefix(text, len, &wrong), at + 1 < len ? len : at);
+            assert_false(wrong);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -173,6 +191,7 @@ int main(void)
         cmocka_unit_test(a_list_gives_its_elements_in_order),
         cmocka_unit_test(a_number_is_digits_and_nothing_else),
         cmocka_unit_test(utf8_is_what_others_take_it_for),
+        cmocka_unit_test(every_byte_of_a_long_text_counts),
         cmocka_unit_test(half_a_character_is_not_yet_wrong),
     };
     return cmocka_run_group_tests_name("text", tests, NULL, NULL);
