@@ -3,11 +3,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+static char *first_encoded(char *from, char *end)
+{
+    char *percent = memchr(from, '%', (size_t)(end - from));
+    if (percent)
+        end = percent;
+    char *plus = memchr(from, '+', (size_t)(end - from));
+    return plus ? plus : end;
+}
+
 /* Decodes [from, end) in place and appends a NUL; *end must be writable. */
 static struct text decode_in_place(char *from, char *end)
 {
-    char *out = from;
-    for (char *in = from; in < end; in++) {
+    char *out = first_encoded(from, end);
+    for (char *in = out; in < end; in++) {
         int high, low;
         if (*in == '+') {
             *out++ = ' ';
