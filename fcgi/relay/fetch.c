@@ -6,6 +6,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "fcgi/relay/trust.h"
+
 #ifndef ENCKE_VERSION
 #define ENCKE_VERSION "unknown"
 #endif
@@ -183,12 +185,8 @@ static bool set_fetch_options(struct fetch *fetch, const char *url)
     SET(WRITEDATA, fetch);
     SET(PREREQFUNCTION, on_fetch_connected);
     SET(PREREQDATA, fetch);
-    if (options->ca) {
-        SET(CAINFO, options->ca);
-        SET(CAPATH, NULL); /* nor does the system's folder count */
-    }
 #undef SET
-    return bad == CURLE_OK;
+    return bad == CURLE_OK && trust_set(easy, options->ca);
 }
 
 static void forget_answer(struct fetch *fetch)

@@ -37,7 +37,7 @@ enum {
 
 /* What the operator said of requests. All is borrowed. */
 struct fetch_options {
-    const char *ca;     /* path; NULL: the system's */
+    const char *ca;     /* see trust.h */
     const char *proxy;  /* URL; NULL: none */
     int64_t timeout_s;  /* for one request, whole */
     int64_t answer_max; /* bytes of the largest answer that is passed on */

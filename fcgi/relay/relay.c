@@ -2,10 +2,13 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "fcgi/conn/answer.h"
 #include "fcgi/conn/refusal.h"
+#include "fcgi/io/diag.h"
 #include "fcgi/readers/render.h"
+#include "fcgi/relay/trust.h"
 #include "fcgi/relay/uplink.h"
 
 static struct uplink *uplink_to(struct relay *relay, const struct upstream *upstream)
@@ -79,6 +82,29 @@ bool relay_keep(struct relay *relay, struct keeper *keeper, const struct upstrea
 
 /* ---- life ---- */
 
+static bool is_https(const char *url)
+{
+    return url && strncasecmp(url, "https:", 6) == 0;
+}
+
+static bool some_use_tls(const struct upstreams *upstreams, const struct fetch_options *options)
+{
+    bool some = is_https(options->proxy);
+    for (size_t i = 0; i < upstreams->count; i++)
+        some = some || is_https(upstreams->items[i].shown);
+    return some;
+}
+
+/* Before there are requests. What is wrong is told now, and again when it meets one. */
+static void load_certificates(struct fetcher *fetcher)
+{
+    const char *ca = fetcher->options.ca;
+    const char *fault = trust_load(fetcher->curl_loop.multi, ca);
+    if (fault)
+        diag(DIAG_WARN, "no upstream can prove who it is over https, by %s: %s",
+             ca ? ca : "the system's certificates", fault);
+}
+
 struct relay *relay_open(struct loop *loop, struct admission *admission,
                          const struct upstreams *upstreams, const struct relay_options *options)
 {
@@ -91,6 +117,8 @@ struct relay *relay_open(struct loop *loop, struct admission *admission,
     relay->polls_max = options->polls_max;
     unsigned fetches_max = options->polls_max + (unsigned)upstreams->count; /* keepers' too */
     int rc = fetcher_open(&relay->fetcher, loop, &options->fetch, fetches_max);
+    if (rc == 0 && some_use_tls(upstreams, &options->fetch))
+        load_certificates(&relay->fetcher);
     for (size_t i = 0; rc == 0 && i < upstreams->count; i++)
         rc = uplink_open(&relay->uplinks[i], relay, &upstreams->items[i]);
     if (rc == 0)

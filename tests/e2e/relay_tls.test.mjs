@@ -1,5 +1,7 @@
 // Upstreams over TLS: who it is must be proved.
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
 import { atOnce, tempDir, until } from './lib/harness.mjs';
 import { askRelay, expectNew, openClient, startRelay, upstreamOf, upstreamSays, SAYS_NEW } from './lib/relay.mjs';
 import { answers, authority, reset, startUpstream } from './lib/upstream.mjs';
@@ -18,6 +20,34 @@ claim('an upstream with a certificate of our own authority is trusted', async (t
   for (let i = 0; i < 5; i++) assert.equal((await askRelay(stack, `?i=${i}`)).body, 'secure');
   assert.equal(upstream.connections, 1, 'on one connection');
   assert.match((await upstreamOf(stack)).url, /^https:\/\/127\.0\.0\.1:\d+\/subscribe$/);
+});
+
+// To read and parse the system's file takes as long as a hundred requests: not on the loop.
+claim('whom to trust is read once, at the start', async (t) => {
+  const ca = authority(tempDir(t));
+  const { upstream, stack } = await startRelay(t, {
+    to: { tls: ca.issue('IP:127.0.0.1') },
+    args: ['--upstream-ca', ca.file],
+  });
+  fs.unlinkSync(ca.file);
+  upstream.does = answers({ body: 'secure' });
+  for (let i = 0; i < 3; i++) {
+    assert.equal((await askRelay(stack, `?i=${i}`)).body, 'secure');
+    await upstream.stop();
+    await upstream.start();
+  }
+});
+
+claim('a file without a good certificate is told at the start', async (t) => {
+  const file = path.join(tempDir(t), 'ca.pem');
+  fs.writeFileSync(file, '-----BEGIN CERTIFICATE-----\nbroken\n-----END CERTIFICATE-----\n');
+  const told = /^encke: warn: no upstream can prove who it is over https, by .*ca\.pem: /m;
+  const { stack } = await startRelay(t, {
+    to: { scheme: 'https' },
+    args: ['--upstream-ca', file],
+    allow: [told],
+  });
+  assert.match(stack.daemon.stderr(), told);
 });
 
 claim('a wrong authority, a wrong name, and what is no TLS are not asked anything', async (t) => {
