@@ -125,9 +125,20 @@ static int settle_and_delete(struct committer *committer, const struct moment *n
     struct retention *retention = &committer->retention;
     bool wanted = retention_is_wanted(retention, now, idle);
     int rc = SQLITE_OK;
-    if (wanted || committer->settle || committer->once.crowded || ledger_is_due(&committer->ledger))
+    if (wanted || committer->insert.settles || committer->once.crowded ||
+        ledger_is_due(&committer->ledger, 0))
         rc = settle(committer, now);
     return rc == SQLITE_OK && wanted ? retention_run(retention, now, rows, idle) : rc;
+}
+
+static uint64_t count_messages(const struct append_list *batch)
+{
+    const struct append *append;
+    uint64_t count = 0;
+    STAILQ_FOREACH (append, batch, next) {
+        count += append->count;
+    }
+    return count;
 }
 
 /* Runs the transaction, COMMIT included. Returns SQLITE_OK; or the error, and then the transaction
@@ -135,19 +146,19 @@ static int settle_and_delete(struct committer *committer, const struct moment *n
 static int run_transaction(struct committer *committer, struct append_list *batch)
 {
     const struct moment now = clock_moment();
-    uint64_t rows = RETENTION_ROWS;
+    uint64_t messages = count_messages(batch);
     int rc = sql_run(committer->begin);
     if (rc == SQLITE_OK)
         rc = ledger_begin(&committer->ledger);
+    committer->insert.settles = committer->settle || ledger_is_due(&committer->ledger, messages);
     struct append *append;
     STAILQ_FOREACH (append, batch, next) {
         if (rc != SQLITE_OK)
             return rc;
         rc = insert_append(&committer->insert, append, &now);
-        rows += append->count;
     }
     if (rc == SQLITE_OK)
-        rc = settle_and_delete(committer, &now, rows, STAILQ_EMPTY(batch));
+        rc = settle_and_delete(committer, &now, RETENTION_ROWS + messages, STAILQ_EMPTY(batch));
     if (rc == SQLITE_OK)
         rc = ledger_save(&committer->ledger);
     return rc == SQLITE_OK ? sql_run(committer->commit) : rc;

@@ -45,30 +45,22 @@ static int look_at_entry(struct insert *insert, struct append_entry *entry,
     if (rc != SQLITE_OK || *status != LOG_OK || entry->duplicate)
         return rc;
     rc = ledger_channel(insert->ledger, message_channel(entry->message), &channel);
-    if (rc == SQLITE_OK && !channel) {
+    if (rc == SQLITE_OK && !channel)
         *status = LOG_CHANNELS;
-        if (message_key(entry->message))
-            once_release(insert->once, entry->message);
-    }
     return rc;
 }
 
-/* Nothing of the append is stored: the keys that its first entries reserved are free again, and the
- * channels that were made for them go. */
-static void release_entries(struct insert *insert, const struct append *append)
+/* Nothing of the append is stored: the channels that were made for its first entries go. */
+static void release_channels(struct insert *insert, const struct append *append)
 {
-    for (uint32_t i = 0; i < append->refused; i++) {
-        const struct append_entry *entry = &append->entries[i];
-        if (entry->duplicate)
-            continue;
-        if (message_key(entry->message))
-            once_release(insert->once, entry->message);
-        ledger_release(insert->ledger, message_channel(entry->message));
-    }
+    for (uint32_t i = 0; i < append->refused; i++)
+        if (!append->entries[i].duplicate)
+            ledger_release(insert->ledger, message_channel(append->entries[i].message));
 }
 
 static int look_at_all(struct insert *insert, struct append *append, const struct moment *now)
 {
+    uint32_t reserved = insert->once->reserved;
     int rc = SQLITE_OK;
     append->status = LOG_OK;
     if (append->seq && (append->seq <= insert->ledger->now.head ||
@@ -78,8 +70,10 @@ static int look_at_all(struct insert *insert, struct append *append, const struc
         append->refused = i;
         rc = look_at_entry(insert, &append->entries[i], now, &append->status);
     }
-    if (rc == SQLITE_OK && append->status != LOG_OK)
-        release_entries(insert, append);
+    if (rc == SQLITE_OK && append->status != LOG_OK) {
+        once_release(insert->once, reserved);
+        release_channels(insert, append);
+    }
     return rc;
 }
 
@@ -114,11 +108,11 @@ static int insert_row(struct insert *insert, struct append_entry *entry, const c
         rc = sqlite3_bind_blob64(insert->row, 4, message_data(message), message->data_len,
                                  SQLITE_STATIC);
     if (rc == SQLITE_OK)
-        rc = bind_extras(insert->row, key, position);
+        rc = bind_extras(insert->row, insert->settles ? NULL : key, position);
     if (rc == SQLITE_OK)
         rc = sql_run(insert->row);
     if (rc == SQLITE_OK && key)
-        once_stored(insert->once, message, entry->seq);
+        once_stored(insert->once, entry->seq);
     return rc;
 }
 

@@ -10,6 +10,7 @@
 #define ENCKE_STORE_INSERT_H
 
 #include <sqlite3.h>
+#include <stdbool.h>
 
 #include "store/append.h"
 #include "store/clock.h"
@@ -19,6 +20,7 @@
 struct insert {
     struct ledger *ledger; /* both borrowed */
     struct once *once;
+    bool settles; /* the transaction writes all keys into their table: so rows need none */
     sqlite3_stmt *row;
 };
 

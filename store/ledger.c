@@ -173,10 +173,10 @@ void ledger_set_position(struct ledger *ledger, const char *position, bool in_ro
     ledger->position_alone = !in_row;
 }
 
-bool ledger_is_due(const struct ledger *ledger)
+bool ledger_is_due(const struct ledger *ledger, uint64_t messages)
 {
-    return ledger->position_alone ||
-           ledger->now.messages - ledger->settled.messages >= LEDGER_STRETCH_MESSAGES ||
+    messages += ledger->now.messages - ledger->settled.messages;
+    return ledger->position_alone || messages >= LEDGER_STRETCH_MESSAGES ||
            ledger->now.bytes - ledger->settled.bytes >= LEDGER_STRETCH_BYTES;
 }
 

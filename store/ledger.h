@@ -98,8 +98,9 @@ void ledger_skip(struct ledger *ledger, uint64_t seq);
  * has it. */
 void ledger_set_position(struct ledger *ledger, const char *position, bool in_row);
 
-/* Whether this transaction has to settle, even if nothing is deleted. */
-bool ledger_is_due(const struct ledger *ledger);
+/* Whether this transaction has to settle, even if nothing is deleted, and if it gets so many more
+ * messages. */
+bool ledger_is_due(const struct ledger *ledger, uint64_t messages);
 
 /* Whether the rows lack anything that is committed. */
 bool ledger_is_behind(const struct ledger *ledger);

@@ -30,7 +30,7 @@
  * within a line, those to its left):
  *
  *     values   decimal epoch clock table status message gap cursor append page thread pause
- *     SQLite   sql schema packed index channels stretch rows ledger stamps once insert
+ *     SQLite   sql schema packed index channels stretch rows ledger stamps keys once insert
  *              retention
  *     files    path advice lock shm migrate header create mark place wal file
  *     threads  commit writer (the writer's), tail plan read disk_read reader reads

@@ -17,7 +17,7 @@
 
 enum {
     CHANNEL_MAX = 64, /* bytes of a channel's name, without its NUL */
-    MESSAGE_KEY = 32  /* bytes of the hash that stands for a key (once.h) */
+    MESSAGE_KEY = 16  /* bytes of the hash that stands for a key (once.h) */
 };
 
 struct message {

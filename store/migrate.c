@@ -176,7 +176,8 @@ static int replace_log(sqlite3 *db)
         rc = sql_exec(db, schema_log);
     if (rc == SQLITE_OK)
         rc = sql_exec(db, "INSERT INTO log SELECT id, epoch, head, forgotten, messages, bytes, "
-                          "(SELECT count(*) FROM channel), 0, NULL FROM old; DROP TABLE old");
+                          "(SELECT count(*) FROM channel), 0, randomblob(16), NULL FROM old; "
+                          "DROP TABLE old");
     return rc;
 }
 

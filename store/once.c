@@ -1,77 +1,169 @@
 #include "store/once.h"
 
-#include <sodium/crypto_generichash.h>
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "store/schema.h"
 #include "store/sql.h"
 
-/* How many rows that are too old are deleted with each stretch, beside twice as many as it adds. */
-enum { EXPIRE_ROWS = 1000 };
+/* How many keys a row has at most. */
+enum { ROW_KEYS = 1024 };
 
-struct once_key {
-    UT_hash_handle hh;
-    TAILQ_ENTRY(once_key) next;
-    uint64_t seq;    /* 0: reserved, and not stored yet */
-    int64_t time_ms; /* of the message */
-    bool replaces;   /* the table has it, too old */
-    uint8_t key[MESSAGE_KEY], text[MESSAGE_KEY];
-};
+/* What is too old goes little by little: so many keys with each one that is new, and with each
+ * stretch so many more keys and rows of the table, beside twice as many as it adds. */
+enum { EXPIRE_A_KEY = 2, EXPIRE_KEYS = 1000, EXPIRE_ROWS = 4 };
 
-static void hash_text(const struct message *message, uint8_t hash[MESSAGE_KEY])
+static void hash_text(const struct once *once, const void *text, size_t len,
+                      uint8_t hash[KEYS_TEXT])
 {
-    crypto_generichash(hash, MESSAGE_KEY, (const unsigned char *)message_data(message),
-                       message->data_len, NULL, 0);
+    static_assert(KEYS_TEXT == crypto_shorthash_BYTES, "the hash of a text");
+    crypto_shorthash(hash, text, len, once->secret);
 }
 
-static struct once_key *find_reserved(const struct once *once, const uint8_t *hash)
+/* ---- a key in a row ---- */
+
+static void put_number(uint8_t bytes[4], uint64_t number)
 {
-    struct once_key *key;
-    HASH_FIND(hh, once->keys, hash, MESSAGE_KEY, key);
+    for (int i = 0; i < 4; i++)
+        bytes[i] = (uint8_t)(number >> (24 - 8 * i));
+}
+
+static uint32_t get_number(const uint8_t bytes[4])
+{
+    return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
+}
+
+static void put_key(uint8_t bytes[SCHEMA_KEY], const struct key *key, const struct key *last)
+{
+    memcpy(bytes, key->hash, MESSAGE_KEY);
+    memcpy(bytes + 16, key->text, KEYS_TEXT);
+    put_number(bytes + 24, last->seq - key->seq);
+    put_number(bytes + 28, (uint64_t)last->time_ms - (uint64_t)key->time_ms);
+}
+
+static struct key get_key(const uint8_t bytes[SCHEMA_KEY], uint64_t last, int64_t time_ms)
+{
+    int32_t before_ms = (int32_t)get_number(bytes + 28); /* the clock may have been set back */
+    struct key key = {.seq = last - get_number(bytes + 24),
+                      .time_ms = (int64_t)((uint64_t)time_ms - (uint64_t)before_ms)};
+    memcpy(key.hash, bytes, MESSAGE_KEY);
+    memcpy(key.text, bytes + 16, KEYS_TEXT);
     return key;
 }
 
-static struct once_key *add_key(struct once *once, struct once_list *list, const uint8_t *hash,
-                                int64_t time_ms)
+/* Whether both may be in a row, so that each is near enough to the last one. */
+static bool fit_together(const struct key *first, const struct key *key)
 {
-    struct once_key *key = calloc(1, sizeof *key);
-    if (!key)
-        return NULL;
-    memcpy(key->key, hash, MESSAGE_KEY);
-    key->time_ms = time_ms;
-    HASH_ADD(hh, once->keys, key, MESSAGE_KEY, key);
-    if (!key->hh.tbl) {
-        free(key);
-        return NULL;
-    }
-    TAILQ_INSERT_TAIL(list, key, next);
-    once->count++;
-    return key;
+    return key->seq - first->seq <= UINT32_MAX &&
+           (uint64_t)key->time_ms - (uint64_t)first->time_ms + (1u << 30) < 1u << 31;
 }
 
-static void free_keys(struct once *once, struct once_list *list)
+/* ---- what is too old ---- */
+
+static bool is_expired(const struct once *once, const struct key *key, const struct moment *now)
 {
-    struct once_key *key;
-    while ((key = TAILQ_FIRST(list))) {
-        TAILQ_REMOVE(list, key, next);
-        HASH_DELETE(hh, once->keys, key);
-        free(key);
-    }
+    return now->wall_ms - stamps_time(once->stamps, key->seq, key->time_ms, now) >=
+           once->limits.keep_ms;
+}
+
+/* A key that is not in the table yet is never too old: it is settled soon. */
+static bool is_forgotten(const struct once *once, const struct key *key, const struct moment *now)
+{
+    return key->seq != 0 && key->seq <= once->last_saved && is_expired(once, key, now);
+}
+
+/* Drops the oldest keys, at most that many, that are too old. */
+static void expire_keys(struct once *once, uint64_t most, const struct moment *now)
+{
+    while (most-- > 0 && once->keys.count > once->unsaved &&
+           is_forgotten(once, keys_at(&once->keys, 0), now))
+        keys_drop_oldest(&once->keys);
 }
 
 /* ---- the start and the end ---- */
 
-static int load_key(struct once *once, sqlite3_stmt *row)
+static int read_secret(struct once *once, sqlite3 *db)
+{
+    sqlite3_stmt *row = NULL;
+    int rc = sql_prepare(db, &row, "SELECT secret FROM log");
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(row);
+    if (rc == SQLITE_ROW) {
+        const void *secret = sqlite3_column_blob(row, 0);
+        rc = sqlite3_column_bytes(row, 0) == sizeof once->secret ? SQLITE_OK : SQLITE_CORRUPT;
+        if (rc == SQLITE_OK)
+            memcpy(once->secret, secret, sizeof once->secret);
+    }
+    sqlite3_finalize(row);
+    return rc == SQLITE_DONE ? SQLITE_CORRUPT : rc;
+}
+
+/* Adds a key that is on the disk; but none that is too old, unless an older one is kept. */
+static int load_key(struct once *once, const struct key *there, const struct moment *now)
+{
+    if (once->keys.count == 0 && is_expired(once, there, now))
+        return SQLITE_OK;
+    uint32_t place = keys_place(&once->keys, there->hash);
+    struct key *key = keys_add(&once->keys, there->hash, place);
+    if (!key)
+        return SQLITE_NOMEM;
+    *key = *there;
+    return SQLITE_OK;
+}
+
+/* Columns last, time_ms, keys. */
+static int load_row_of_keys(struct once *once, sqlite3_stmt *row, const struct moment *now,
+                            uint64_t *loaded)
+{
+    uint64_t last = (uint64_t)sqlite3_column_int64(row, 0);
+    int64_t time_ms = sqlite3_column_int64(row, 1);
+    const uint8_t *bytes = sqlite3_column_blob(row, 2);
+    size_t len = (size_t)sqlite3_column_bytes(row, 2);
+    if (!bytes || len % SCHEMA_KEY != 0)
+        return SQLITE_CORRUPT;
+    for (size_t at = 0; at < len; at += SCHEMA_KEY) {
+        struct key key = get_key(bytes + at, last, time_ms);
+        if (key.seq <= once->last_saved || key.seq > last)
+            return SQLITE_CORRUPT; /* not in order */
+        int rc = load_key(once, &key, now);
+        if (rc != SQLITE_OK)
+            return rc;
+        once->last_saved = key.seq;
+        ++*loaded;
+    }
+    return once->last_saved == last ? SQLITE_OK : SQLITE_CORRUPT;
+}
+
+static int load_table(struct once *once, sqlite3 *db, const struct moment *now)
+{
+    sqlite3_stmt *rows = NULL;
+    uint64_t loaded = 0;
+    int rc = sql_prepare(db, &rows, "SELECT last, time_ms, keys FROM once ORDER BY last");
+    if (rc == SQLITE_OK)
+        while ((rc = sqlite3_step(rows)) == SQLITE_ROW)
+            if ((rc = load_row_of_keys(once, rows, now, &loaded)) != SQLITE_OK)
+                break;
+    sqlite3_finalize(rows);
+    if (rc == SQLITE_DONE && loaded != once->settled)
+        return SQLITE_CORRUPT;
+    return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+/* Columns seq, time_ms, once, data. */
+static int load_message(struct once *once, sqlite3_stmt *row)
 {
     const uint8_t *hash = sqlite3_column_blob(row, 2);
     if (!hash || sqlite3_column_bytes(row, 2) != MESSAGE_KEY)
         return SQLITE_CORRUPT;
-    struct once_key *key = add_key(once, &once->stretch, hash, sqlite3_column_int64(row, 1));
+    struct key *key = keys_add(&once->keys, hash, keys_place(&once->keys, hash));
     if (!key)
         return SQLITE_NOMEM;
     key->seq = (uint64_t)sqlite3_column_int64(row, 0);
-    const unsigned char *text = sqlite3_column_blob(row, 3);
-    crypto_generichash(key->text, MESSAGE_KEY, text, (size_t)sqlite3_column_bytes(row, 3), NULL, 0);
+    key->time_ms = sqlite3_column_int64(row, 1);
+    const void *text = sqlite3_column_blob(row, 3);
+    hash_text(once, text, (size_t)sqlite3_column_bytes(row, 3), key->text);
+    once->unsaved++;
     return SQLITE_OK;
 }
 
@@ -83,42 +175,46 @@ static int load_stretch(struct once *once, sqlite3 *db)
                          "WHERE seq > (SELECT settled FROM log) AND once IS NOT NULL ORDER BY seq");
     if (rc == SQLITE_OK)
         while ((rc = sqlite3_step(rows)) == SQLITE_ROW)
-            if ((rc = load_key(once, rows)) != SQLITE_OK)
+            if ((rc = load_message(once, rows)) != SQLITE_OK)
                 break;
     sqlite3_finalize(rows);
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
+static int prepare_table(struct once *once, sqlite3 *db)
+{
+    once->row = malloc((size_t)ROW_KEYS * SCHEMA_KEY);
+    int rc = once->row ? SQLITE_OK : SQLITE_NOMEM;
+    if (rc == SQLITE_OK)
+        rc = sql_prepare(db, &once->save,
+                         "INSERT INTO once(last, time_ms, keys) VALUES (?1, ?2, ?3)");
+    if (rc == SQLITE_OK)
+        rc = sql_prepare(db, &once->oldest,
+                         "SELECT last, length(keys) FROM once WHERE last < ?1 "
+                         "ORDER BY last LIMIT ?2");
+    if (rc == SQLITE_OK)
+        rc = sql_prepare(db, &once->expire, "DELETE FROM once WHERE last <= ?1");
+    return rc;
+}
+
 int once_init(struct once *once, sqlite3 *db, const struct once_limits *limits,
               const struct stamps *stamps, uint64_t settled)
 {
-    *once = (struct once){.limits = *limits,
-                          .stamps = stamps,
-                          .settled = settled,
-                          .settled_before = settled,
-                          .count = settled};
-    TAILQ_INIT(&once->stretch);
-    TAILQ_INIT(&once->now);
-    int rc = sql_prepare(db, &once->find, "SELECT seq, time_ms, text FROM once WHERE key = ?1");
+    const struct moment now = clock_moment();
+    *once = (struct once){
+        .limits = *limits, .stamps = stamps, .settled = settled, .settled_before = settled};
+    int rc = prepare_table(once, db);
     if (rc == SQLITE_OK)
-        rc = sql_prepare(db, &once->save,
-                         "INSERT OR REPLACE INTO once(key, seq, time_ms, text) "
-                         "VALUES (?1, ?2, ?3, ?4)");
+        rc = read_secret(once, db);
     if (rc == SQLITE_OK)
-        rc = sql_prepare(db, &once->oldest, "SELECT seq, time_ms FROM once ORDER BY seq LIMIT ?1");
-    if (rc == SQLITE_OK)
-        rc = sql_prepare(db, &once->expire, "DELETE FROM once WHERE seq <= ?1");
-    if (rc == SQLITE_OK)
-        rc = load_stretch(once, db);
-    once->count_before = once->count;
-    return rc;
+        rc = load_table(once, db, &now);
+    return rc == SQLITE_OK ? load_stretch(once, db) : rc;
 }
 
 void once_free(struct once *once)
 {
-    free_keys(once, &once->now);
-    free_keys(once, &once->stretch);
-    sqlite3_finalize(once->find);
+    keys_free(&once->keys);
+    free(once->row);
     sqlite3_finalize(once->save);
     sqlite3_finalize(once->oldest);
     sqlite3_finalize(once->expire);
@@ -126,170 +222,140 @@ void once_free(struct once *once)
 
 /* ---- asking ---- */
 
-static bool is_expired(const struct once *once, uint64_t seq, int64_t time_ms,
-                       const struct moment *now)
+/* Reserves a key that is new, with the hash of its text. */
+static int reserve_key(struct once *once, const struct message *message, uint32_t place,
+                       const uint8_t *text)
 {
-    return now->wall_ms - stamps_time(once->stamps, seq, time_ms, now) >= once->limits.keep_ms;
-}
-
-/* What the row that `find` gave says of a message with that text. */
-static enum once_verdict judge_row(const struct once *once, const uint8_t *text,
-                                   const struct moment *now, uint64_t *seq)
-{
-    const void *there = sqlite3_column_blob(once->find, 2);
-    *seq = (uint64_t)sqlite3_column_int64(once->find, 0);
-    if (is_expired(once, *seq, sqlite3_column_int64(once->find, 1), now))
-        return ONCE_NEW;
-    if (there && sqlite3_column_bytes(once->find, 2) == MESSAGE_KEY &&
-        memcmp(there, text, MESSAGE_KEY) == 0)
-        return ONCE_DUPLICATE;
-    return ONCE_CONFLICT;
-}
-
-/* Asks the table. *found: it has the key, perhaps too old. */
-static int ask_table(struct once *once, const uint8_t *hash, const uint8_t *text,
-                     const struct moment *now, enum once_verdict *verdict, uint64_t *seq,
-                     bool *found)
-{
-    int rc = sqlite3_bind_blob(once->find, 1, hash, MESSAGE_KEY, SQLITE_STATIC);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_step(once->find);
-    *found = rc == SQLITE_ROW;
-    *verdict = *found ? judge_row(once, text, now, seq) : ONCE_NEW;
-    sqlite3_reset(once->find);
-    return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
-}
-
-/* Reserves a key that is new. `replaces`: the table has it. */
-static int reserve_key(struct once *once, const struct message *message, const uint8_t *text,
-                       bool replaces, enum once_verdict *verdict)
-{
-    if (once->count >= once->limits.most) {
-        once->crowded = true;
-        *verdict = ONCE_CROWDED;
-        return SQLITE_OK;
-    }
-    struct once_key *key = add_key(once, &once->now, message_key(message), message->time_ms);
+    struct key *key = keys_add(&once->keys, message_key(message), place);
     if (!key)
         return SQLITE_NOMEM;
-    key->replaces = replaces;
-    memcpy(key->text, text, MESSAGE_KEY);
+    memcpy(key->text, text, KEYS_TEXT);
+    key->time_ms = message->time_ms;
+    once->unsaved++;
+    once->reserved++;
+    once->unnumbered++;
     return SQLITE_OK;
 }
 
-/* A key of the stretch is never too old: it is settled soon. */
 int once_ask(struct once *once, const struct message *message, const struct moment *now,
              enum once_verdict *verdict, uint64_t *seq)
 {
-    uint8_t text[MESSAGE_KEY];
-    bool found = false;
-    hash_text(message, text);
-    const struct once_key *key = find_reserved(once, message_key(message));
-    if (key) {
+    const uint8_t *hash = message_key(message);
+    uint32_t place = keys_place(&once->keys, hash);
+    uint8_t text[KEYS_TEXT];
+    hash_text(once, message_data(message), message->data_len, text);
+    const struct key *key = keys_find(&once->keys, hash, place);
+    if (key && !is_forgotten(once, key, now)) {
         *seq = key->seq;
-        *verdict = memcmp(key->text, text, MESSAGE_KEY) == 0 ? ONCE_DUPLICATE : ONCE_CONFLICT;
+        *verdict = memcmp(key->text, text, KEYS_TEXT) == 0 ? ONCE_DUPLICATE : ONCE_CONFLICT;
         return SQLITE_OK;
     }
-    int rc = ask_table(once, message_key(message), text, now, verdict, seq, &found);
-    if (rc == SQLITE_OK && *verdict == ONCE_NEW)
-        rc = reserve_key(once, message, text, found, verdict);
-    return rc;
+    expire_keys(once, EXPIRE_A_KEY, now);
+    bool full = once->keys.count >= once->limits.most;
+    once->crowded |= full && once->unsaved > 0;
+    *verdict = full ? ONCE_CROWDED : ONCE_NEW;
+    return full ? SQLITE_OK : reserve_key(once, message, place, text);
 }
 
-void once_stored(struct once *once, const struct message *message, uint64_t seq)
+/* They are stored in the order in which they were reserved. */
+void once_stored(struct once *once, uint64_t seq)
 {
-    struct once_key *key = find_reserved(once, message_key(message));
-    if (key)
-        key->seq = seq;
+    assert(once->unnumbered > 0);
+    keys_at(&once->keys, once->keys.count - once->unnumbered)->seq = seq;
+    once->unnumbered--;
 }
 
-void once_release(struct once *once, const struct message *message)
+void once_release(struct once *once, uint32_t kept)
 {
-    struct once_key *key = find_reserved(once, message_key(message));
-    if (!key || key->seq != 0)
-        return;
-    TAILQ_REMOVE(&once->now, key, next);
-    HASH_DELETE(hh, once->keys, key);
-    free(key);
-    once->count--;
+    while (once->reserved > kept) {
+        keys_drop_newest(&once->keys);
+        once->unsaved--;
+        once->reserved--;
+    }
+    once->unnumbered = 0;
 }
 
 /* ---- the table ---- */
 
-static int save_key(struct once *once, const struct once_key *key)
+/* How many keys, from the nth on, go into one row. */
+static uint32_t keys_of_row(const struct once *once, uint32_t nth)
 {
-    sqlite3_stmt *save = once->save;
-    int rc = sqlite3_bind_blob(save, 1, key->key, MESSAGE_KEY, SQLITE_STATIC);
+    const struct key *first = keys_at(&once->keys, nth);
+    uint32_t count = 1;
+    while (count < ROW_KEYS && nth + count < once->keys.count &&
+           fit_together(first, keys_at(&once->keys, nth + count)))
+        count++;
+    return count;
+}
+
+static int save_row(struct once *once, uint32_t nth, uint32_t count)
+{
+    const struct key *last = keys_at(&once->keys, nth + count - 1);
+    for (uint32_t i = 0; i < count; i++)
+        put_key(once->row + (size_t)i * SCHEMA_KEY, keys_at(&once->keys, nth + i), last);
+    int rc = sqlite3_bind_int64(once->save, 1, (sqlite3_int64)last->seq);
     if (rc == SQLITE_OK)
-        rc = sqlite3_bind_int64(save, 2, (sqlite3_int64)key->seq);
+        rc = sqlite3_bind_int64(once->save, 2, last->time_ms);
     if (rc == SQLITE_OK)
-        rc = sqlite3_bind_int64(save, 3, key->time_ms);
+        rc = sqlite3_bind_blob(once->save, 3, once->row, (int)count * SCHEMA_KEY, SQLITE_STATIC);
     if (rc == SQLITE_OK)
-        rc = sqlite3_bind_blob(save, 4, key->text, MESSAGE_KEY, SQLITE_STATIC);
-    if (rc == SQLITE_OK)
-        rc = sql_run(save);
-    if (key->replaces)
-        once->count--; /* it was counted twice */
-    else
-        once->settled++;
+        rc = sql_run(once->save);
+    once->settled += count;
     return rc;
 }
 
-static int save_keys(struct once *once, const struct once_list *list, int64_t *saved)
+static int save_keys(struct once *once, uint32_t *rows)
 {
-    const struct once_key *key;
+    uint32_t nth = once->keys.count - once->unsaved;
     int rc = SQLITE_OK;
-    TAILQ_FOREACH (key, list, next) {
-        rc = save_key(once, key);
-        if (rc != SQLITE_OK)
-            break;
-        ++*saved;
+    for (*rows = 0; nth < once->keys.count && rc == SQLITE_OK; ++*rows) {
+        uint32_t count = keys_of_row(once, nth);
+        rc = save_row(once, nth, count);
+        nth += count;
     }
     return rc;
 }
 
-/* Finds the newest of the oldest rows, at most that many, that are too old: their seq in *last. */
-static int find_expired(struct once *once, int64_t rows, const struct moment *now,
-                        sqlite3_int64 *last)
+/* Finds the rows, at most that many, whose keys are all forgotten: the last of them, and the bytes
+ * of their keys. */
+static int find_forgotten(struct once *once, uint32_t most, sqlite3_int64 *last, uint64_t *bytes)
 {
-    int rc = sqlite3_bind_int64(once->oldest, 1, rows);
+    sqlite3_int64 oldest =
+        once->keys.count ? (sqlite3_int64)keys_at(&once->keys, 0)->seq : INT64_MAX;
+    int rc = sqlite3_bind_int64(once->oldest, 1, oldest);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int64(once->oldest, 2, most);
     if (rc != SQLITE_OK)
         return rc;
     while ((rc = sqlite3_step(once->oldest)) == SQLITE_ROW) {
-        sqlite3_int64 seq = sqlite3_column_int64(once->oldest, 0);
-        if (!is_expired(once, (uint64_t)seq, sqlite3_column_int64(once->oldest, 1), now))
-            break;
-        *last = seq;
+        *last = sqlite3_column_int64(once->oldest, 0);
+        *bytes += (uint64_t)sqlite3_column_int64(once->oldest, 1);
     }
     sqlite3_reset(once->oldest);
-    return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
+    return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
-static int expire_keys(struct once *once, int64_t rows, const struct moment *now)
+static int delete_rows(struct once *once, uint32_t most)
 {
     sqlite3_int64 last = 0;
-    int rc = find_expired(once, rows, now, &last);
+    uint64_t bytes = 0;
+    int rc = find_forgotten(once, most, &last, &bytes);
     if (rc != SQLITE_OK || last == 0)
         return rc;
     rc = sqlite3_bind_int64(once->expire, 1, last);
     if (rc == SQLITE_OK)
         rc = sql_run(once->expire);
-    if (rc != SQLITE_OK)
-        return rc;
-    uint64_t gone = (uint64_t)sqlite3_changes64(sqlite3_db_handle(once->expire));
-    once->settled -= gone;
-    once->count -= gone;
-    return SQLITE_OK;
+    once->settled -= bytes / SCHEMA_KEY;
+    return rc;
 }
 
 int once_settle(struct once *once, const struct moment *now)
 {
-    int64_t saved = 0;
-    int rc = save_keys(once, &once->stretch, &saved);
-    if (rc == SQLITE_OK)
-        rc = save_keys(once, &once->now, &saved);
+    uint32_t rows = 0;
+    int rc = save_keys(once, &rows);
+    expire_keys(once, EXPIRE_KEYS + 2 * (uint64_t)once->unsaved, now);
     if (rc == SQLITE_OK && once->settled > 0)
-        rc = expire_keys(once, EXPIRE_ROWS + 2 * saved, now);
+        rc = delete_rows(once, EXPIRE_ROWS + 2 * rows);
     return rc;
 }
 
@@ -297,28 +363,27 @@ int once_settle(struct once *once, const struct moment *now)
 
 void once_committed(struct once *once, bool settled)
 {
-    if (settled) {
-        free_keys(once, &once->stretch);
-        free_keys(once, &once->now);
-        once->settled_before = once->settled;
-        once->crowded = false;
-    } else {
-        TAILQ_CONCAT(&once->stretch, &once->now, next);
-    }
-    once->count_before = once->count;
+    once->reserved = 0;
+    if (!settled)
+        return;
+    if (once->unsaved > 0)
+        once->last_saved = keys_at(&once->keys, once->keys.count - 1)->seq;
+    once->unsaved = 0;
+    once->settled_before = once->settled;
+    once->crowded = false;
 }
 
 void once_undo(struct once *once)
 {
-    free_keys(once, &once->now);
+    once_release(once, 0);
     once->settled = once->settled_before;
-    once->count = once->count_before;
 }
 
 void once_restart(struct once *once)
 {
-    free_keys(once, &once->stretch);
+    keys_free(&once->keys);
+    once->unsaved = 0;
+    once->last_saved = 0;
     once->settled = once->settled_before = 0;
-    once->count = once->count_before = 0;
     once->crowded = false;
 }

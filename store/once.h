@@ -2,30 +2,44 @@
  * stores a message once.
  *
  * A key belongs to a channel. What is kept of it is a hash of both, one of the message's text, and
- * the message's seq. It outlives its message, and restarts: a key and its message are one
+ * the message's seq and time. It outlives its message, and restarts: a key and its message are one
  * transaction. It is kept for once_ms, and at most once_keys are kept: beyond that a message with a
  * key is refused, as to forget a key too early would break a promise.
  *
- * So that a message with a key is one page too, its key is in its row (schema.h) until the stretch
- * is settled (ledger.h). The keys of the stretch are in memory; older ones are in a table.
+ * All keys are in memory (keys.h), in the order of their seqs, so no append waits for a read of the
+ * disk. On the disk, a key is in its message's row (schema.h) until the stretch is settled
+ * (ledger.h). Then the keys of the stretch are written side by side into a row of the table `once`,
+ * or into several if they are many:
+ *
+ *     last     the seq of its last key
+ *     time_ms  the time of the last key's message
+ *     keys     SCHEMA_KEY bytes for each key: the hash of channel and key (16), that of the text
+ *              (8), and how much its seq and time are below those of the last (4 each, the highest
+ *              byte first)
+ *
+ * So to keep a key costs no look-up, and little more than its bytes. When the log is opened all
+ * rows are read. A row is deleted when memory has forgotten all its keys.
+ *
+ * The hash of channel and key is BLAKE2b (RFC 7693) of 128 bits: to hit the key of another
+ * publisher takes some 2^128 tries. Who can make 2^64 may find two of his own that have the same
+ * hash, and then loses a message of his own. The hash of a text only tells whether it is the same
+ * under one key. It is SipHash-2-4 with a secret that is in the log alone: who does not know that
+ * cannot do better than to send 2^64 texts.
  *
  * The writer's thread only. Functions that return int return SQLite's result codes.
  */
 #ifndef ENCKE_STORE_ONCE_H
 #define ENCKE_STORE_ONCE_H
 
+#include <sodium/crypto_shorthash.h>
 #include <sqlite3.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/queue.h>
 
 #include "store/clock.h"
+#include "store/keys.h"
 #include "store/message.h"
 #include "store/stamps.h"
-#include "store/table.h"
-
-struct once_key; /* a key of the stretch */
-TAILQ_HEAD(once_list, once_key);
 
 struct once_limits {
     int64_t keep_ms; /* how long a key is kept */
@@ -34,19 +48,22 @@ struct once_limits {
 
 struct once {
     struct once_limits limits;
-    const struct stamps *stamps;           /* borrowed: how old a key is */
-    struct once_key *keys;                 /* of the stretch, and of this transaction */
-    struct once_list stretch;              /* those that are committed, in order of seq */
-    struct once_list now;                  /* those of this transaction */
-    uint64_t settled;                      /* in the table, as of this transaction */
-    uint64_t count;                        /* in all, as of this transaction */
-    uint64_t settled_before, count_before; /* as of the last COMMIT */
+    const struct stamps *stamps; /* borrowed: how old a key is */
+    struct keys keys;            /* in the order of seq */
+    uint32_t unsaved;            /* so many of the newest are not in the table */
+    uint32_t reserved;           /* so many of the newest are of this transaction */
+    uint32_t unnumbered;         /* so many of the newest have no seq yet */
+    uint64_t last_saved;         /* the seq of the newest that is in the table; 0: none */
+    uint64_t settled;            /* in the table, as of this transaction */
+    uint64_t settled_before;     /* as of the last COMMIT */
     bool crowded; /* a message was refused for lack of room: settle, so that old keys go */
-    sqlite3_stmt *find, *save, *oldest, *expire;
+    uint8_t secret[crypto_shorthash_KEYBYTES]; /* of the log, for the hashes of texts */
+    uint8_t *row;                              /* where a row of the table is put together */
+    sqlite3_stmt *save, *oldest, *expire;
 };
 
-/* Prepares the statements and reads the keys of the stretch. settled: how many are in the table.
- * After a failure once_free is still to be called. */
+/* Prepares the statements and reads all keys. settled: how many are in the table. After a failure
+ * once_free is still to be called. */
 int once_init(struct once *once, sqlite3 *db, const struct once_limits *limits,
               const struct stamps *stamps, uint64_t settled);
 void once_free(struct once *once);
@@ -63,13 +80,16 @@ enum once_verdict {
 int once_ask(struct once *once, const struct message *message, const struct moment *now,
              enum once_verdict *verdict, uint64_t *seq);
 
-/* The message for which its key was reserved gets this seq; or it is not stored, and the key is
- * free again. */
-void once_stored(struct once *once, const struct message *message, uint64_t seq);
-void once_release(struct once *once, const struct message *message);
+/* The message for which the first of the keys without a seq was reserved is stored, with this seq.
+ */
+void once_stored(struct once *once, uint64_t seq);
 
-/* Moves the keys of the stretch and of this transaction into the table, and deletes keys that are
- * too old there. For the transaction that settles. */
+/* Of the keys that this transaction has reserved, only the first `kept` are for messages that are
+ * stored: the others are free again. */
+void once_release(struct once *once, uint32_t kept);
+
+/* Writes the keys of the stretch and of this transaction into the table, and deletes what is too
+ * old there and in memory. For the transaction that settles. */
 int once_settle(struct once *once, const struct moment *now);
 
 /* What this transaction did is committed; or it was rolled back. settled: it was one that settles.

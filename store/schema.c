@@ -17,6 +17,7 @@ const char schema_log[] = "CREATE TABLE log(\n"
                           "  bytes INTEGER NOT NULL,\n"
                           "  channels INTEGER NOT NULL,\n"
                           "  keys INTEGER NOT NULL,\n"
+                          "  secret BLOB NOT NULL CHECK (length(secret) = 16),\n"
                           "  position TEXT\n"
                           ") STRICT";
 const char schema_channel[] = "CREATE TABLE channel(\n"
@@ -40,11 +41,10 @@ const char schema_indexes[] = "CREATE TABLE by_channel(\n"
                               "  PRIMARY KEY (channel, last)\n"
                               ") STRICT, WITHOUT ROWID;"
                               "CREATE TABLE once(\n"
-                              "  key BLOB PRIMARY KEY,\n"
-                              "  seq INTEGER NOT NULL UNIQUE,\n"
+                              "  last INTEGER PRIMARY KEY,\n"
                               "  time_ms INTEGER NOT NULL,\n"
-                              "  text BLOB NOT NULL\n"
-                              ") STRICT, WITHOUT ROWID";
+                              "  keys BLOB NOT NULL\n"
+                              ") STRICT";
 
 static const char listing[] = "SELECT type, name, tbl_name, sql FROM sqlite_schema "
                               "WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY type, name";
@@ -69,7 +69,8 @@ int schema_build(sqlite3 *db, const char *epoch)
     if (rc == SQLITE_OK)
         rc = make_tables(db);
     if (rc == SQLITE_OK)
-        rc = sql_run_with(db, "INSERT INTO log VALUES (1, ?1, 0, 0, 0, 0, 0, 0, NULL)", epoch);
+        rc = sql_run_with(
+            db, "INSERT INTO log VALUES (1, ?1, 0, 0, 0, 0, 0, 0, randomblob(16), NULL)", epoch);
     if (rc == SQLITE_OK)
         rc = sql_exec(db, "COMMIT");
     return rc;
@@ -227,11 +228,14 @@ int schema_check_counts(sqlite3 *db, char *why, size_t why_size)
 {
     sqlite3_stmt *counts = NULL;
     sqlite3_int64 equal = 0;
-    int rc = sql_prepare(db, &counts,
-                         "SELECT messages = (SELECT count(*) FROM message WHERE seq <= settled) "
-                         "AND messages = (SELECT coalesce(sum(count), 0) FROM channel) "
-                         "AND channels = (SELECT count(*) FROM channel WHERE count > 0) "
-                         "AND keys = (SELECT count(*) FROM once) FROM log");
+    int rc =
+        sql_prepare(db, &counts,
+                    "SELECT messages = (SELECT count(*) FROM message WHERE seq <= settled) "
+                    "AND messages = (SELECT coalesce(sum(count), 0) FROM channel) "
+                    "AND channels = (SELECT count(*) FROM channel WHERE count > 0) "
+                    "AND keys * ?1 = (SELECT coalesce(sum(length(keys)), 0) FROM once) FROM log");
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int(counts, 1, SCHEMA_KEY);
     if (rc == SQLITE_OK)
         rc = sql_number(counts, &equal);
     finalize_quietly(counts);

@@ -1,11 +1,11 @@
 /* schema.h - the tables of a log, and whether a file has exactly these.
  *
- *     log         one row: the epoch, `settled` and `forgotten`, and how many messages and bytes
- *                 there are up to settled
+ *     log         one row: the epoch, `settled` and `forgotten`, how many messages and bytes there
+ *                 are up to settled, and a secret (once.h)
  *     channel     a row for every channel that has messages: its floor, and how many up to settled
  *     message     the messages; their row numbers are the sequence
  *     by_channel  which messages up to settled each channel has (index.h)
- *     once        the keys of recent messages up to settled (once.h)
+ *     once        the keys of recent messages up to settled, a row for many (once.h)
  *
  * So that a lone append writes one page, all but the rows of `message` lag behind, up to `settled`:
  * the books and the indexes are written for many messages together (ledger.h). A message after it
@@ -32,7 +32,8 @@
 
 enum {
     SCHEMA_APPLICATION = 0x456e636b, /* "Enck", the file's application_id */
-    SCHEMA_VERSION = 2 /* the file's user_version: raise it when the tables change (migrate.h) */
+    SCHEMA_VERSION = 2, /* the file's user_version: raise it when the tables change (migrate.h) */
+    SCHEMA_KEY = 32     /* bytes of each key in a row of `once` */
 };
 
 /* The tables, for schema_build and for migrate.c, which makes them of older ones. */

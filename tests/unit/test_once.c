@@ -42,6 +42,17 @@ static void take_outcome(struct append *append)
 
 static const struct append_ops ops = {.done = take_outcome};
 
+static unsigned duplicates;
+
+static void add_duplicates(struct append *append)
+{
+    assert_int_equal(append->status, LOG_OK);
+    for (uint32_t i = 0; i < append->count; i++)
+        duplicates += append->entries[i].duplicate;
+}
+
+static const struct append_ops count_duplicates = {.done = add_duplicates};
+
 /* Makes the message that "channel:key:text" or "channel::text" says. */
 static struct message *make(const char *said)
 {
@@ -176,7 +187,7 @@ static void a_key_is_forgotten_after_its_time(void **state)
     store_reopen(store);
     assert_string_equal(put(store, "a:k:y"), "2"); /* another text: a new message */
     store_close(store);                            /* the second one may be too old by now, too */
-    assert_int_equal(store_sql(store, "SELECT count(*) FROM once WHERE seq = 1"), 0);
+    assert_int_equal(store_sql(store, "SELECT count(*) FROM once WHERE last = 1"), 0);
     store_open(store);
 }
 
@@ -197,7 +208,7 @@ static void old_keys_leave_the_table(void **state)
     store_open(store);
     put(store, "a:new:x");
     store_close(store);
-    assert_int_equal(store_sql(store, "SELECT count(*) FROM once WHERE seq <= 50"), 0);
+    assert_int_equal(store_sql(store, "SELECT count(*) FROM once WHERE last <= 50"), 0);
     store_open(store); /* which counts them */
 }
 
@@ -217,8 +228,111 @@ static void keys_are_bounded(void **state)
     store_close(store);
     store->options.once_ms = 1; /* they are too old now */
     store_open(store);
-    put(store, "a:4:x"); /* refused, and lets the old ones go */
-    assert_string_equal(put(store, "a:5:x"), "5");
+    assert_string_equal(put(store, "a:4:x"), "5");
+}
+
+/* ---- the table ---- */
+
+/* Appends that many messages with the keys from `first` on, in one append; says how many are
+ * duplicates. */
+static unsigned put_many(struct store *store, unsigned first, unsigned count)
+{
+    struct message *messages[LEDGER_STRETCH_MESSAGES];
+    char text[20];
+    for (unsigned i = 0; i < count; i++) {
+        snprintf(text, sizeof text, "%u", first + i);
+        messages[i] =
+            message_new_once("a", text, strlen(text), clock_wall_ms(), text, strlen(text));
+        assert_non_null(messages[i]);
+    }
+    assert_int_equal(
+        log_append_at(store->log, messages, count, 0, NULL, &count_duplicates, NULL, NULL), LOG_OK);
+    duplicates = 0;
+    drain(store);
+    return duplicates;
+}
+
+/* A transaction that settles leaves no key in its messages' rows. */
+static void keys_of_a_long_append_are_in_the_table_alone(void **state)
+{
+    struct store *store = *state;
+    store_open(store);
+    put_many(store, 0, 3);
+    assert_int_equal(store_sql(store, "SELECT count(once) FROM message"), 3);
+    put_many(store, 3, LEDGER_STRETCH_MESSAGES);
+    store_crash(store);
+    assert_int_equal(store_sql(store, "SELECT count(once) FROM message"), 3);
+    assert_int_equal(store_sql(store, "SELECT sum(length(keys)) / 32 FROM once"),
+                     LEDGER_STRETCH_MESSAGES + 3);
+    store_open(store);
+    assert_int_equal(put_many(store, 3, LEDGER_STRETCH_MESSAGES), LEDGER_STRETCH_MESSAGES);
+    assert_int_equal(put_many(store, 0, 4), 4);
+}
+
+static void many_keys_take_several_rows(void **state)
+{
+    struct store *store = *state;
+    store_open(store);
+    for (int i = 0; i < 3; i++) /* all of them but the first few are less than a stretch */
+        put_many(store, 999 * (unsigned)i, 999);
+    assert_int_equal(store_sql(store, "SELECT count(*) FROM once"), 2);
+    store_reopen(store);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(put_many(store, 999 * (unsigned)i, 999), 999);
+}
+
+static void seqs_and_times_far_apart_are_kept(void **state)
+{
+    struct store *store = *state;
+    static const uint64_t seqs[] = {1, 1ULL << 32, (1ULL << 32) + 5, 1ULL << 60};
+    static const int64_t times[] = {INT64_MAX, -5, INT64_MIN, 0};
+    char key[2] = "0";
+    store->options.once_ms = INT64_MAX;
+    store_open(store);
+    for (int i = 0; i < 4; i++, key[0]++) {
+        struct message *message = message_new_once("a", "x", 1, times[i], key, 1);
+        assert_int_equal(log_append_at(store->log, &message, 1, seqs[i], NULL, &ops, NULL, NULL),
+                         LOG_OK);
+    }
+    drain(store);
+    for (int i = 0; i < 2; i++) {
+        store_reopen(store);
+        assert_string_equal(put(store, "a:0:x a:1:x a:2:x a:3:x"),
+                            "1dup 4294967296dup 4294967301dup 1152921504606846976dup");
+        assert_int_equal(store_sql(store, "SELECT count(*) FROM once"), 4);
+    }
+}
+
+/* All that a row could say wrongly, in a table of three keys in two rows. */
+static void a_damaged_table_is_refused(void **state)
+{
+    static const char *const damages[] = {
+        "DELETE FROM once WHERE last = 3",
+        "UPDATE once SET keys = x'' WHERE last = 3",
+        "UPDATE once SET keys = CAST(keys || x'00' AS BLOB) WHERE last = 3",
+        "UPDATE once SET keys = CAST(keys || keys AS BLOB) WHERE last = 3",
+        "UPDATE once SET last = 4 WHERE last = 2",
+        "UPDATE once SET keys = CAST(substr(keys, 33) || substr(keys, 1, 32) AS BLOB) WHERE last = "
+        "2",
+    };
+    struct store *store = *state;
+    size_t size;
+    store_open(store);
+    put(store, "a:1:x a:2:x");
+    store_reopen(store);
+    put(store, "a:3:x");
+    store_close(store);
+    char *whole = store_slurp(store->path, &size);
+    for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
+        store_sql(store, damages[i]);
+        if (store_try_open(store) == 0)
+            fail_msg("opened after: %s", damages[i]);
+        store_remove_log(store->path);
+        store_spit(store->path, whole, size);
+    }
+    store_open(store);
+    assert_string_equal(put(store, "a:1:x a:2:x a:3:x"), "1dup 2dup 3dup");
+    free(whole);
 }
 
 /* ---- several ---- */
@@ -307,6 +421,27 @@ static void an_append_survives_each_allocation_that_fails(void **state)
     assert_string_equal(outcome.ids, "1");
 }
 
+/* The writer's allocations: a message whose key cannot be kept is not stored. */
+static void a_key_that_finds_no_memory_fails_its_message(void **state)
+{
+    struct store *store = *state;
+    unsigned failures = 0;
+    bool failed = true;
+    for (unsigned nth = 1; failed; nth++) {
+        store_open(store);
+        memory_fail_elsewhere(nth);
+        put(store, "a:k:x");
+        failed = memory_has_failed();
+        failures += failed;
+        assert_int_equal(outcome.status, failed ? LOG_NO_MEMORY : LOG_OK);
+        put(store, "a:k:y"); /* another text: the key was not taken */
+        assert_int_equal(outcome.status, failed ? LOG_OK : LOG_CONFLICT);
+        store_close(store);
+        store_remove_log(store->path);
+    }
+    assert_true(failures >= 3); /* a part of the index, the ring, a block */
+}
+
 /* ---- positions ---- */
 
 static void a_position_is_committed_with_its_messages(void **state)
@@ -380,11 +515,16 @@ int main(void)
         TEST(a_key_is_forgotten_after_its_time),
         TEST(old_keys_leave_the_table),
         TEST(keys_are_bounded),
+        TEST(keys_of_a_long_append_are_in_the_table_alone),
+        TEST(many_keys_take_several_rows),
+        TEST(seqs_and_times_far_apart_are_kept),
+        TEST(a_damaged_table_is_refused),
         TEST(several_are_stored_in_order),
         TEST(one_that_is_refused_keeps_the_others_out),
         TEST(channels_are_bounded),
         TEST(a_full_disk_stores_nothing_and_takes_no_key),
         TEST(an_append_survives_each_allocation_that_fails),
+        TEST(a_key_that_finds_no_memory_fails_its_message),
         TEST(a_position_is_committed_with_its_messages),
         TEST(a_seq_that_does_not_rise_is_refused),
         TEST(a_position_of_a_transaction_that_failed_is_not_there),
