@@ -29,7 +29,7 @@ static int look_at_key(struct insert *insert, struct append_entry *entry, const 
     enum once_verdict verdict = ONCE_NEW;
     entry->duplicate = false;
     entry->seq = 0;
-    if (!message_key(entry->message))
+    if (entry->message->key_len == 0)
         return SQLITE_OK;
     int rc = once_ask(insert->once, entry->message, now, &verdict, &entry->seq);
     entry->duplicate = verdict == ONCE_DUPLICATE;
@@ -79,10 +79,10 @@ static int look_at_all(struct insert *insert, struct append *append, const struc
 
 /* ---- writing ---- */
 
-static int bind_extras(sqlite3_stmt *row, const uint8_t *key, const char *position)
+static int bind_extras(sqlite3_stmt *row, const uint8_t *hash, const char *position)
 {
-    int rc = key ? sqlite3_bind_blob(row, 5, key, MESSAGE_KEY, SQLITE_STATIC)
-                 : sqlite3_bind_null(row, 5);
+    int rc = hash ? sqlite3_bind_blob(row, 5, hash, KEYS_HASH, SQLITE_STATIC)
+                  : sqlite3_bind_null(row, 5);
     if (rc != SQLITE_OK)
         return rc;
     return position ? sqlite3_bind_text(row, 6, position, -1, SQLITE_STATIC)
@@ -92,7 +92,7 @@ static int bind_extras(sqlite3_stmt *row, const uint8_t *key, const char *positi
 static int insert_row(struct insert *insert, struct append_entry *entry, const char *position)
 {
     const struct message *message = entry->message;
-    const uint8_t *key = message_key(message);
+    bool keyed = message->key_len > 0;
     struct channel *channel = NULL;
     int rc = ledger_channel(insert->ledger, message_channel(message), &channel);
     if (rc != SQLITE_OK || !channel)
@@ -108,10 +108,11 @@ static int insert_row(struct insert *insert, struct append_entry *entry, const c
         rc = sqlite3_bind_blob64(insert->row, 4, message_data(message), message->data_len,
                                  SQLITE_STATIC);
     if (rc == SQLITE_OK)
-        rc = bind_extras(insert->row, insert->settles ? NULL : key, position);
+        rc = bind_extras(insert->row, keyed && !insert->settles ? once_hash(insert->once) : NULL,
+                         position);
     if (rc == SQLITE_OK)
         rc = sql_run(insert->row);
-    if (rc == SQLITE_OK && key)
+    if (rc == SQLITE_OK && keyed)
         once_stored(insert->once, entry->seq);
     return rc;
 }

@@ -97,7 +97,7 @@ static uint32_t find_slot(const struct keys *keys, const struct keys_part *part,
     for (; part->slots[at].number; at = next_slot(part, at)) {
         const struct keys_slot *slot = &part->slots[at];
         if (slot->place == place &&
-            memcmp(key_of(keys, slot->number % NUMBERS)->hash, hash, MESSAGE_KEY) == 0)
+            memcmp(key_of(keys, slot->number % NUMBERS)->hash, hash, KEYS_HASH) == 0)
             break;
     }
     return at;
@@ -161,7 +161,7 @@ static void empty_slot(struct keys_part *part, uint32_t at)
 static void remove_from_index(struct keys *keys, uint32_t number)
 {
     const uint8_t *hash = key_of(keys, number)->hash;
-    uint32_t place = table_hash(hash, MESSAGE_KEY);
+    uint32_t place = table_hash(hash, KEYS_HASH);
     struct keys_part *part = &keys->parts[place % KEYS_PARTS];
     if (!part->slots)
         return;
@@ -176,7 +176,7 @@ static void remove_from_index(struct keys *keys, uint32_t number)
 
 uint32_t keys_place(const struct keys *keys, const uint8_t *hash)
 {
-    uint32_t place = table_hash(hash, MESSAGE_KEY);
+    uint32_t place = table_hash(hash, KEYS_HASH);
     const struct keys_part *part = &keys->parts[place % KEYS_PARTS];
     if (part->slots)
         __builtin_prefetch(&part->slots[first_slot(part, place)]);
@@ -203,7 +203,7 @@ struct key *keys_add(struct keys *keys, const uint8_t *hash, uint32_t place)
     *slot = (struct keys_slot){number | FULL, place};
     struct key *key = key_of(keys, number);
     *key = (struct key){.seq = 0};
-    memcpy(key->hash, hash, MESSAGE_KEY);
+    memcpy(key->hash, hash, KEYS_HASH);
     keys->count++;
     return key;
 }

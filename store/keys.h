@@ -5,8 +5,8 @@
  * index are given back as keys go. The index is in many small parts, each of which grows by itself:
  * so no single key waits until a million are indexed anew.
  *
- * Clients choose keys, and their hashes have no secret. So the index has a keyed hash of these
- * (table.h): nobody can aim at a place in it.
+ * Clients choose keys. The index has a keyed hash (table.h) of their hashes: nobody can aim at a
+ * place in it, not even who knows a log's secret (once.h).
  *
  * Any thread, one at a time.
  */
@@ -15,15 +15,17 @@
 
 #include <stdint.h>
 
-#include "store/message.h"
-
-enum { KEYS_PARTS = 256, KEYS_TEXT = 8 };
+enum {
+    KEYS_HASH = 16, /* bytes of the hash of a channel and a key */
+    KEYS_TEXT = 8,  /* bytes of the hash of a text */
+    KEYS_PARTS = 256
+};
 
 struct key {
-    uint8_t hash[MESSAGE_KEY]; /* of its channel and the key (message.h) */
-    uint8_t text[KEYS_TEXT];   /* of the message's text */
-    uint64_t seq;              /* of the message; 0: it has none yet */
-    int64_t time_ms;           /* of the message */
+    uint8_t hash[KEYS_HASH];
+    uint8_t text[KEYS_TEXT]; /* of the message */
+    uint64_t seq;            /* of the message; 0: it has none yet */
+    int64_t time_ms;         /* of the message */
 };
 
 /* Keys have numbers below 2^31, which start over. All zero: no keys. */
@@ -45,7 +47,7 @@ struct keys {
 /* Frees all keys: there are none then. */
 void keys_free(struct keys *keys);
 
-/* Where in the index the key with that hash (MESSAGE_KEY bytes) is. The processor begins to fetch
+/* Where in the index the key with that hash (KEYS_HASH bytes) is. The processor begins to fetch
  * it: what the caller does before it calls the next functions costs no time then. */
 uint32_t keys_place(const struct keys *keys, const uint8_t *hash);
 

@@ -1,7 +1,6 @@
 #include "store/message.h"
 
 #include <assert.h>
-#include <sodium/crypto_generichash.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,16 +9,15 @@
  * sums of it (schema.h, log.bytes). */
 enum { OVERHEAD = 128 };
 
-/* With room for a key, if it is keyed. */
+/* With room for a key of that length. */
 static struct message *make_message(const char *channel, const char *data, size_t data_len,
-                                    int64_t time_ms, bool keyed)
+                                    int64_t time_ms, size_t key_len)
 {
     size_t channel_len = strlen(channel);
-    assert(channel_len <= CHANNEL_MAX);
-    if (channel_len > CHANNEL_MAX || data_len > UINT32_MAX)
+    assert(channel_len <= CHANNEL_MAX && key_len <= KEY_MAX);
+    if (channel_len > CHANNEL_MAX || data_len > UINT32_MAX || key_len > KEY_MAX)
         return NULL;
-    size_t bytes = channel_len + 1 + data_len + 1 + (keyed ? MESSAGE_KEY : 0);
-    struct message *message = malloc(sizeof *message + bytes);
+    struct message *message = malloc(sizeof *message + channel_len + 1 + data_len + 1 + key_len);
     if (!message)
         return NULL;
     message->seq = 0;
@@ -27,7 +25,7 @@ static struct message *make_message(const char *channel, const char *data, size_
     message->refs = 1;
     message->data_len = (uint32_t)data_len;
     message->channel_len = (uint8_t)channel_len;
-    message->keyed = keyed;
+    message->key_len = (uint8_t)key_len;
     memcpy(message->bytes, channel, channel_len + 1);
     if (data_len)
         memcpy(message->bytes + channel_len + 1, data, data_len);
@@ -37,22 +35,16 @@ static struct message *make_message(const char *channel, const char *data, size_
 
 struct message *message_new(const char *channel, const char *data, size_t data_len, int64_t time_ms)
 {
-    return make_message(channel, data, data_len, time_ms, false);
+    return make_message(channel, data, data_len, time_ms, 0);
 }
 
-/* The NUL behind the name keeps channel and key apart. */
 struct message *message_new_once(const char *channel, const char *data, size_t data_len,
                                  int64_t time_ms, const char *key, size_t key_len)
 {
-    struct message *message = make_message(channel, data, data_len, time_ms, true);
-    if (!message)
-        return NULL;
-    crypto_generichash_state state;
-    uint8_t *hash = (uint8_t *)message->bytes + message->channel_len + 1 + data_len + 1;
-    crypto_generichash_init(&state, NULL, 0, MESSAGE_KEY);
-    crypto_generichash_update(&state, (const uint8_t *)channel, message->channel_len + 1ULL);
-    crypto_generichash_update(&state, (const uint8_t *)key, key_len);
-    crypto_generichash_final(&state, hash, MESSAGE_KEY);
+    assert(key_len > 0);
+    struct message *message = make_message(channel, data, data_len, time_ms, key_len);
+    if (message)
+        memcpy(message->bytes + message->channel_len + 1 + data_len + 1, key, key_len);
     return message;
 }
 
@@ -70,7 +62,7 @@ void message_drop(struct message *message)
 
 size_t message_size(const struct message *message)
 {
-    return message_size_of(message->channel_len, message->data_len);
+    return message_size_of(message->channel_len, message->data_len) + message->key_len;
 }
 
 size_t message_size_of(size_t channel_len, size_t data_len)

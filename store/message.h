@@ -17,7 +17,7 @@
 
 enum {
     CHANNEL_MAX = 64, /* bytes of a channel's name, without its NUL */
-    MESSAGE_KEY = 16  /* bytes of the hash that stands for a key (once.h) */
+    KEY_MAX = 128     /* bytes of a key */
 };
 
 struct message {
@@ -26,9 +26,9 @@ struct message {
     uint32_t refs;
     uint32_t data_len; /* bytes */
     uint8_t channel_len;
-    bool keyed;
-    char bytes[]; /* the channel's name and its NUL, then data_len bytes of data and a NUL, then, if
-                     it is keyed, MESSAGE_KEY bytes */
+    uint8_t key_len; /* 0: it has none */
+    char bytes[]; /* the channel's name and its NUL, then data_len bytes of data and a NUL, then the
+                     key */
 };
 
 /* Makes a message with one reference and seq 0. Copies channel (NUL-terminated, at most CHANNEL_MAX
@@ -37,9 +37,8 @@ struct message {
 struct message *message_new(const char *channel, const char *data, size_t data_len,
                             int64_t time_ms);
 
-/* Makes a message that is to be stored once, whatever number of times its publisher tries: for the
- * channel, key stands for it (any bytes). Its hash is BLAKE2b (RFC 7693) of the channel and the
- * key. The rest is as for message_new. */
+/* Makes a message that is to be stored once, whatever number of times its publisher tries: on its
+ * channel, key stands for it (1 to KEY_MAX bytes). The rest is as for message_new. */
 struct message *message_new_once(const char *channel, const char *data, size_t data_len,
                                  int64_t time_ms, const char *key, size_t key_len);
 
@@ -61,17 +60,17 @@ static inline const char *message_data(const struct message *message)
     return message->bytes + message->channel_len + 1;
 }
 
-/* The hash of its key: MESSAGE_KEY bytes; NULL if it has none. */
-static inline const uint8_t *message_key(const struct message *message)
+/* Its key: key_len bytes; NULL if it has none. */
+static inline const char *message_key(const struct message *message)
 {
-    return message->keyed ? (const uint8_t *)message_data(message) + message->data_len + 1 : NULL;
+    return message->key_len ? message_data(message) + message->data_len + 1 : NULL;
 }
 
-/* What the message counts for wherever bytes are limited: its data, its channel's name and a fixed
- * overhead, so that empty messages are not free. */
+/* What the message counts for wherever bytes are limited: its data, its channel's name, its key and
+ * a fixed overhead, so that empty messages are not free. */
 size_t message_size(const struct message *message);
 
-/* The same for a message that is only on disk. */
+/* The same for a message on disk, which has no key there. */
 size_t message_size_of(size_t channel_len, size_t data_len);
 
 #endif

@@ -14,6 +14,18 @@ enum { ROW_KEYS = 1024 };
  * stretch so many more keys and rows of the table, beside twice as many as it adds. */
 enum { EXPIRE_A_KEY = 2, EXPIRE_KEYS = 1000, EXPIRE_ROWS = 4 };
 
+/* The NUL behind the channel's name keeps it and the key apart. */
+static void hash_key(const struct once *once, const struct message *message,
+                     uint8_t hash[KEYS_HASH])
+{
+    uint8_t bytes[CHANNEL_MAX + 1 + KEY_MAX];
+    size_t len = message->channel_len + 1u;
+    memcpy(bytes, message_channel(message), len);
+    memcpy(bytes + len, message_key(message), message->key_len);
+    static_assert(KEYS_HASH == crypto_shorthash_siphashx24_BYTES, "the hash of a key");
+    crypto_shorthash_siphashx24(hash, bytes, len + message->key_len, once->secret);
+}
+
 static void hash_text(const struct once *once, const void *text, size_t len,
                       uint8_t hash[KEYS_TEXT])
 {
@@ -36,7 +48,7 @@ static uint32_t get_number(const uint8_t bytes[4])
 
 static void put_key(uint8_t bytes[SCHEMA_KEY], const struct key *key, const struct key *last)
 {
-    memcpy(bytes, key->hash, MESSAGE_KEY);
+    memcpy(bytes, key->hash, KEYS_HASH);
     memcpy(bytes + 16, key->text, KEYS_TEXT);
     put_number(bytes + 24, last->seq - key->seq);
     put_number(bytes + 28, (uint64_t)last->time_ms - (uint64_t)key->time_ms);
@@ -47,7 +59,7 @@ static struct key get_key(const uint8_t bytes[SCHEMA_KEY], uint64_t last, int64_
     int32_t before_ms = (int32_t)get_number(bytes + 28); /* the clock may have been set back */
     struct key key = {.seq = last - get_number(bytes + 24),
                       .time_ms = (int64_t)((uint64_t)time_ms - (uint64_t)before_ms)};
-    memcpy(key.hash, bytes, MESSAGE_KEY);
+    memcpy(key.hash, bytes, KEYS_HASH);
     memcpy(key.text, bytes + 16, KEYS_TEXT);
     return key;
 }
@@ -154,7 +166,7 @@ static int load_table(struct once *once, sqlite3 *db, const struct moment *now)
 static int load_message(struct once *once, sqlite3_stmt *row)
 {
     const uint8_t *hash = sqlite3_column_blob(row, 2);
-    if (!hash || sqlite3_column_bytes(row, 2) != MESSAGE_KEY)
+    if (!hash || sqlite3_column_bytes(row, 2) != KEYS_HASH)
         return SQLITE_CORRUPT;
     struct key *key = keys_add(&once->keys, hash, keys_place(&once->keys, hash));
     if (!key)
@@ -222,15 +234,13 @@ void once_free(struct once *once)
 
 /* ---- asking ---- */
 
-/* Reserves a key that is new, with the hash of its text. */
-static int reserve_key(struct once *once, const struct message *message, uint32_t place,
-                       const uint8_t *text)
+/* Reserves a key that is new. */
+static int reserve_key(struct once *once, const struct key *new, uint32_t place)
 {
-    struct key *key = keys_add(&once->keys, message_key(message), place);
+    struct key *key = keys_add(&once->keys, new->hash, place);
     if (!key)
         return SQLITE_NOMEM;
-    memcpy(key->text, text, KEYS_TEXT);
-    key->time_ms = message->time_ms;
+    *key = *new;
     once->unsaved++;
     once->reserved++;
     once->unnumbered++;
@@ -240,28 +250,38 @@ static int reserve_key(struct once *once, const struct message *message, uint32_
 int once_ask(struct once *once, const struct message *message, const struct moment *now,
              enum once_verdict *verdict, uint64_t *seq)
 {
-    const uint8_t *hash = message_key(message);
-    uint32_t place = keys_place(&once->keys, hash);
-    uint8_t text[KEYS_TEXT];
-    hash_text(once, message_data(message), message->data_len, text);
-    const struct key *key = keys_find(&once->keys, hash, place);
+    struct key asked = {.time_ms = message->time_ms};
+    hash_key(once, message, asked.hash);
+    uint32_t place = keys_place(&once->keys, asked.hash);
+    hash_text(once, message_data(message), message->data_len, asked.text);
+    const struct key *key = keys_find(&once->keys, asked.hash, place);
     if (key && !is_forgotten(once, key, now)) {
         *seq = key->seq;
-        *verdict = memcmp(key->text, text, KEYS_TEXT) == 0 ? ONCE_DUPLICATE : ONCE_CONFLICT;
+        *verdict = memcmp(key->text, asked.text, KEYS_TEXT) == 0 ? ONCE_DUPLICATE : ONCE_CONFLICT;
         return SQLITE_OK;
     }
     expire_keys(once, EXPIRE_A_KEY, now);
     bool full = once->keys.count >= once->limits.most;
     once->crowded |= full && once->unsaved > 0;
     *verdict = full ? ONCE_CROWDED : ONCE_NEW;
-    return full ? SQLITE_OK : reserve_key(once, message, place, text);
+    return full ? SQLITE_OK : reserve_key(once, &asked, place);
 }
 
-/* They are stored in the order in which they were reserved. */
-void once_stored(struct once *once, uint64_t seq)
+/* Messages are stored in the order in which their keys were reserved. */
+static struct key *first_unnumbered(const struct once *once)
 {
     assert(once->unnumbered > 0);
-    keys_at(&once->keys, once->keys.count - once->unnumbered)->seq = seq;
+    return keys_at(&once->keys, once->keys.count - once->unnumbered);
+}
+
+const uint8_t *once_hash(const struct once *once)
+{
+    return first_unnumbered(once)->hash;
+}
+
+void once_stored(struct once *once, uint64_t seq)
+{
+    first_unnumbered(once)->seq = seq;
     once->unnumbered--;
 }
 

@@ -20,11 +20,10 @@
  * So to keep a key costs no look-up, and little more than its bytes. When the log is opened all
  * rows are read. A row is deleted when memory has forgotten all its keys.
  *
- * The hash of channel and key is BLAKE2b (RFC 7693) of 128 bits: to hit the key of another
- * publisher takes some 2^128 tries. Who can make 2^64 may find two of his own that have the same
- * hash, and then loses a message of his own. The hash of a text only tells whether it is the same
- * under one key. It is SipHash-2-4 with a secret that is in the log alone: who does not know that
- * cannot do better than to send 2^64 texts.
+ * The hashes are SipHash-2-4 (Aumasson and Bernstein, 2012), of 128 and of 64 bits, with a secret
+ * that is in the log alone. So nobody outside can find two keys or two texts with the same hash but
+ * by sending them. Among the keys of a log, that takes some 2^64 keys. The hash of a text only
+ * tells whether it is the same under one key: to send it with the hash of another takes 2^64 tries.
  *
  * The writer's thread only. Functions that return int return SQLite's result codes.
  */
@@ -57,7 +56,7 @@ struct once {
     uint64_t settled;            /* in the table, as of this transaction */
     uint64_t settled_before;     /* as of the last COMMIT */
     bool crowded; /* a message was refused for lack of room: settle, so that old keys go */
-    uint8_t secret[crypto_shorthash_KEYBYTES]; /* of the log, for the hashes of texts */
+    uint8_t secret[crypto_shorthash_KEYBYTES]; /* of the log */
     uint8_t *row;                              /* where a row of the table is put together */
     sqlite3_stmt *save, *oldest, *expire;
 };
@@ -79,6 +78,10 @@ enum once_verdict {
  * under it; 0 if that one is reserved only. */
 int once_ask(struct once *once, const struct message *message, const struct moment *now,
              enum once_verdict *verdict, uint64_t *seq);
+
+/* The hash of the first key that is reserved and has no seq yet: KEYS_HASH bytes, which stay as
+ * long as the key. */
+const uint8_t *once_hash(const struct once *once);
 
 /* The message for which the first of the keys without a seq was reserved is stored, with this seq.
  */

@@ -9,8 +9,7 @@
 #include <stdbool.h>
 
 #include "fcgi/io/text.h"
-
-enum { KEY_MAX = 128 }; /* bytes of a key */
+#include "store/message.h"
 
 /* Room for the key of a header, which is decoded. */
 struct key_room {

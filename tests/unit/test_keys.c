@@ -19,7 +19,7 @@ enum { MILLION = 1000000 };
 #define NUMBERS (1u << 31)
 
 struct hash {
-    uint8_t bytes[MESSAGE_KEY];
+    uint8_t bytes[KEYS_HASH];
 };
 
 static struct hash hash_of(uint64_t number)
@@ -174,7 +174,7 @@ static uint64_t colliding(uint64_t *number)
 {
     for (;; ++*number) {
         struct hash hash = hash_of(*number);
-        uint32_t place = table_hash(hash.bytes, MESSAGE_KEY);
+        uint32_t place = table_hash(hash.bytes, KEYS_HASH);
         uint32_t slot = place / KEYS_PARTS % 16;
         if (place % KEYS_PARTS == 7 && (slot == 15 || slot == 0))
             return (*number)++;
