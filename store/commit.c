@@ -109,11 +109,11 @@ void commit_look(struct committer *committer)
 
 /* ---- one transaction ---- */
 
-static int settle(struct committer *committer, const struct moment *now)
+static int settle(struct committer *committer, const struct moment *now, bool idle)
 {
     int rc = ledger_settle(&committer->ledger);
     if (rc == SQLITE_OK)
-        rc = once_settle(&committer->once, now);
+        rc = once_settle(&committer->once, now, idle);
     committer->ledger.now.keys = committer->once.settled;
     return rc;
 }
@@ -126,8 +126,9 @@ static int settle_and_delete(struct committer *committer, const struct moment *n
     bool wanted = retention_is_wanted(retention, now, idle);
     int rc = SQLITE_OK;
     if (wanted || committer->insert.settles || committer->once.crowded ||
-        ledger_is_due(&committer->ledger, 0))
-        rc = settle(committer, now);
+        ledger_is_due(&committer->ledger, 0) ||
+        (idle && once_due_ms(&committer->once, now) <= now->steady_ms))
+        rc = settle(committer, now, idle);
     return rc == SQLITE_OK && wanted ? retention_run(retention, now, rows, idle) : rc;
 }
 

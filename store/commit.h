@@ -57,7 +57,7 @@ struct committer {
 int commit_init(struct committer *committer, struct file *file, const struct commit_limits *limits);
 void commit_free(struct committer *committer);
 
-/* Commits batch; with an empty one, deletes what retention has left over. Returns LOG_OK, and then
+/* Commits batch; with an empty one, deletes what is due and was left over. Returns LOG_OK, and then
  * each append has its status, and the messages of those with LOG_OK have their seq; or else the
  * status of all appends of the batch. */
 enum log_status commit_batch(struct committer *committer, struct append_list *batch);

@@ -14,6 +14,10 @@ enum { ROW_KEYS = 1024 };
  * stretch so many more keys and rows of the table, beside twice as many as it adds. */
 enum { EXPIRE_A_KEY = 2, EXPIRE_KEYS = 1000, EXPIRE_ROWS = 4 };
 
+/* While the log is idle, what is too old waits until it is a sixteenth older, but not more than a
+ * minute, so that it goes together: so many rows at once, and as many keys as they may have. */
+enum { IDLE_PART = 16, IDLE_MAX_MS = 60000, IDLE_ROWS = 32, IDLE_KEYS = IDLE_ROWS * ROW_KEYS };
+
 /* The NUL behind the channel's name keeps it and the key apart. */
 static void hash_key(const struct once *once, const struct message *message,
                      uint8_t hash[KEYS_HASH])
@@ -83,6 +87,21 @@ static bool is_expired(const struct once *once, const struct key *key, const str
 static bool is_forgotten(const struct once *once, const struct key *key, const struct moment *now)
 {
     return key->seq != 0 && key->seq <= once->last_saved && is_expired(once, key, now);
+}
+
+/* Keys that are not in the table yet are settled first. If only these are in memory, all that the
+ * table has is too old. */
+int64_t once_due_ms(const struct once *once, const struct moment *now)
+{
+    int64_t keep_ms = once->limits.keep_ms;
+    int64_t slack_ms = keep_ms / IDLE_PART < IDLE_MAX_MS ? keep_ms / IDLE_PART : IDLE_MAX_MS;
+    if (once->keys.count == once->unsaved)
+        return once->settled > 0 ? now->steady_ms : INT64_MAX;
+    if (keep_ms > INT64_MAX / 4)
+        return INT64_MAX;
+    const struct key *oldest = keys_at(&once->keys, 0);
+    int64_t age_ms = now->wall_ms - stamps_time(once->stamps, oldest->seq, oldest->time_ms, now);
+    return now->steady_ms - age_ms + keep_ms + slack_ms;
 }
 
 /* Drops the oldest keys, at most that many, that are too old. */
@@ -369,13 +388,13 @@ static int delete_rows(struct once *once, uint32_t most)
     return rc;
 }
 
-int once_settle(struct once *once, const struct moment *now)
+int once_settle(struct once *once, const struct moment *now, bool idle)
 {
     uint32_t rows = 0;
     int rc = save_keys(once, &rows);
-    expire_keys(once, EXPIRE_KEYS + 2 * (uint64_t)once->unsaved, now);
+    expire_keys(once, (idle ? IDLE_KEYS : EXPIRE_KEYS) + 2 * (uint64_t)once->unsaved, now);
     if (rc == SQLITE_OK && once->settled > 0)
-        rc = delete_rows(once, EXPIRE_ROWS + 2 * rows);
+        rc = delete_rows(once, (idle ? IDLE_ROWS : EXPIRE_ROWS) + 2 * rows);
     return rc;
 }
 

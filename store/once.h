@@ -91,9 +91,14 @@ void once_stored(struct once *once, uint64_t seq);
  * stored: the others are free again. */
 void once_release(struct once *once, uint32_t kept);
 
+/* When, by the steady clock, to settle while the log is idle, as something is too old; INT64_MAX:
+ * never. */
+int64_t once_due_ms(const struct once *once, const struct moment *now);
+
 /* Writes the keys of the stretch and of this transaction into the table, and deletes what is too
- * old there and in memory. For the transaction that settles. */
-int once_settle(struct once *once, const struct moment *now);
+ * old there and in memory: some of it, or much of it if the log is idle. For the transaction that
+ * settles. */
+int once_settle(struct once *once, const struct moment *now, bool idle);
 
 /* What this transaction did is committed; or it was rolled back. settled: it was one that settles.
  */

@@ -12,7 +12,7 @@
 #include "store/clock.h"
 #include "store/thread.h"
 
-/* A sleep until a message is too old ends after this long, as somebody may have set the wall clock.
+/* A sleep until something is too old ends after this long, as somebody may have set the wall clock.
  */
 enum { CLOCK_CHECK_MS = 60000 };
 
@@ -102,7 +102,7 @@ static void do_and_report_failure(struct writer *writer, void (*work)(struct com
         deliver_report(writer, &none);
 }
 
-/* Commits a batch, or with an empty one what retention left over, and reports. The mark is synced
+/* Commits a batch, or with an empty one deletes what is due, and reports. The mark is synced
  * after that, so only the next batch can wait for it: once in MARK_SYNC_MS, and never while
  * checkpoints, which sync it too, come more often. It cannot wait until the queue is empty, as
  * that may never be: MARK_SYNC_MS is what mark.h promises. */
@@ -139,19 +139,23 @@ enum work {
     WORK_COMMIT,
     WORK_RESTART,
     WORK_NOTIFY,
-    WORK_RETENTION,
+    WORK_DELETE,
     WORK_CHECKPOINT,
     WORK_LOOK,
     WORK_SLEEP,
     WORK_STOP
 };
 
-/* When retention has something to do; INT64_MAX: never. */
-static int64_t retention_due_ms(const struct writer *writer, const struct moment *now)
+/* When messages or keys are to be deleted; INT64_MAX: never. */
+static int64_t deletion_due_ms(const struct writer *writer, const struct moment *now)
 {
-    int64_t due = writer->committer.retention.due_ms, check = now->steady_ms + CLOCK_CHECK_MS;
-    if (retention_is_due(&writer->committer.retention, now))
+    const struct retention *retention = &writer->committer.retention;
+    int64_t due = once_due_ms(&writer->committer.once, now);
+    int64_t check = now->steady_ms + CLOCK_CHECK_MS;
+    if (retention_is_due(retention, now))
         return now->steady_ms;
+    if (due > retention->due_ms)
+        due = retention->due_ms;
     return due < check || due == INT64_MAX ? due : check;
 }
 
@@ -173,11 +177,11 @@ static enum work next_work(const struct writer *writer, int64_t *until)
         return WORK_SLEEP;
     if (writer->looking)
         return WORK_LOOK;
-    int64_t due = retention_due_ms(writer, &clocks);
+    int64_t due = deletion_due_ms(writer, &clocks);
     if (due < writer->committer.retry_ms)
         due = writer->committer.retry_ms;
     if (due <= now)
-        return WORK_RETENTION;
+        return WORK_DELETE;
     if (writer->committer.checkpoint_ms <= now)
         return WORK_CHECKPOINT;
     if (*until > due)

@@ -335,6 +335,44 @@ static void a_damaged_table_is_refused(void **state)
     free(whole);
 }
 
+static void assert_table_gets_empty(struct store *store)
+{
+    for (int64_t end = clock_steady_ms() + 10000; clock_steady_ms() < end;)
+        if (store_sql(store, "SELECT count(*) FROM once") == 0)
+            return;
+    fail_msg("old keys are in the table for ever");
+}
+
+static void old_keys_go_while_nothing_comes(void **state)
+{
+    struct store *store = *state;
+    store->options.once_ms = 1;
+    store_open(store);
+    for (unsigned i = 0; i < 3; i++)
+        put_many(store, 1000 * i, LEDGER_STRETCH_MESSAGES);
+    assert_table_gets_empty(store);
+    put(store, "a:0:y");
+    assert_int_equal(outcome.status, LOG_OK);
+    assert_table_gets_empty(store);
+}
+
+static void keys_that_are_too_old_at_the_start_go(void **state)
+{
+    struct store *store = *state;
+    store_open(store);
+    for (int i = 0; i < 100; i++) { /* in rows of their own */
+        char said[40];
+        snprintf(said, sizeof said, "a:key%d:x", i);
+        put(store, said);
+        store_reopen(store);
+    }
+    assert_int_equal(store_sql(store, "SELECT count(*) FROM once"), 100);
+    store_close(store);
+    store->options.once_ms = 1;
+    store_open(store);
+    assert_table_gets_empty(store);
+}
+
 /* ---- several ---- */
 
 static void several_are_stored_in_order(void **state)
@@ -519,6 +557,8 @@ int main(void)
         TEST(many_keys_take_several_rows),
         TEST(seqs_and_times_far_apart_are_kept),
         TEST(a_damaged_table_is_refused),
+        TEST(old_keys_go_while_nothing_comes),
+        TEST(keys_that_are_too_old_at_the_start_go),
         TEST(several_are_stored_in_order),
         TEST(one_that_is_refused_keeps_the_others_out),
         TEST(channels_are_bounded),
