@@ -14,6 +14,7 @@
 static const char *const walks[] = {
     "SELECT seq, channel, length(data), time_ms FROM message ORDER BY seq",
     "LEFT JOIN channel c ON c.id = m.channel ORDER BY m.seq DESC",
+    "SELECT last, time_ms, keys FROM once ORDER BY last",
 };
 
 enum { MAX_STATEMENTS = 100 };
