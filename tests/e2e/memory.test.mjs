@@ -12,9 +12,9 @@ const addresses = (pid) =>
 
 const limit = (pid, bytes) => execFileSync('prlimit', [`--pid=${pid}`, `--as=${bytes}:unlimited`]);
 
-// A request that costs libfcgi far more memory than it has bytes.
+// A request that costs libfcgi more memory than it has bytes. Only parameters that are asked for get as far as that.
 function greedy(pairs) {
-  const nothing = Buffer.concat(Array.from({ length: pairs }, () => pair('', '')));
+  const nothing = Buffer.concat(Array.from({ length: pairs }, () => pair('REQUEST_METHOD', 'GET')));
   return Buffer.concat([
     begin(1),
     stream(TYPE.PARAMS, 1, Buffer.concat([paramsOf({ uri: '/comet/status' }), nothing])),
@@ -39,10 +39,10 @@ claim('without memory for libfcgi a request is refused, and the daemon goes on',
   const outcomes = new Set();
   for (const room of [0, 100_000, 300_000, 600_000, 1_000_000, 1_500_000, 2_000_000]) {
     limit(pid, addresses(pid) + room);
-    for (const pairs of [500, 2000, 8000, 16_000, 30_000])
+    for (const pairs of [100, 500, 1000, 2000, 3000])
       outcomes.add(await statusOf(stack, greedy(pairs)));
     limit(pid, 'unlimited');
-    assert.equal(await statusOf(stack, greedy(30_000)), 200, `with ${room} bytes more`);
+    assert.equal(await statusOf(stack, greedy(3000)), 200, `with ${room} bytes more`);
   }
   assert.ok(outcomes.has(503), `some were refused: ${[...outcomes]}`);
   assert.ok([...outcomes].every((outcome) => [200, 503, 'closed'].includes(outcome)), [...outcomes]);
