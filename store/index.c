@@ -87,7 +87,7 @@ int index_walk_next(struct index_walk *walk)
         rc = next_in_row(walk);
         if (rc == SQLITE_DONE && (rc = sqlite3_step(walk->rows)) == SQLITE_ROW) {
             walk->seqs = unpacking_of(walk->rows);
-            rc = next_in_row(walk);
+            rc = walk->seqs.at ? next_in_row(walk) : SQLITE_NOMEM;
         }
     } while (rc == SQLITE_ROW && walk->seq <= walk->after);
     if (rc != SQLITE_ROW)
@@ -122,7 +122,7 @@ static int newest_of_row(sqlite3 *db, const char *text, sqlite3_int64 channel, u
         int result;
         while ((result = packed_next(&seqs)) > 0 && seqs.last <= upto)
             *seq = seqs.last;
-        rc = result < 0 ? SQLITE_CORRUPT : SQLITE_OK;
+        rc = result < 0 ? SQLITE_CORRUPT : *seq || seqs.at ? SQLITE_OK : SQLITE_NOMEM;
     }
     sqlite3_finalize(row);
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
