@@ -76,6 +76,8 @@ UNIT_WRAP   := $(foreach f,malloc calloc realloc strdup,-Wl,--wrap=$f)
 # The requests of polls are made up there.
 $(B)/tests/unit/test_uplink $(B)/asan/tests/unit/test_uplink: \
     UNIT_WRAP += -Wl,--wrap=fetch_start -Wl,--wrap=fetch_cancel
+# Blocks of keys may not be mapped there.
+$(B)/tests/unit/test_keys $(B)/asan/tests/unit/test_keys: UNIT_WRAP += -Wl,--wrap=mmap
 # tests/e2e/*.c: libraries to preload into the daemon (a full disk, a failing fsync, …).
 SHIMS       := $(patsubst tests/e2e/%.c,$(B)/tests/%.so,$(sort $(wildcard tests/e2e/*.c)))
 # tests/fuzz/fuzz_*.c: a fuzz target each; what else is there is shared, replay.c is the main() of

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "store/table.h"
 
@@ -54,6 +55,22 @@ static uint32_t blocks_used(const struct keys *keys)
     return keys->count ? (keys->first % BLOCK_KEYS + keys->count - 1) / BLOCK_KEYS + 1 : 0;
 }
 
+/* A block is mapped, not allocated: so its memory goes back to the system as soon as it is freed,
+ * whatever lies behind it. It has ten whole pages. */
+static struct key *map_block(void)
+{
+    void *block = mmap(NULL, BLOCK_KEYS * sizeof(struct key), PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return block == MAP_FAILED ? NULL : block;
+}
+
+static void free_block(struct key **block)
+{
+    if (*block)
+        munmap(*block, BLOCK_KEYS * sizeof **block);
+    *block = NULL;
+}
+
 /* Makes room for one more key. There is a block for each number that has a key, and no other. */
 static int add_block(struct keys *keys)
 {
@@ -64,17 +81,9 @@ static int add_block(struct keys *keys)
         return -1;
     if (blocks_used(keys) == keys->ring && grow_ring(keys) != 0)
         return -1;
-    struct key *block = malloc(BLOCK_KEYS * sizeof *block);
-    if (!block)
-        return -1;
-    *block_with(keys, number) = block;
-    return 0;
-}
-
-static void free_block(struct keys *keys, uint32_t number)
-{
-    free(*block_with(keys, number));
-    *block_with(keys, number) = NULL;
+    struct key **block = block_with(keys, number);
+    *block = map_block();
+    return *block ? 0 : -1;
 }
 
 /* ---- the index ---- */
@@ -213,7 +222,7 @@ void keys_drop_oldest(struct keys *keys)
     uint32_t number = keys->first;
     remove_from_index(keys, number);
     if (keys->count == 1 || number % BLOCK_KEYS == BLOCK_KEYS - 1)
-        free_block(keys, number);
+        free_block(block_with(keys, number));
     keys->first = number_at(keys, 1);
     keys->count--;
 }
@@ -223,14 +232,14 @@ void keys_drop_newest(struct keys *keys)
     uint32_t number = number_at(keys, keys->count - 1);
     remove_from_index(keys, number);
     if (keys->count == 1 || number % BLOCK_KEYS == 0)
-        free_block(keys, number);
+        free_block(block_with(keys, number));
     keys->count--;
 }
 
 void keys_free(struct keys *keys)
 {
     for (uint32_t i = 0; i < keys->ring; i++)
-        free(keys->blocks[i]);
+        free_block(&keys->blocks[i]);
     free(keys->blocks);
     for (int i = 0; i < KEYS_PARTS; i++)
         free(keys->parts[i].slots);

