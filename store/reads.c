@@ -24,7 +24,7 @@ struct reads {
     struct jobs jobs;           /* handed over, not begun */
     unsigned finished;          /* so many of those under way are over: the first ones */
     char error[SQL_ERROR_SIZE]; /* of the latest that failed */
-    bool stopping, ended;
+    bool sleeping, stopping, ended;
 
     /* The thread's own. */
     struct reader *reader;
@@ -37,7 +37,8 @@ struct reads {
     struct disk_reads waiting, under_way, over, kept;
     unsigned ahead; /* under way, or over */
     size_t queue_limit, queue_bytes, kept_bytes;
-    size_t count; /* owners that wait */
+    size_t count;  /* owners that wait */
+    bool reminded; /* the descriptor is readable, although nothing may have finished */
     int event_fd;
 };
 
@@ -46,8 +47,10 @@ struct reads {
 static struct disk_read *wait_for_job(struct reads *reads)
 {
     pthread_mutex_lock(&reads->mutex);
+    reads->sleeping = true;
     while (STAILQ_EMPTY(&reads->jobs) && !reads->stopping)
         pthread_cond_wait(&reads->wake, &reads->mutex);
+    reads->sleeping = false;
     struct disk_read *job = reads->stopping ? NULL : STAILQ_FIRST(&reads->jobs);
     if (job)
         STAILQ_REMOVE_HEAD(&reads->jobs, job);
@@ -76,14 +79,15 @@ static enum log_status read_disk_page(const struct reads *reads, struct disk_rea
                        job->page.upto, &fill, &job->page.floors);
 }
 
+/* The descriptor is readable as long as something has finished, or the loop reminds itself. */
 static void finish_job(struct reads *reads, const struct disk_read *job)
 {
     pthread_mutex_lock(&reads->mutex);
-    reads->finished++;
+    if (reads->finished++ == 0)
+        eventfd_write(reads->event_fd, 1);
     if (job->status != LOG_OK)
         snprintf(reads->error, sizeof reads->error, "%s", reader_error(reads->reader));
     pthread_mutex_unlock(&reads->mutex);
-    reads_remind(reads);
 }
 
 static void *run_reads(void *arg)
@@ -118,8 +122,10 @@ static void hand_reads_over(struct reads *reads)
         reads->ahead++;
         pthread_mutex_lock(&reads->mutex);
         STAILQ_INSERT_TAIL(&reads->jobs, disk, job);
-        pthread_cond_signal(&reads->wake);
+        bool wake = reads->sleeping;
         pthread_mutex_unlock(&reads->mutex);
+        if (wake)
+            pthread_cond_signal(&reads->wake);
     }
 }
 
@@ -128,7 +134,11 @@ static void collect_finished(struct reads *reads)
 {
     pthread_mutex_lock(&reads->mutex);
     unsigned finished = reads->finished;
+    eventfd_t count;
+    if (finished > 0 || reads->reminded)
+        eventfd_read(reads->event_fd, &count);
     reads->finished = 0;
+    reads->reminded = false;
     pthread_mutex_unlock(&reads->mutex);
     while (finished-- > 0) {
         struct disk_read *disk = TAILQ_FIRST(&reads->under_way);
@@ -310,18 +320,16 @@ enum log_status reads_ask_again(struct reads *reads, struct read *read,
 struct read *reads_next(struct reads *reads)
 {
     struct disk_read *disk;
-    if (TAILQ_EMPTY(&reads->over)) {
-        eventfd_t count;
-        eventfd_read(reads->event_fd, &count);
+    if (TAILQ_EMPTY(&reads->over))
         collect_finished(reads);
-    }
     while ((disk = TAILQ_FIRST(&reads->over)) != NULL && TAILQ_EMPTY(&disk->owners))
         retire(reads, disk);
     return disk ? TAILQ_FIRST(&disk->owners) : NULL;
 }
 
-void reads_remind(const struct reads *reads)
+void reads_remind(struct reads *reads)
 {
+    reads->reminded = true;
     eventfd_write(reads->event_fd, 1);
 }
 

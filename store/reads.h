@@ -72,7 +72,7 @@ enum log_status reads_ask_again(struct reads *reads, struct read *read,
 struct read *reads_next(struct reads *reads);
 
 /* There may be more to give: lets reads_fd be readable. */
-void reads_remind(const struct reads *reads);
+void reads_remind(struct reads *reads);
 
 /* How many wait. */
 size_t reads_count(const struct reads *reads);
