@@ -76,7 +76,8 @@ const struct option_row option_rows[] = {
      "A key takes about 60 bytes of memory and 50 of the log's file until it is forgotten."},
     {"memory", "SIZE", OPTION_SIZE, AT(memory_bytes), "16M", 0, TERABYTE,
      "recent messages kept in memory; older ones are read from the disk",
-     "Answers that many long polls with old cursors share may take 20M more."},
+     "Answers that many long polls with old cursors share may take 20M more. So may messages that "
+     "come while older ones are read (16M), and readers that wait for these (8M)."},
     {"queue", "SIZE", OPTION_SIZE, AT(queue_bytes), "64M", 1, TERABYTE,
      "messages that may wait for the disk; beyond it create gets 503", NULL},
     {"unsent", "SIZE", OPTION_SIZE, AT(unsent_bytes), "32M", 1 << 20, TERABYTE,

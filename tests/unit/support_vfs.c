@@ -293,9 +293,11 @@ void shim_install(void)
         shim.xDelete = shim_delete;
     }
     sqlite3_vfs_register(&shim, 1); /* each time: sqlite3_shutdown forgets it */
-    memset(&fault, 0, sizeof fault);
     shim_go();
+    pthread_mutex_lock(&mutex); /* of the log before this one, a thread may still read */
+    memset(&fault, 0, sizeof fault);
     reading.pages = 0;
+    pthread_mutex_unlock(&mutex);
 }
 
 int shim_setup(void **state)
