@@ -1,6 +1,7 @@
 /* batch.h - a page of messages in parts, which is sent to a stream with one system call. A part is
- * a run of messages whose texts lie side by side in a frame (rendered.h), of scripts one message.
- * Many streams can get the same batch, and batches share the frames of the messages that both have.
+ * a run of messages whose texts lie side by side in a frame (rendered.h); of scripts it is one
+ * message. Many streams can get the same batch, and batches share the frames of the messages that
+ * both have.
  *
  * A stream whose socket takes only some bytes keeps the one part that was cut through, and its
  * cursor. So a slow reader costs one frame at most, which it shares with all that were cut there.

@@ -17,12 +17,13 @@
 struct batch *batches_next(const struct group *group, const struct progress *progress,
                            enum log_status *status);
 
-/* Has the page for that batch read from the disk, as log_read_later does. */
+/* Has the page for that batch read from the disk; done is called with it. Returns as
+ * log_read_later, which says more. */
 enum log_status batches_read(const struct group *group, const struct progress *progress,
                              read_done *done, void *owner, struct read **read);
 
-/* The batch of the page that was read so, with that status. A gap that the stream knows of is taken
- * out of the page. It is the caller's; NULL if there is none. */
+/* The batch of the page that was read so. A gap that the stream knows of is taken out of the page.
+ * It is the caller's; NULL if the status is another than LOG_OK, or when out of memory. */
 struct batch *batches_of_page(const struct group *group, const struct progress *progress,
                               struct page *page, enum log_status status);
 

@@ -78,7 +78,7 @@ struct groups {
 void groups_init(struct groups *groups, struct readers *readers, struct admission *admission,
                  struct buf *scratch);
 
-/* What goes before each frame of a bare batch (batch.h) to the group's readers. It stays the
+/* What goes before each part of a bare batch (batch.h) to the group's readers. It stays the
  * group's. NULL when out of memory. scratch is overwritten. */
 struct frame *group_call(struct group *group, struct buf *scratch);
 

@@ -113,6 +113,18 @@ static void defer(struct conn *conn, struct deferred deferred)
         conn_watch(conn, WATCH_LATER);
 }
 
+/* There is nothing for a poll that was deferred. */
+static void hold_deferred(struct conn *conn)
+{
+    const struct deferred *deferred = conn->in;
+    struct group *group = deferred->group;
+    uint64_t wait_ms = deferred->wait_ms;
+    if (!admission_check(group->readers->admission, conn))
+        return;
+    group_rejoin(group); /* since leave_deferred leaves the group once */
+    hold(conn, group, wait_ms);
+}
+
 /* ---- answering at once ---- */
 
 /* How many bytes of messages an answer may have: never more than a quarter of --unsent. So if not
@@ -164,8 +176,6 @@ static struct page_limit page_limit_of(const struct readers *readers, const stru
 }
 
 /* ---- from the disk ---- */
-
-static void hold_deferred(struct conn *conn);
 
 /* The page of a poll is there. */
 static void on_poll_page(void *owner, enum log_status status, struct page *page)
@@ -238,18 +248,6 @@ void hold_poll(struct readers *readers, struct conn *conn, const struct wanted *
         poll_now(readers, conn, wanted);
 }
 
-/* There is nothing for a poll that was deferred. */
-static void hold_deferred(struct conn *conn)
-{
-    const struct deferred *deferred = conn->in;
-    struct group *group = deferred->group;
-    uint64_t wait_ms = deferred->wait_ms;
-    if (!admission_check(group->readers->admission, conn))
-        return;
-    group_rejoin(group); /* since leave_deferred leaves the group once */
-    hold(conn, group, wait_ms);
-}
-
 /* The turn of one that was deferred has come. */
 static void take_turn(struct conn *conn, uint32_t events)
 {
@@ -266,7 +264,7 @@ static void take_turn(struct conn *conn, uint32_t events)
     enum log_status status = log_read(readers->log, channels, count, deferred.cursor,
                                       page_limit_of(readers, &group->shape), &page);
     if (status == LOG_LATER) {
-        group_rejoin(group); /* likewise */
+        group_rejoin(group); /* since leave_deferred leaves the group once */
         read_poll_page(conn, deferred);
     } else if (!give_page(readers, conn, group->shape.format, deferred.wait_ms, status, &page)) {
         hold_deferred(conn);
@@ -339,11 +337,13 @@ void hold_restart(struct readers *readers)
 static void give_news_page(struct group *group, enum log_status status, const struct page *page)
 {
     struct readers *readers = group->readers;
-    struct conns *conns = readers->conns;
-    answer_holds(group, status != LOG_OK
-                            ? refusal_frame(status)
-                            : round_frame(&readers->round, &readers->rendered, group->shape.format,
-                                          page, answer_bytes(&conns->unsent)));
+    struct frame *frame;
+    if (status == LOG_OK)
+        frame = round_frame(&readers->round, &readers->rendered, group->shape.format, page,
+                            answer_bytes(&readers->conns->unsent));
+    else
+        frame = refusal_frame(status);
+    answer_holds(group, frame);
 }
 
 /* Answers every hold of the group with the news; or defers them, when much has been given in this
@@ -351,19 +351,19 @@ static void give_news_page(struct group *group, enum log_status status, const st
 static void wake_holds(struct group *group, uint64_t before)
 {
     struct readers *readers = group->readers;
+    struct cursor cursor = {CURSOR_AT, before};
     const char *channels[WANTED_CHANNELS_MAX];
     if (LIST_EMPTY(&group->conns))
         return; /* all are deferred */
     if (readers_news_can_wait(readers)) {
-        defer_holds(group, (struct cursor){CURSOR_AT, before});
+        defer_holds(group, cursor);
         return;
     }
     struct page page;
-    enum log_status status =
-        log_read(readers->log, channels, group_news_channels(group, channels),
-                 (struct cursor){CURSOR_AT, before}, page_limit_of(readers, &group->shape), &page);
+    enum log_status status = log_read(readers->log, channels, group_news_channels(group, channels),
+                                      cursor, page_limit_of(readers, &group->shape), &page);
     if (status == LOG_LATER)
-        defer_holds(group, (struct cursor){CURSOR_AT, before});
+        defer_holds(group, cursor);
     else
         give_news_page(group, status, &page);
     page_free(&page);

@@ -27,9 +27,11 @@ void hold_poll(struct readers *readers, struct conn *conn, const struct wanted *
 /* The log has begun anew: those that are deferred start over with it. */
 void hold_restart(struct readers *readers);
 
-/* Refuses all that are deferred, as the daemon stops now; and all that wait for the disk, as it is
- * about to. Their clients ask again, from where they were. */
-void hold_refuse_deferred(struct readers *readers);
+/* The daemon drains: refuses all that wait for the disk. Their clients ask again, from where they
+ * were, here and below. */
 void hold_refuse_reads(struct readers *readers);
+
+/* The daemon stops now: refuses all that are still deferred. */
+void hold_refuse_deferred(struct readers *readers);
 
 #endif

@@ -23,7 +23,7 @@ struct partner_ops {
     enum watch (*watch)(const struct partner *partner);
     /* There is something to read. */
     void (*readable)(struct conn *conn);
-    /* The socket takes bytes again, and no frame is cut through: sends what waited for that.
+    /* The socket takes bytes again, and the stream is not cut: sends what waited for that.
      * Returns false if the socket is full again, or the connection has ended. */
     bool (*resume)(struct conn *conn);
     /* A heartbeat is due. Returns whether the client is taken for dead. */

@@ -44,12 +44,12 @@ struct rendered {
         struct frame *frame;
         uint32_t used; /* bytes */
         enum format format;
-    } blocks[RENDERED_BYTES_MAX / RENDERED_BLOCK]; /* by their number, in turn */
-    uint64_t first, next;   /* the oldest block's number, and the one that the next block gets */
-    uint64_t open[FORMATS]; /* the block to which texts of the format are added */
-    struct buf scratch, content;
-    size_t bytes;  /* of blocks */
-    uint64_t made; /* bytes that were rendered, in all */
+    } blocks[RENDERED_BYTES_MAX / RENDERED_BLOCK]; /* a ring: by the number of the block */
+    uint64_t first, next;   /* the number of the oldest block, and of the next to be made */
+    uint64_t open[FORMATS]; /* the number of the block to which texts of the format are added */
+    struct buf scratch, content; /* for rendering: a text, and what it is made of */
+    size_t bytes;                /* of blocks */
+    uint64_t made;               /* bytes that were rendered, in all */
 };
 
 void rendered_init(struct rendered *rendered, const char *epoch);
@@ -61,10 +61,10 @@ struct rendered_run {
     size_t count;        /* messages */
 };
 
-/* Finds, or renders, the first of `count` messages (at least 1) in that shape, and with it those
- * that follow as long as their texts do, up to the one that reaches `most` bytes. A text of JSON
- * ends with a comma, for the next one; a text has no call of scripts (transport.h). Returns false
- * when out of memory. */
+/* Gives the texts, in that shape, of the first of count messages (at least 1), as far as they lie
+ * side by side: at least one, and none after the one that reaches `most` bytes. Those that are not
+ * kept are rendered. A text for an answer in JSON ends with a comma. One for scripts lacks the call
+ * before it (transport.h). Returns false when out of memory. */
 bool rendered_run(struct rendered *rendered, const struct shape *shape,
                   struct message *const *messages, size_t count, size_t most,
                   struct rendered_run *run);

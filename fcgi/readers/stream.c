@@ -47,7 +47,7 @@ bool stream_say(struct conn *conn, struct frame *frame)
 /* ---- opening ---- */
 
 /* The first bytes: if no message follows at once, they tell the cursor, so that a client that
- * began with `now` has one. (first is NULL if the log's disk has to be asked.) */
+ * began with `now` has one. first: what follows; NULL if it has to be read from the disk. */
 static struct frame *opening_frame(struct readers *readers, const struct shape *shape,
                                    const char *greeting, const struct batch *first)
 {
@@ -273,7 +273,7 @@ static void stream_due(struct conn *conn)
     struct stream *stream = conn->in;
     bool over = timer_now_ms() >= stream->ends_ms;
     bool dead = stream->partner->ops->is_dead(stream->partner);
-    if (dead || (over && stream->progress.rest.frame)) {
+    if (dead || (over && stream_is_cut(stream))) {
         conn_end(conn); /* its client takes nothing, and will go on from its own cursor */
     } else if (over) {
         stream_finish(conn);
@@ -301,7 +301,7 @@ void stream_release_behind(struct readers *readers)
     while (conn) {
         struct conn *next = LIST_NEXT(conn, link);
         const struct stream *stream = conn->in;
-        if (!stream->progress.rest.frame)
+        if (!stream_is_cut(stream))
             stream_finish(conn);
         conn = next;
     }

@@ -39,7 +39,7 @@ void stream_open(struct readers *readers, struct conn *conn, const struct wanted
 struct stream *stream_of(const struct conn *conn);
 
 /* Sends a frame between two of the stream's own; takes over the reference (NULL, for out of memory,
- * ends the connection). No frame may be cut through. Returns false if the socket was full, so that
+ * ends the connection). The stream must not be cut. Returns false if the socket was full, so that
  * the rest will go out first, or if the connection has ended. */
 bool stream_say(struct conn *conn, struct frame *frame);
 

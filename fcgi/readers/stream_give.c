@@ -77,7 +77,7 @@ bool stream_give_batch(struct conn *conn, const struct batch *batch)
         return false;
     }
     int sent = batch_send(batch, call, conn->fd, progress, &conns->deliveries);
-    if (sent == 0 && progress->rest.frame)
+    if (sent == 0 && stream_is_cut(stream))
         unsent_note(&conns->unsent, &progress->rest, conn);
     if (sent < 0)
         stream_abandon(conn);
@@ -86,7 +86,7 @@ bool stream_give_batch(struct conn *conn, const struct batch *batch)
     return sent > 0;
 }
 
-/* Sends what is left of the frame that was cut through. Returns as stream_give_batch. */
+/* Sends the rest of what was cut through. Returns as stream_give_batch. */
 static bool give_rest(struct conn *conn)
 {
     struct unsent *unsent = &conn->conns->unsent;
@@ -155,7 +155,7 @@ static void on_stream_page(void *owner, enum log_status status, struct page *pag
     struct conn *conn = owner;
     struct stream *stream = conn->in;
     stream->read = NULL;
-    if (stream->progress.rest.frame)
+    if (stream_is_cut(stream))
         return;
     struct batch *batch = batches_of_page(stream->group, &stream->progress, page, status);
     if (!batch)
@@ -192,7 +192,7 @@ static void catch_up(struct conn *conn)
 void stream_give_more(struct conn *conn)
 {
     const struct stream *stream = conn->in;
-    if (stream->progress.rest.frame && !give_rest(conn))
+    if (stream_is_cut(stream) && !give_rest(conn))
         return;
     if (conn->conns->draining)
         stream_finish(conn);

@@ -37,13 +37,20 @@ static inline struct readers *readers_of(const struct stream *stream)
     return stream->group->readers;
 }
 
+/* Whether its socket cut a frame or a part of a batch through. The rest goes out before all else.
+ */
+static inline bool stream_is_cut(const struct stream *stream)
+{
+    return stream->progress.rest.frame != NULL;
+}
+
 /* Lets epoll report what the partner of a live stream now waits for. */
 void stream_rewatch(struct conn *conn);
 
 /* Takes a live stream out of its group: it gets no more news, and a drain waits for its end. */
 void stream_set_aside(struct conn *conn);
 
-/* It is not given what it waits for from the disk. */
+/* Gives up the read of its next page from the disk, if one is under way. */
 void stream_cancel_read(struct stream *stream);
 
 /* Takes the stream out of its group: it catches up from its cursor when its socket takes bytes. */
@@ -55,7 +62,7 @@ void stream_finish(struct conn *conn);
 /* The client is gone. */
 void stream_abandon(struct conn *conn);
 
-/* Sends a batch to a stream that has no frame cut through. Returns false if the connection has
+/* Sends a batch to a stream that is not cut. Returns false if the connection has
  * ended or is behind now. */
 bool stream_give_batch(struct conn *conn, const struct batch *batch);
 

@@ -165,8 +165,8 @@ static void say_farewell(struct conn *conn, unsigned code)
     conn_answer(conn, buf_ok(out) ? frame_raw(out->bytes, out->len) : NULL);
 }
 
-/* Answers what has been said, as far as the socket takes the answers. No frame may be cut through.
- * Returns whether the stream can go on. */
+/* Answers what has been said, as far as the socket takes the answers. The stream must not be
+ * cut. Returns whether the stream can go on. */
 static bool answer_texts(struct conn *conn)
 {
     struct talk *talk = talk_of(conn);
@@ -193,7 +193,7 @@ static bool answer_texts(struct conn *conn)
     return false;
 }
 
-/* Goes on as far as possible after something has changed. No frame may be cut through. */
+/* Goes on as far as possible after something has changed. The stream must not be cut. */
 static void go_on(struct conn *conn)
 {
     if (answer_texts(conn) && stream_of(conn)->live)
@@ -216,7 +216,7 @@ static void on_text_delivered(struct append *append)
                                           : error_frame(conn, log_status_text(append->status));
     if (!talk->owed)
         conn_end(conn);
-    else if (!stream_of(conn)->progress.rest.frame)
+    else if (!stream_is_cut(stream_of(conn)))
         go_on(conn);
 }
 
@@ -235,7 +235,7 @@ void talk_hear(struct conn *conn, const uint8_t *bytes, size_t len)
     talk->silent = 0;
     buf_reset(out);
     websocket_feed(talk->websocket, bytes, len, timer_now_ms(), out);
-    if (stream_of(conn)->progress.rest.frame)
+    if (stream_is_cut(stream_of(conn)))
         return; /* its opening is not out yet: a ping before that has no pong to expect */
     if (out->len > 0 && !stream_say(conn, buf_ok(out) ? frame_raw(out->bytes, out->len) : NULL))
         return;
