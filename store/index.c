@@ -65,11 +65,14 @@ void index_walk_end(struct index_walk *walk)
     sqlite3_reset(walk->rows);
 }
 
-static struct unpacking unpacking_of(sqlite3_stmt *row)
+/* Begins with the numbers of a row. Returns SQLITE_OK, or SQLITE_NOMEM. */
+static int unpack_row(sqlite3_stmt *row, struct unpacking *seqs)
 {
     const uint8_t *bytes = sqlite3_column_blob(row, 0);
-    return (struct unpacking){.at = bytes,
-                              .end = bytes ? bytes + sqlite3_column_bytes(row, 0) : bytes};
+    if (!bytes)
+        return SQLITE_NOMEM;
+    *seqs = (struct unpacking){.at = bytes, .end = bytes + sqlite3_column_bytes(row, 0)};
+    return SQLITE_OK;
 }
 
 /* The next number of the current row. */
@@ -86,8 +89,8 @@ int index_walk_next(struct index_walk *walk)
     do {
         rc = next_in_row(walk);
         if (rc == SQLITE_DONE && (rc = sqlite3_step(walk->rows)) == SQLITE_ROW) {
-            walk->seqs = unpacking_of(walk->rows);
-            rc = walk->seqs.at ? next_in_row(walk) : SQLITE_NOMEM;
+            rc = unpack_row(walk->rows, &walk->seqs);
+            rc = rc == SQLITE_OK ? next_in_row(walk) : rc;
         }
     } while (rc == SQLITE_ROW && walk->seq <= walk->after);
     if (rc != SQLITE_ROW)
@@ -105,7 +108,19 @@ int index_walk_start(struct index_walk *walk, sqlite3_int64 channel, uint64_t af
     return rc == SQLITE_OK ? index_walk_next(walk) : rc;
 }
 
-/* The newest number up to `upto` of the one row that the statement finds. */
+/* The newest number up to `upto` of a row; *seq stays as it is if there is none. */
+static int newest_in_row(sqlite3_stmt *row, uint64_t upto, uint64_t *seq)
+{
+    struct unpacking seqs;
+    int result, rc = unpack_row(row, &seqs);
+    if (rc != SQLITE_OK)
+        return rc;
+    while ((result = packed_next(&seqs)) > 0 && seqs.last <= upto)
+        *seq = seqs.last;
+    return result < 0 ? SQLITE_CORRUPT : SQLITE_OK;
+}
+
+/* The same of the one row that the statement finds. */
 static int newest_of_row(sqlite3 *db, const char *text, sqlite3_int64 channel, uint64_t upto,
                          uint64_t *seq)
 {
@@ -117,13 +132,8 @@ static int newest_of_row(sqlite3 *db, const char *text, sqlite3_int64 channel, u
         rc = sqlite3_bind_int64(row, 2, (sqlite3_int64)upto);
     if (rc == SQLITE_OK)
         rc = sqlite3_step(row);
-    if (rc == SQLITE_ROW) {
-        struct unpacking seqs = unpacking_of(row);
-        int result;
-        while ((result = packed_next(&seqs)) > 0 && seqs.last <= upto)
-            *seq = seqs.last;
-        rc = result < 0 ? SQLITE_CORRUPT : *seq || seqs.at ? SQLITE_OK : SQLITE_NOMEM;
-    }
+    if (rc == SQLITE_ROW)
+        rc = newest_in_row(row, upto, seq);
     sqlite3_finalize(row);
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }

@@ -121,12 +121,8 @@ void mark_close(struct mark *mark)
 
 static int read_head(sqlite3 *db, uint64_t *head)
 {
-    sqlite3_stmt *select = NULL;
     sqlite3_int64 value = 0;
-    int rc = sql_prepare(db, &select, "SELECT " SCHEMA_HEAD " FROM log");
-    if (rc == SQLITE_OK)
-        rc = sql_number(select, &value);
-    sqlite3_finalize(select);
+    int rc = sql_number_of(db, "SELECT " SCHEMA_HEAD " FROM log", &value);
     *head = (uint64_t)value;
     return rc == SQLITE_DONE ? SQLITE_CORRUPT : rc == SQLITE_ROW ? SQLITE_OK : rc;
 }

@@ -1,6 +1,5 @@
 #include "store/migrate.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -12,9 +11,12 @@
 #include "store/schema.h"
 #include "store/sql.h"
 
+static const char unmigrated[] = "it cannot be brought to today's format";
+
 enum { FIRST_LINE_MS = 1000, NEXT_LINE_MS = 5000 };
 
-/* How many pages of the write-ahead log are reserved at once: the index of 1,000 rows takes few. */
+/* How many pages of the write-ahead log are reserved at once, and for how many messages: even if
+ * each is in a channel of its own, a page of the index has more than a hundred of them. */
 enum { ROWS_A_RESERVE = 100000, PAGES_A_RESERVE = 2000 };
 
 static const char tables_1[] = "CREATE TABLE log(\n"
@@ -44,39 +46,19 @@ static int make_tables_1(sqlite3 *db)
     return sql_exec(db, tables_1);
 }
 
-/* Reads the first number of a statement that is needed once. Returns as sql_number. */
-static int number_of(sqlite3 *db, const char *text, sqlite3_int64 *value)
-{
-    sqlite3_stmt *statement = NULL;
-    int rc = sql_prepare(db, &statement, text);
-    if (rc == SQLITE_OK)
-        rc = sql_number(statement, value);
-    int error = errno;
-    sqlite3_finalize(statement);
-    errno = error;
-    return rc;
-}
-
-/* Says why SQLite failed. Returns its code, or SQLITE_ERROR if that is no error. */
-static int explain_migration(sqlite3 *db, int rc, char *why, size_t why_size)
-{
-    sql_explain(why, why_size, "it cannot be brought to today's format", db, rc);
-    return sql_status(rc) == LOG_OK ? SQLITE_ERROR : rc;
-}
-
 /* Whether the row makes sense: no seq is above the head, and no more messages are counted. */
 static int check_row_1(sqlite3 *db, char *why, size_t why_size)
 {
     sqlite3_int64 sound = 0;
-    int rc = number_of(db,
-                       "SELECT head >= coalesce((SELECT max(seq) FROM message), 0) AND "
-                       "forgotten BETWEEN 0 AND head AND messages BETWEEN 0 AND head AND "
-                       "bytes >= 0 FROM log",
-                       &sound);
+    int rc = sql_number_of(db,
+                           "SELECT head >= coalesce((SELECT max(seq) FROM message), 0) AND "
+                           "forgotten BETWEEN 0 AND head AND messages BETWEEN 0 AND head AND "
+                           "bytes >= 0 FROM log",
+                           &sound);
     if (rc == SQLITE_ROW && sound)
         return SQLITE_OK;
     if (rc != SQLITE_ROW && rc != SQLITE_DONE)
-        return explain_migration(db, rc, why, why_size);
+        return schema_explain(db, rc, unmigrated, why, why_size);
     snprintf(why, why_size, "its row of `log` makes no sense");
     return SQLITE_CORRUPT;
 }
@@ -84,10 +66,10 @@ static int check_row_1(sqlite3 *db, char *why, size_t why_size)
 int migrate_check(sqlite3 *db, bool *needed, char *why, size_t why_size)
 {
     sqlite3_int64 version = 0;
-    int rc = number_of(db, "PRAGMA user_version", &version);
+    int rc = sql_number_of(db, "PRAGMA user_version", &version);
     *needed = rc == SQLITE_ROW && version < SCHEMA_VERSION;
     if (rc != SQLITE_ROW)
-        return explain_migration(db, rc, why, why_size);
+        return schema_explain(db, rc, unmigrated, why, why_size);
     if (!*needed)
         return SQLITE_OK;
     rc = schema_compare(db, make_tables_1, why, why_size);
@@ -185,7 +167,7 @@ static int migrate_tables(sqlite3 *db, struct copy *copy)
 {
     char version[60];
     snprintf(version, sizeof version, "PRAGMA user_version=%d", SCHEMA_VERSION);
-    int rc = number_of(db, "SELECT messages FROM log", &copy->total);
+    int rc = sql_number_of(db, "SELECT messages FROM log", &copy->total);
     rc = rc == SQLITE_ROW ? sql_exec(db, schema_indexes) : rc;
     if (rc == SQLITE_OK)
         rc = copy_index(db, copy);
@@ -213,7 +195,7 @@ int migrate_run(sqlite3 *db, struct shm *shm, const char *path, log_tell *tell, 
     if (rc == SQLITE_CORRUPT)
         snprintf(why, why_size, "its counts are not those of its messages");
     else
-        rc = explain_migration(db, rc, why, why_size);
+        rc = schema_explain(db, rc, unmigrated, why, why_size);
     if (!sqlite3_get_autocommit(db))
         sql_exec(db, "ROLLBACK");
     return rc;

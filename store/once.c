@@ -143,10 +143,17 @@ static int load_key(struct once *once, const struct key *there, const struct mom
     return SQLITE_OK;
 }
 
+struct loading {
+    struct once *once;
+    struct moment now;
+    uint64_t loaded; /* keys */
+};
+
 /* Columns last, time_ms, keys. */
-static int load_row_of_keys(struct once *once, sqlite3_stmt *row, const struct moment *now,
-                            uint64_t *loaded)
+static int load_row_of_keys(void *context, sqlite3_stmt *row)
 {
+    struct loading *loading = context;
+    struct once *once = loading->once;
     uint64_t last = (uint64_t)sqlite3_column_int64(row, 0);
     int64_t time_ms = sqlite3_column_int64(row, 1);
     const uint8_t *bytes = sqlite3_column_blob(row, 2);
@@ -157,33 +164,27 @@ static int load_row_of_keys(struct once *once, sqlite3_stmt *row, const struct m
         struct key key = get_key(bytes + at, last, time_ms);
         if (key.seq <= once->last_saved || key.seq > last)
             return SQLITE_CORRUPT; /* not in order */
-        int rc = load_key(once, &key, now);
+        int rc = load_key(once, &key, &loading->now);
         if (rc != SQLITE_OK)
             return rc;
         once->last_saved = key.seq;
-        ++*loaded;
+        loading->loaded++;
     }
     return once->last_saved == last ? SQLITE_OK : SQLITE_CORRUPT;
 }
 
-static int load_table(struct once *once, sqlite3 *db, const struct moment *now)
+static int load_table(struct once *once, sqlite3 *db)
 {
-    sqlite3_stmt *rows = NULL;
-    uint64_t loaded = 0;
-    int rc = sql_prepare(db, &rows, "SELECT last, time_ms, keys FROM once ORDER BY last");
-    if (rc == SQLITE_OK)
-        while ((rc = sqlite3_step(rows)) == SQLITE_ROW)
-            if ((rc = load_row_of_keys(once, rows, now, &loaded)) != SQLITE_OK)
-                break;
-    sqlite3_finalize(rows);
-    if (rc == SQLITE_DONE && loaded != once->settled)
-        return SQLITE_CORRUPT;
-    return rc == SQLITE_DONE ? SQLITE_OK : rc;
+    struct loading loading = {.once = once, .now = clock_moment()};
+    int rc = sql_each(db, "SELECT last, time_ms, keys FROM once ORDER BY last", load_row_of_keys,
+                      &loading);
+    return rc == SQLITE_OK && loading.loaded != once->settled ? SQLITE_CORRUPT : rc;
 }
 
 /* Columns seq, time_ms, once, data. */
-static int load_message(struct once *once, sqlite3_stmt *row)
+static int load_message(void *context, sqlite3_stmt *row)
 {
+    struct once *once = context;
     const uint8_t *hash = sqlite3_column_blob(row, 2);
     if (!hash || sqlite3_column_bytes(row, 2) != KEYS_HASH)
         return SQLITE_CORRUPT;
@@ -200,16 +201,10 @@ static int load_message(struct once *once, sqlite3_stmt *row)
 
 static int load_stretch(struct once *once, sqlite3 *db)
 {
-    sqlite3_stmt *rows = NULL;
-    int rc = sql_prepare(db, &rows,
-                         "SELECT seq, time_ms, once, data FROM message "
-                         "WHERE seq > (SELECT settled FROM log) AND once IS NOT NULL ORDER BY seq");
-    if (rc == SQLITE_OK)
-        while ((rc = sqlite3_step(rows)) == SQLITE_ROW)
-            if ((rc = load_message(once, rows)) != SQLITE_OK)
-                break;
-    sqlite3_finalize(rows);
-    return rc == SQLITE_DONE ? SQLITE_OK : rc;
+    return sql_each(db,
+                    "SELECT seq, time_ms, once, data FROM message "
+                    "WHERE seq > (SELECT settled FROM log) AND once IS NOT NULL ORDER BY seq",
+                    load_message, once);
 }
 
 static int prepare_table(struct once *once, sqlite3 *db)
@@ -231,14 +226,13 @@ static int prepare_table(struct once *once, sqlite3 *db)
 int once_init(struct once *once, sqlite3 *db, const struct once_limits *limits,
               const struct stamps *stamps, uint64_t settled)
 {
-    const struct moment now = clock_moment();
     *once = (struct once){
         .limits = *limits, .stamps = stamps, .settled = settled, .settled_before = settled};
     int rc = prepare_table(once, db);
     if (rc == SQLITE_OK)
         rc = read_secret(once, db);
     if (rc == SQLITE_OK)
-        rc = load_table(once, db, &now);
+        rc = load_table(once, db);
     return rc == SQLITE_OK ? load_stretch(once, db) : rc;
 }
 

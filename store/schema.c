@@ -113,8 +113,7 @@ static int compare_listings(sqlite3_stmt *ours, sqlite3_stmt *theirs)
     }
 }
 
-/* Says why SQLite failed. Returns its code, or SQLITE_ERROR if that is no error. */
-static int explain_failure(sqlite3 *db, int rc, const char *doing, char *why, size_t why_size)
+int schema_explain(sqlite3 *db, int rc, const char *doing, char *why, size_t why_size)
 {
     sql_explain(why, why_size, doing, db, rc);
     return sql_status(rc) == LOG_OK ? SQLITE_ERROR : rc;
@@ -149,7 +148,7 @@ int schema_compare(sqlite3 *db, int (*make)(sqlite3 *model), char *why, size_t w
     else if (rc == SQLITE_ROW)
         snprintf(why, why_size, "its tables are not those of an Encke log");
     else
-        result = explain_failure(db, rc, "its tables cannot be read", why, why_size);
+        result = schema_explain(db, rc, "its tables cannot be read", why, why_size);
     finalize_quietly(ours);
     finalize_quietly(theirs);
     sqlite3_close(model);
@@ -175,7 +174,7 @@ static int check_rows(sqlite3 *db, char epoch[EPOCH_LEN + 1], char *why, size_t 
         snprintf(why, why_size, "its row of `log` makes no sense");
     } else {
         rc = rc == SQLITE_ROW ? SQLITE_NOMEM : rc;
-        result = explain_failure(db, rc, "its row of `log` cannot be read", why, why_size);
+        result = schema_explain(db, rc, "its row of `log` cannot be read", why, why_size);
     }
     finalize_quietly(row);
     return result;
@@ -217,7 +216,7 @@ int schema_check_pages(sqlite3 *db, char *why, size_t why_size)
     else if (said)
         result = read_report(said, why, why_size);
     else
-        result = explain_failure(db, rc, "its pages cannot be read", why, why_size);
+        result = schema_explain(db, rc, "its pages cannot be read", why, why_size);
     finalize_quietly(check);
     return result;
 }
@@ -242,7 +241,7 @@ int schema_check_counts(sqlite3 *db, char *why, size_t why_size)
     if (rc == SQLITE_ROW && equal)
         return SQLITE_OK;
     if (rc != SQLITE_ROW)
-        return explain_failure(db, rc, "its messages cannot be counted", why, why_size);
+        return schema_explain(db, rc, "its messages cannot be counted", why, why_size);
     snprintf(why, why_size, "its counts are not those of its messages");
     return SQLITE_CORRUPT;
 }

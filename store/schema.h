@@ -46,6 +46,10 @@ extern const char schema_log[], schema_channel[], schema_message[], schema_index
  * SQLite's result code. */
 int schema_build(sqlite3 *db, const char *epoch);
 
+/* Says in why that `doing` failed by rc, which SQLite has just returned. Returns rc, or
+ * SQLITE_ERROR if that is no error. */
+int schema_explain(sqlite3 *db, int rc, const char *doing, char *why, size_t why_size);
+
 /* Checks that the tables are exactly those that `make` makes in an empty database. Changes nothing.
  * Returns as schema_check. */
 int schema_compare(sqlite3 *db, int (*make)(sqlite3 *model), char *why, size_t why_size);

@@ -113,6 +113,29 @@ int sql_number(sqlite3_stmt *statement, sqlite3_int64 *value)
     return rc;
 }
 
+int sql_number_of(sqlite3 *db, const char *text, sqlite3_int64 *value)
+{
+    sqlite3_stmt *statement = NULL;
+    int rc = sql_prepare(db, &statement, text);
+    if (rc == SQLITE_OK)
+        rc = sql_number(statement, value);
+    int error = errno;
+    sqlite3_finalize(statement);
+    errno = error;
+    return rc;
+}
+
+int sql_each(sqlite3 *db, const char *text, int (*each)(void *context, sqlite3_stmt *row),
+             void *context)
+{
+    sqlite3_stmt *rows = NULL;
+    int rc = sql_prepare(db, &rows, text);
+    while (rc == SQLITE_OK && (rc = sqlite3_step(rows)) == SQLITE_ROW)
+        rc = each(context, rows);
+    sqlite3_finalize(rows);
+    return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
 int sql_exec(sqlite3 *db, const char *text)
 {
     errno = 0;

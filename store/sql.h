@@ -42,6 +42,15 @@ int sql_run_with(sqlite3 *db, const char *text, const char *value);
  * column; SQLITE_DONE if there is no row; or the error. */
 int sql_number(sqlite3_stmt *statement, sqlite3_int64 *value);
 
+/* Prepares a statement, runs it once for one row, and finalizes it. Returns as sql_number, and
+ * leaves errno as SQLite left it. */
+int sql_number_of(sqlite3 *db, const char *text, sqlite3_int64 *value);
+
+/* Prepares a statement, calls each with every row that it gives, and finalizes it. Returns
+ * SQLITE_OK, the error, or what each returned, if that is not SQLITE_OK: then it ends there. */
+int sql_each(sqlite3 *db, const char *text, int (*each)(void *context, sqlite3_stmt *row),
+             void *context);
+
 /* Runs constant text when a connection is set up. Returns SQLite's result code. */
 int sql_exec(sqlite3 *db, const char *text);
 

@@ -7,26 +7,22 @@
 /* Room for so many places is kept, when a burst has made more of it. */
 enum { KEPT_PLACES = 4096 };
 
-static int load_places(struct stretch *stretch, sqlite3 *db)
+static int load_place(void *context, sqlite3_stmt *row)
 {
-    sqlite3_stmt *rows = NULL;
-    int rc = sql_prepare(db, &rows,
-                         "SELECT channel, seq FROM message WHERE seq > (SELECT settled FROM log) "
-                         "ORDER BY seq");
-    if (rc == SQLITE_OK)
-        while ((rc = sqlite3_step(rows)) == SQLITE_ROW)
-            if ((rc = stretch_add(stretch, sqlite3_column_int64(rows, 0),
-                                  (uint64_t)sqlite3_column_int64(rows, 1))) != SQLITE_OK)
-                break;
-    sqlite3_finalize(rows);
-    return rc == SQLITE_DONE ? SQLITE_OK : rc;
+    return stretch_add(context, sqlite3_column_int64(row, 0),
+                       (uint64_t)sqlite3_column_int64(row, 1));
 }
 
 int stretch_init(struct stretch *stretch, sqlite3 *db)
 {
     *stretch = (struct stretch){0};
     int rc = index_writer_init(&stretch->index, db);
-    return rc == SQLITE_OK ? load_places(stretch, db) : rc;
+    if (rc != SQLITE_OK)
+        return rc;
+    return sql_each(db,
+                    "SELECT channel, seq FROM message WHERE seq > (SELECT settled FROM log) "
+                    "ORDER BY seq",
+                    load_place, stretch);
 }
 
 void stretch_free(struct stretch *stretch)
