@@ -7,6 +7,7 @@
 #define ENCKE_STORE_APPEND_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
 
@@ -38,8 +39,7 @@ struct append_entry {
 struct append {
     STAILQ_ENTRY(append) next;
     enum log_status status;
-    uint32_t refused;             /* with LOG_CONFLICT, LOG_CHANNELS, LOG_KEYS: which entry is the
-                                     reason */
+    uint32_t refused;             /* which entry is the reason, if one is (status.h) */
     const struct append_ops *ops; /* the caller's; NULL: nobody waits for the end (any more) */
     void *owner;                  /* the caller's, for ops */
     uint64_t seq;                 /* what its first message is to get; 0: the next one */
@@ -48,5 +48,14 @@ struct append {
     struct append_entry entries[];
 };
 STAILQ_HEAD(append_list, append);
+
+/* ---- for the log alone ---- */
+
+/* Makes an append of count messages, whose references it takes over. position (at most POSITION_MAX
+ * bytes; NULL: none) is copied. NULL when out of memory, and nothing is taken over. */
+struct append *append_new(struct message *const *messages, size_t count, const char *position);
+
+/* Frees all, with their messages, and empties the list. The loop's thread only. */
+void append_free_list(struct append_list *list);
 
 #endif

@@ -115,8 +115,8 @@ int ledger_settle(struct ledger *ledger);
 int ledger_remove(struct ledger *ledger, struct channel *channel, uint64_t seq, size_t data_len);
 
 /* Writes the rows of new channels; if the transaction settles, the rows of all that changed in the
- * stretch, too. It also allocates all that the report of the commit needs,
- * so that nothing can fail after COMMIT has returned. */
+ * stretch, too. It also allocates all that the report of the commit needs, so that nothing can fail
+ * after COMMIT has returned. */
 int ledger_save(struct ledger *ledger);
 
 /* The log was emptied, in the database too: nothing is retained, and floor is the last seq that was

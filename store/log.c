@@ -140,18 +140,6 @@ int log_open(struct log **out, const struct log_options *options, char *why, siz
     return 0;
 }
 
-static void free_appends(struct append_list *list)
-{
-    struct append *append;
-    while ((append = STAILQ_FIRST(list))) {
-        STAILQ_REMOVE_HEAD(list, next);
-        for (uint32_t i = 0; i < append->count; i++)
-            message_drop(append->entries[i].message);
-        free(append->position);
-        free(append);
-    }
-}
-
 static enum log_status worst_of(const struct append_list *list, enum log_status worst)
 {
     const struct append *append;
@@ -178,7 +166,7 @@ enum log_status log_close(struct log *log)
     log->failed = log->failed || report.failed;
     if (log->failed)
         status = LOG_FAILED;
-    free_appends(&report.done);
+    append_free_list(&report.done);
     ledger_free_floors(&report.floors);
     close_parts(log);
     return status;
@@ -246,24 +234,6 @@ static bool has_room(const struct log *log, size_t size)
     return log->queued == 0 || log->queued_bytes + size <= log->queue_limit;
 }
 
-static struct append *make_append(struct message *const *messages, size_t count,
-                                  const char *position)
-{
-    assert(count > 0 && count <= UINT32_MAX);
-    assert(!position || strlen(position) <= POSITION_MAX);
-    struct append *append = malloc(sizeof *append + count * sizeof *append->entries);
-    if (!append)
-        return NULL;
-    *append = (struct append){.count = (uint32_t)count};
-    for (size_t i = 0; i < count; i++)
-        append->entries[i] = (struct append_entry){.message = messages[i]};
-    append->position = position ? strdup(position) : NULL;
-    if (!position || append->position)
-        return append;
-    free(append);
-    return NULL;
-}
-
 static size_t size_of_all(struct message *const *messages, size_t count)
 {
     size_t size = 0;
@@ -281,7 +251,7 @@ enum log_status log_append_at(struct log *log, struct message *const *messages, 
         return LOG_FAILED;
     if (log->restarting || !has_room(log, size))
         return LOG_QUEUE;
-    struct append *append = make_append(messages, count, position);
+    struct append *append = append_new(messages, count, position);
     if (!append)
         return LOG_NO_MEMORY;
     append->seq = seq;
@@ -433,7 +403,7 @@ void log_drain(struct log *log, struct log_news *news)
 
 void log_news_free(struct log *log, struct log_news *news)
 {
-    free_appends(&news->done);
+    append_free_list(&news->done);
     pages_trim(&log->pages);
 }
 

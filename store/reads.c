@@ -286,8 +286,8 @@ static void leave_owners(struct reads *reads, struct read *read)
     reads->count--;
 }
 
-/* Goes on with a read that may have no owners any more. One that is under way cannot be stopped. */
-static void settle_disk_read(struct reads *reads, struct disk_read *disk)
+/* Lets go of a read that has no owners any more. One that is under way cannot be stopped. */
+static void let_go_unowned(struct reads *reads, struct disk_read *disk)
 {
     if (!TAILQ_EMPTY(&disk->owners))
         return;
@@ -302,7 +302,7 @@ static void settle_disk_read(struct reads *reads, struct disk_read *disk)
 void reads_forget(struct reads *reads, struct read *read)
 {
     leave_owners(reads, read);
-    settle_disk_read(reads, read->disk);
+    let_go_unowned(reads, read->disk);
 }
 
 enum log_status reads_ask_again(struct reads *reads, struct read *read,
@@ -313,7 +313,7 @@ enum log_status reads_ask_again(struct reads *reads, struct read *read,
     enum log_status status = reads_ask(reads, question, read);
     if (status != LOG_OK)
         enter_owners(reads, disk, read);
-    settle_disk_read(reads, disk);
+    let_go_unowned(reads, disk);
     return status;
 }
 

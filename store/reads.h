@@ -43,9 +43,8 @@ struct reads_limits {
     int64_t read_ms;    /* then a page ends, with at least one message; 0: no limit */
 };
 
-/* Starts the thread. Takes over the reader, also when it fails; the tail and
- * the pause are borrowed. Returns 0
- * with *out set, or -1 with the reason in why. */
+/* Starts the thread. Takes over the reader, also when it fails; the tail and the pause are
+ * borrowed. Returns 0 with *out set, or -1 with the reason in why. */
 int reads_start(struct reads **out, struct reader *reader, const struct tail *tail,
                 struct pause *pause, const struct reads_limits *limits, char *why, size_t why_size);
 

@@ -30,3 +30,8 @@ const char *log_status_text(enum log_status status)
     }
     return "unknown";
 }
+
+bool log_status_is_of_message(enum log_status status)
+{
+    return status == LOG_CONFLICT || status == LOG_CHANNELS || status == LOG_KEYS;
+}

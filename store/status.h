@@ -5,6 +5,8 @@
 #ifndef ENCKE_STORE_STATUS_H
 #define ENCKE_STORE_STATUS_H
 
+#include <stdbool.h>
+
 enum log_status {
     LOG_OK,
     LOG_FULL,      /* no room on the disk: nothing was written, reads go on */
@@ -22,6 +24,10 @@ enum log_status {
 
 /* One sentence for a person, without a full stop. Static. */
 const char *log_status_text(enum log_status status);
+
+/* Whether one message is the reason of the status, not the state of the log: others are stored
+ * meanwhile. append.refused says which (append.h). */
+bool log_status_is_of_message(enum log_status status);
 
 /* Takes a line for the operator, without a newline. Called by the thread that called the log. */
 enum log_tell_level { LOG_TELL_INFO, LOG_TELL_WARN };

@@ -7,10 +7,9 @@
 
 static struct frame *refused_frame(const struct append *append, bool array)
 {
-    bool by_element = append->status == LOG_CONFLICT || append->status == LOG_CHANNELS ||
-                      append->status == LOG_KEYS;
-    return array && by_element ? refusal_frame_at(append->status, append->refused)
-                               : refusal_frame(append->status);
+    return array && log_status_is_of_message(append->status)
+               ? refusal_frame_at(append->status, append->refused)
+               : refusal_frame(append->status);
 }
 
 static void answer_stored(struct append *append, bool array)

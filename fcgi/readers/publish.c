@@ -32,8 +32,7 @@ static void note_publish_status(struct publisher *publisher, enum log_status sta
     if (status == LOG_KEYS)
         note_limit(&publisher->keys_told_ms,
                    "too many keys are kept (--once-keys): messages with new ones are refused");
-    bool by_message = status == LOG_CONFLICT || status == LOG_CHANNELS || status == LOG_KEYS;
-    if (by_message || status == publisher->last_status)
+    if (log_status_is_of_message(status) || status == publisher->last_status)
         return;
     publisher->last_status = status;
     const char *error = status == LOG_QUEUE ? NULL : log_error(publisher->log);
