@@ -81,6 +81,20 @@ struct wanted want(const char *channel, enum format format, struct cursor cursor
                            .wait_ms = wait_ms};
 }
 
+struct peer poll_for(const char *channel, struct cursor cursor, uint32_t limit, uint64_t wait_ms)
+{
+    struct peer peer;
+    struct wanted wanted = want(channel, FORMAT_JSON, cursor, wait_ms);
+    wanted.shape.limit = limit;
+    hold_poll(&readers, peer_connect_and_ask(&peer), &wanted);
+    return peer;
+}
+
+struct peer poll_channel(const char *channel, struct cursor cursor)
+{
+    return poll_for(channel, cursor, 100, HOLD_MS);
+}
+
 static uint64_t head_before;
 
 void publish_later(const char *channel, const char *word)

@@ -35,6 +35,11 @@ extern const struct cursor at_start, from_now;
 /* What a reader of one channel asks for. */
 struct wanted want(const char *channel, enum format format, struct cursor cursor, uint64_t wait_ms);
 
+/* Polls one channel, from a peer of its own: for so many messages at most and so long; or for 100,
+ * and HOLD_MS. */
+struct peer poll_for(const char *channel, struct cursor cursor, uint32_t limit, uint64_t wait_ms);
+struct peer poll_channel(const char *channel, struct cursor cursor);
+
 /* Publishes a message, waits for its commit, and gives it to all readers. */
 void publish(const char *channel, const char *data, size_t len);
 void publish_word(const char *channel, const char *word);

@@ -9,21 +9,6 @@
 
 enum { MUCH = 300 * 1000 /* bytes: more than one round of the loop gives to polls */ };
 
-/* What a poll of one channel gets at most: so many messages. */
-static struct peer poll_limited(const char *channel, struct cursor cursor, uint32_t limit)
-{
-    struct peer peer;
-    struct wanted wanted = want(channel, FORMAT_JSON, cursor, HOLD_MS);
-    wanted.shape.limit = limit;
-    hold_poll(&readers, peer_connect_and_ask(&peer), &wanted);
-    return peer;
-}
-
-static struct peer poll_channel(const char *channel, struct cursor cursor)
-{
-    return poll_limited(channel, cursor, 100);
-}
-
 /* Polls for all of a channel, and is deferred, as this round of the loop has given enough. */
 static struct peer poll_deferred(const char *channel)
 {
@@ -102,7 +87,7 @@ static void a_poll_at_the_head_is_held_until_there_is_news(void **state)
 static void all_who_lack_the_same_get_one_answer_that_is_rendered_once(void **state)
 {
     struct peer peers[HOLDS_MAX] = {poll_channel("a", from_now), poll_channel("a", from_now),
-                                    poll_limited("a", from_now, 7) /* a group of its own */};
+                                    poll_for("a", from_now, 7, HOLD_MS) /* a group of its own */};
     publish_much("a", "the end", 900 * 1000);
     assert_int_equal(admission.waiting, 0);
     assert_int_equal(conns.unsent.count, HOLDS_MAX);
@@ -282,7 +267,7 @@ static void ask_only(struct peer *peer)
     (void)peer_connect_and_ask(peer);
 }
 
-static void poll_for(struct peer *peer, struct cursor cursor)
+static void poll_as(struct peer *peer, struct cursor cursor)
 {
     const struct wanted wanted = want("a", FORMAT_JSON, cursor, HOLD_MS);
     hold_poll(&readers, peer->conn, &wanted);
@@ -290,12 +275,12 @@ static void poll_for(struct peer *peer, struct cursor cursor)
 
 static void poll_for_all(struct peer *peer)
 {
-    poll_for(peer, at_start);
+    poll_as(peer, at_start);
 }
 
 static void poll_for_news(struct peer *peer)
 {
-    poll_for(peer, from_now);
+    poll_as(peer, from_now);
 }
 
 /* In a round that has given enough. */
@@ -303,7 +288,7 @@ static void poll_and_take_the_turn(struct peer *peer)
 {
     readers.polls_round = loop.rounds;
     readers.polls_round_bytes = MUCH;
-    poll_for(peer, at_start);
+    poll_as(peer, at_start);
     go_round();
 }
 

@@ -64,21 +64,6 @@ static uint64_t waiting(void)
     return stats.reads;
 }
 
-static struct peer poll_for(const char *channel, struct cursor cursor, uint32_t limit,
-                            uint64_t wait_ms)
-{
-    struct peer peer;
-    struct wanted wanted = want(channel, FORMAT_JSON, cursor, wait_ms);
-    wanted.shape.limit = limit;
-    hold_poll(&readers, peer_connect_and_ask(&peer), &wanted);
-    return peer;
-}
-
-static struct peer poll_channel(const char *channel, struct cursor cursor)
-{
-    return poll_for(channel, cursor, 100, HOLD_MS);
-}
-
 static struct peer stream_channel(const char *channel, struct cursor cursor)
 {
     struct peer peer;
