@@ -212,6 +212,26 @@ static void old_keys_leave_the_table(void **state)
     store_open(store); /* which counts them */
 }
 
+/* The table has the key that is too old, and the row of the message has the new one. */
+static void a_key_that_is_used_again_after_its_time_survives_a_crash(void **state)
+{
+    struct store *store = *state;
+    store->options.once_ms = 1;
+    store_open(store);
+    assert_string_equal(put(store, "a:k:x"), "1");
+    store_reopen(store);
+    for (int64_t end = clock_steady_ms() + 2; clock_steady_ms() < end;)
+        ;
+    assert_string_equal(put(store, "a:k:x"), "2");
+    store_crash(store);
+    for (int i = 0; i < 3; i++) { /* each start counts and compares */
+        store_open(store);
+        assert_int_equal(store_close(store), LOG_OK);
+    }
+    store_open(store);
+    assert_string_equal(store_read_all(store, "a"), "1=x 2=x next 2");
+}
+
 static void keys_are_bounded(void **state)
 {
     struct store *store = *state;
@@ -551,6 +571,7 @@ int main(void)
         TEST(a_key_outlives_crashes_settling_restarts_and_its_message),
         TEST(a_key_is_forgotten_after_its_time),
         TEST(old_keys_leave_the_table),
+        TEST(a_key_that_is_used_again_after_its_time_survives_a_crash),
         TEST(keys_are_bounded),
         TEST(keys_of_a_long_append_are_in_the_table_alone),
         TEST(many_keys_take_several_rows),
